@@ -1,0 +1,437 @@
+"""The instruction table: every instruction of the overlay, once, as data.
+
+Encoder, decoder, assembler, disassembler, Amaranth layouts, the reference page in ``docs/isa.md`` and the
+random-program tests are derived from `INSTRUCTIONS`, `HEADER`, `CSRS` and `COUNTERS`.
+
+Meaning of a program: instructions act one after another, in program order, each complete before the next.
+The machine overlaps them; the ``wait_*`` fields, which `compiler.hazards` fills in, keep the difference
+invisible. FETCH instructions form a second, earlier order: their bytes enter the tape in program order, and
+the instructions that consume the tape take them in program order.
+
+An instruction is 192 bits: a 32-bit header and a body of 160 bits; the first field is lowest.
+"""
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+INSTRUCTION_BITS = 192
+HEADER_BITS = 32
+#: 32-bit words of one instruction, least significant first, as written to CSR PROGRAM_DATA.
+INSTRUCTION_WORDS = INSTRUCTION_BITS // 32
+#: Scalars (float32) and statistics slots of the vector unit.
+SCALARS = 128
+STATISTICS = 64
+PREDICATES = 16
+#: ``wait_*`` value that asks for no waiting; a smaller one is the number of instructions that may be unfinished.
+NO_WAIT = 3
+
+
+class Unit(IntEnum):
+    """Who executes an instruction. The first two act in the sequencer, the others have a queue each."""
+
+    CONTROL = 0
+    FETCH = 1
+    MATMUL = 2
+    VECTOR = 3
+    ATTENTION = 4
+    STORE = 5
+
+
+class Index(IntEnum):
+    """Register that a FETCH multiplies its stride with."""
+
+    NONE = 0
+    LAYER = 1
+    POSITION = 2
+    TOKEN = 3
+
+
+class Kind(IntEnum):
+    """What fetched bytes are counted as."""
+
+    WEIGHTS = 0
+    KV = 1
+    OTHER = 2
+
+
+class Source(IntEnum):
+    """Where MAP reads its first operand."""
+
+    ACTIVATION = 0
+    ACCUMULATOR = 1
+    ATTENTION = 2
+    TAPE = 3
+
+
+class Function(IntEnum):
+    """What MAP computes from x (first operand, scaled) and b."""
+
+    COPY = 0
+    ADD = 1
+    MULTIPLY = 2
+    ROPE = 3
+    SILU_MULTIPLY = 4
+
+
+class Dest(IntEnum):
+    """Where MAP writes."""
+
+    ACTIVATION = 0
+    CONSTANT = 1
+    SCALAR = 2
+
+
+class Target(IntEnum):
+    """Where QUANTISE writes."""
+
+    MATMUL = 0
+    QUERY = 1
+    KEY = 2
+    VALUE = 3
+
+
+class Pass(IntEnum):
+    """Which half of attention an ATTEND runs."""
+
+    KEY = 0
+    VALUE = 1
+
+
+class Feed(IntEnum):
+    """Where ATTEND takes K or V from: the tape (older tokens) or the stage (the token itself)."""
+
+    TAPE = 0
+    STAGE = 1
+
+
+class Payload(IntEnum):
+    """What STORE writes to memory."""
+
+    KEY = 0
+    VALUE = 1
+    LOGITS = 2
+
+
+@dataclass(frozen=True)
+class Field:
+    """One bit field: its width, what it means, and the enumeration of its values where it has one."""
+
+    name: str
+    bits: int
+    meaning: str
+    signed: bool = False
+    values: type[IntEnum] | None = None
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """One instruction: opcode, unit, meaning and body fields, lowest first."""
+
+    name: str
+    opcode: int
+    unit: Unit
+    meaning: str
+    fields: tuple[Field, ...] = field(default=())
+
+
+HEADER = (
+    Field("opcode", 6, "which instruction"),
+    Field("predicate", 4, "skip the instruction unless this predicate bit is 1 (bit 0 always is)"),
+    Field("wait_matmul", 2, "begin when at most this many earlier MATMUL-unit instructions are unfinished (3: any)"),
+    Field("wait_vector", 2, "the same for the vector unit"),
+    Field("wait_attention", 2, "the same for the attention unit"),
+    Field("wait_store", 2, "the same for the store unit"),
+    Field("tile", 4, "tokens in the tile - 1; 0 in this version"),
+)
+
+_STRIDED = (
+    Field("base", 32, "byte address, relative to CSR MEMORY_BASE"),
+    Field("stride", 28, "bytes per step of the index register"),
+)
+
+INSTRUCTIONS = (
+    Instruction("END", 0, Unit.CONTROL, "Finish the token: wait for all units and write responses, then interrupt."),
+    Instruction(
+        "LOOP", 1, Unit.CONTROL,
+        "Set the layer register to 0 and repeat the instructions up to NEXT `count` times (1 or more; no nesting).",
+        (Field("count", 16, "repetitions, 1 or more"),),
+    ),
+    Instruction("NEXT", 2, Unit.CONTROL, "Add 1 to the layer register; go back to the first instruction after LOOP while it is below count."),
+    Instruction(
+        "FETCH", 3, Unit.FETCH,
+        "Append memory[base + index * stride ..] to the tape: `bytes` bytes, or `bytes` * POSITION where "
+        "per_position is set. The start is a multiple of the bus width; the length is any.",
+        (
+            *_STRIDED,
+            Field("bytes", 24, "length in bytes (0 is legal and appends nothing)"),
+            Field("index", 2, "register that selects the start", values=Index),
+            Field("per_position", 1, "multiply the length by POSITION"),
+            Field("kind", 2, "what the bytes count as", values=Kind),
+            Field("descriptor", 1, "walk KV descriptors instead of one plain run; 0 in this version"),
+        ),
+    ),
+    Instruction(
+        "MATMUL", 4, Unit.MATMUL,
+        "ACC[acc + r] = sum over i < k of Q[q + i] * trit[r, i], for r < rows. Takes rows * ceil(k / 5) tape bytes: "
+        "chunk by chunk of `tables` bytes (the last chunk is what remains), in a chunk row by row.",
+        (
+            Field("rows", 16, "output rows, 1 or more"),
+            Field("k", 16, "activations (trits in a row), 1 or more"),
+            Field("q", 16, "first int8 activation; multiple of 16"),
+            Field("acc", 16, "first partial sum; multiple of the lanes"),
+        ),
+    ),
+    Instruction(
+        "HEAD", 5, Unit.MATMUL,
+        "For each row r: acc = sum of Q[q + i] * int8; logit = fl(fl(fl(acc) * SCALAR[scale]) * row scale). "
+        "Takes per row k int8 bytes, then the binary32 row scale. NEXT_TOKEN = argmax. Logits go to the store unit "
+        "where predicate bit `emit` is 1.",
+        (
+            Field("rows", 20, "vocabulary, 1 or more"),
+            Field("k", 16, "activations; multiple of the head lanes"),
+            Field("q", 16, "first int8 activation; multiple of 16"),
+            Field("scale", 7, "scalar: scale of the token"),
+            Field("emit", 4, "predicate bit that sends the logits to the store unit as well"),
+        ),
+    ),
+    Instruction(
+        "MAP", 6, Unit.VECTOR,
+        "For i < n: x = source[a + i] (ACCUMULATOR and ATTENTION through fl(int)); ATTENTION multiplies by the head's "
+        "output scale; where `scaled`, x = fl(x * fl(SCALAR[s1] * SCALAR[s2])). z = function(x, b): COPY x; ADD fl(x + "
+        "ACT[b + i]); MULTIPLY fl(x * ACT[b + i]); ROPE rotates pairs by CONST[c + i mod segment]; SILU_MULTIPLY "
+        "fl(silu(x) * ACT[b + i]). dest[d + i] = z. Where `statistics`: STAT[stat + i div segment] = {sum of floor(z^2 / "
+        "2^grid), absmax of fl(z * CONST[c + i]) where `gain`, of z otherwise}; segment 0 means all n in one slot.",
+        (
+            Field("source", 2, "first operand", values=Source),
+            Field("function", 3, "function", values=Function),
+            Field("dest", 2, "destination memory", values=Dest),
+            Field("scaled", 1, "multiply x by two scalars' product"),
+            Field("statistics", 1, "gather statistics of z"),
+            Field("gain", 1, "the absmax is of fl(z * CONST[c + i]); not with ROPE"),
+            Field("n", 16, "elements; multiple of the lanes"),
+            Field("a", 16, "first element of the source (ignored for TAPE and ATTENTION); multiple of the lanes"),
+            Field("b", 16, "first element of the second operand; multiple of the lanes"),
+            Field("c", 16, "first element in constant memory; multiple of the lanes"),
+            Field("d", 16, "first element of the destination; multiple of the lanes"),
+            Field("s1", 7, "scalar"),
+            Field("s2", 7, "scalar"),
+            Field("stat", 6, "first statistics slot"),
+            Field("segment", 12, "elements per statistics slot and per RoPE row; multiple of the lanes; 0: n"),
+            Field("grid", 8, "exponent of the grid of squares", signed=True),
+        ),
+    ),
+    Instruction(
+        "QUANTISE", 7, Unit.VECTOR,
+        "For i < n: y = ACT[a + i], times CONST[c + i] where `gain`; q = rne(fl(y * fl(levels / A))) clipped to "
+        "+-levels, A the absmax of STAT[stat + i div segment] (segment 0: all in one); q = 0 where A < 2^-100. levels is "
+        "32767 for QUERY, else 127. target[d + i] = q. With each segment h a scale: QUERY s_q[h] = fl(A * SCALAR[s1]); "
+        "KEY and VALUE put A itself into the staged K row at byte 8 h (K) or 8 h + 4 (V); A below 2^-100 counts as 0.",
+        (
+            Field("target", 2, "destination", values=Target),
+            Field("gain", 1, "multiply by CONST first"),
+            Field("n", 16, "elements; multiple of the lanes"),
+            Field("a", 16, "first element in activation memory; multiple of the lanes"),
+            Field("c", 16, "first element of the gain; multiple of the lanes"),
+            Field("d", 16, "first element (MATMUL: multiple of 16; QUERY: 0) or byte (KEY: 8 * kv_heads; VALUE: 0)"),
+            Field("s1", 7, "scalar, QUERY only"),
+            Field("stat", 6, "first statistics slot"),
+            Field("segment", 12, "elements per slot; multiple of the lanes; 0: n"),
+        ),
+    ),
+    Instruction(
+        "NORM", 8, Unit.VECTOR,
+        "SCALAR[d] = A (0 where below 2^-100), or where `normalise` fl(A * fl(1 / fl(sqrt(fl(fl(fl(S) * SCALAR[c]) + "
+        "SCALAR[eps]))))), {S, A} = STAT[stat]. A saturated S ends the run with an error.",
+        (
+            Field("normalise", 1, "apply 1 / sqrt"),
+            Field("stat", 6, "statistics slot"),
+            Field("c", 7, "scalar: 2^grid / n or 2^grid * n"),
+            Field("eps", 7, "scalar"),
+            Field("d", 7, "scalar written"),
+        ),
+    ),
+    Instruction(
+        "ATTEND", 9, Unit.ATTENTION,
+        "One pass over one feed. KEY: for each token take its K row {(s_k, s_v) per K/V head, K bytes}; append a score "
+        "per query head and keep maxima; `first` starts anew. VALUE: for each token take its V row; add value weight "
+        "times V to the sums; `first` starts the sums, `last` ends them and sends the output of all heads to MAP. "
+        "Tokens: POSITION for TAPE, 1 for STAGE.",
+        (
+            Field("half", 1, "pass", values=Pass),
+            Field("feed", 1, "where rows come from", values=Feed),
+            Field("first", 1, "first ATTEND of this pass"),
+            Field("last", 1, "last ATTEND of this pass"),
+            Field("kv_heads", 8, "K/V heads"),
+            Field("group", 6, "query heads per K/V head"),
+            Field("head_size", 10, "elements of a head; multiple of attention_bytes and of the lanes"),
+        ),
+    ),
+    Instruction(
+        "STORE", 10, Unit.STORE,
+        "Write `bytes` bytes of the payload to memory at base + LAYER * stride + POSITION * step; finished when memory "
+        "has answered.",
+        (
+            *_STRIDED,
+            Field("step", 24, "bytes per position"),
+            Field("bytes", 24, "length in bytes; multiple of 4"),
+            Field("payload", 2, "what is written", values=Payload),
+        ),
+    ),
+)  # fmt: skip
+
+#: One (layer, token) of the KV memory, for descriptor-driven fetches (FETCH.descriptor, later versions).
+KV_DESCRIPTOR = (
+    Field("valid", 1, "the entry exists"),
+    Field("source_layer", 7, "layer whose K/V is used; the layer itself for plain attention"),
+    Field("width", 4, "bits of K and V elements; 8 for plain attention"),
+    Field("slot", 20, "row in the layer's KV memory; the position for plain attention"),
+    Field("position", 20, "position of the token in its sequence"),
+    Field("sequence", 8, "sequence the token belongs to; 0 for a single one"),
+)
+
+BY_NAME = {instruction.name: instruction for instruction in INSTRUCTIONS}
+BY_OPCODE = {instruction.opcode: instruction for instruction in INSTRUCTIONS}
+
+
+@dataclass(frozen=True)
+class Register:
+    """One control and status register: a 32-bit word at word index `index`."""
+
+    name: str
+    index: int
+    access: str
+    meaning: str
+
+
+CSRS = (
+    Register("ID", 0, "r", "0x4E495254: 'TRIN', least significant byte first"),
+    Register("ISA", 1, "r", "first 32 bits of the digest of the instruction table"),
+    Register("MACHINE", 2, "r", "first 32 bits of the digest of the machine configuration"),
+    Register("CONTROL", 3, "w", "bit 0: doorbell, run the program for one token; bit 1: acknowledge the interrupt; bit 2: clear counters"),
+    Register("STATUS", 4, "r", "bit 0: running; bit 1: interrupt pending; bit 2: error"),
+    Register("TOKEN", 5, "rw", "token id whose embedding is fetched"),
+    Register("POSITION", 6, "rw", "position of that token: the number of older tokens in the KV memory"),
+    Register("PREDICATES", 7, "rw", "predicate bits; bit 0 reads 1"),
+    Register("NEXT_TOKEN", 8, "r", "argmax of the last HEAD"),
+    Register("ERROR", 9, "r", "bits 7:0 error code (see ERRORS), bits 23:8 layer"),
+    Register("PROGRAM_ADDRESS", 10, "rw", "32-bit word of program memory that PROGRAM_DATA writes next (8 words an instruction, 6 used)"),
+    Register("PROGRAM_DATA", 11, "w", "write one word of program memory and add 1 to PROGRAM_ADDRESS"),
+    Register("MEMORY_BASE", 12, "rw", "byte address added to every memory address"),
+)  # fmt: skip
+CSR_INDEX = {register.name: register.index for register in CSRS}
+ID_VALUE = 0x4E495254
+#: Counter i is read at COUNTER_BASE + 2 i (low word) and + 1 (high word).
+COUNTER_BASE = 64
+CSR_ADDRESS_BITS = 12
+
+#: Predicate bit that asks for logits in memory, by convention of the compiler.
+EMIT_LOGITS = 1
+
+ERRORS = {
+    0: "no error",
+    1: "a sum of squares saturated: raise the grid exponent of this tensor",
+    2: "the memory answered a read with an error",
+    3: "the memory answered a write with an error",
+    4: "unknown opcode",
+}
+
+
+@dataclass(frozen=True)
+class Counter:
+    """One 64-bit counter; `exact` ones do not depend on time, and the interpreter predicts them."""
+
+    name: str
+    exact: bool
+    meaning: str
+
+
+COUNTERS = (
+    Counter("cycles", False, "cycles from doorbell to interrupt"),
+    Counter("instructions", True, "instructions issued to units"),
+    Counter("fetches", True, "FETCH instructions, empty ones included"),
+    Counter("weight_bytes", True, "tape bytes of kind WEIGHTS"),
+    Counter("kv_read_bytes", True, "tape bytes of kind KV"),
+    Counter("other_bytes", True, "tape bytes of kind OTHER"),
+    Counter("kv_write_bytes", True, "bytes stored from the K and V stage"),
+    Counter("logit_bytes", True, "bytes of logits stored"),
+    Counter("read_beats", True, "read beats on the bus"),
+    Counter("lookups", True, "tape bytes used as table addresses"),
+    Counter("head_products", True, "int8 products of HEAD"),
+    Counter("attention_products", True, "integer products of ATTEND, both passes"),
+    Counter("vector_elements", True, "elements through MAP and QUANTISE"),
+    Counter("score_saturations", True, "attention scores that saturated"),
+    Counter("bus_full", False, "cycles without a read beat because the tape FIFO had no room for another burst"),
+    Counter("bus_wait", False, "cycles without a read beat while one was owed by the memory"),
+    Counter("bus_idle", False, "cycles without a read beat because nothing was asked of the memory"),
+    Counter("matmul_active", False, "cycles in which the matmul unit took from the tape"),
+    Counter("matmul_starved", False, "cycles in which the matmul unit lacked tape"),
+    Counter("attention_active", False, "cycles in which attention took a row part and the matmul unit nothing"),
+    Counter("attention_starved", False, "cycles in which attention lacked tape"),
+    Counter("vector_only", False, "cycles in which of the units only the vector unit worked"),
+    Counter("vector_starved", False, "cycles in which a MAP from the tape lacked it"),
+    Counter("overhead", False, "remaining cycles: pipelines filling, issue, end of token"),
+    Counter("starved_bus_free", False, "cycles in which a unit lacked tape and nothing was asked of the memory"),
+)  # fmt: skip
+COUNTER_INDEX = {counter.name: i for i, counter in enumerate(COUNTERS)}
+
+
+def fields_of(instruction: Instruction) -> tuple[tuple[Field, int], ...]:
+    """(field, bit offset in the 192-bit instruction) for header and body."""
+    placed, offset = [], 0
+    for item in HEADER:
+        placed.append((item, offset))
+        offset += item.bits
+    offset = HEADER_BITS
+    for item in instruction.fields:
+        placed.append((item, offset))
+        offset += item.bits
+    if offset > INSTRUCTION_BITS:
+        raise AssertionError(f"{instruction.name} has {offset} bits, room for {INSTRUCTION_BITS}")
+    return tuple(placed)
+
+
+def encode(name: str, **values: int) -> int:
+    """The 192-bit word of one instruction. Fields not given are 0; waits not given are NO_WAIT.
+
+    Raises ValueError for an unknown instruction or field, or a value that does not fit its field.
+    """
+    if name not in BY_NAME:
+        raise ValueError(f"no instruction {name!r}; there are {', '.join(BY_NAME)}")
+    instruction = BY_NAME[name]
+    given = {**{h.name: NO_WAIT for h in HEADER if h.name.startswith("wait_")}, **values,
+             "opcode": instruction.opcode}  # fmt: skip
+    word = 0
+    for item, offset in fields_of(instruction):
+        value = int(given.pop(item.name, 0))
+        low, high = (-(1 << item.bits - 1), (1 << item.bits - 1) - 1) if item.signed else (0, (1 << item.bits) - 1)
+        if not low <= value <= high:
+            raise ValueError(f"{name}.{item.name}: wanted {low} to {high}, found {value}")
+        word |= (value & (1 << item.bits) - 1) << offset
+    if given:
+        raise ValueError(f"{name} has no field {', '.join(given)}; it has "
+                         f"{', '.join(f.name for f, _ in fields_of(instruction))}")  # fmt: skip
+    return word
+
+
+def decode(word: int) -> tuple[str, dict[str, int]]:
+    """Name and all field values (header included, opcode left out) of one 192-bit word; ValueError if illegal."""
+    opcode = word & (1 << HEADER[0].bits) - 1
+    if opcode not in BY_OPCODE:
+        raise ValueError(f"opcode {opcode} is not in the instruction table")
+    instruction, values = BY_OPCODE[opcode], {}
+    for item, offset in fields_of(instruction):
+        value = word >> offset & (1 << item.bits) - 1
+        if item.signed and value >> item.bits - 1:
+            value -= 1 << item.bits
+        if item.values is not None and value not in [int(v) for v in item.values]:
+            raise ValueError(f"{instruction.name}.{item.name}: {value} is not a {item.values.__name__}")
+        values[item.name] = value
+    del values["opcode"]
+    return instruction.name, values
+
+
+def digest() -> str:
+    """SHA-256 (hexadecimal) of instruction table, registers and counters: the identity of the ISA."""
+    import hashlib
+
+    return hashlib.sha256(repr((HEADER, INSTRUCTIONS, CSRS, COUNTERS)).encode()).hexdigest()

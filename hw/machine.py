@@ -1,0 +1,121 @@
+"""Machine configuration: everything that sizes one overlay, in one frozen dataclass.
+
+Model dimensions are not here: they are run-time values, bounded by these sizes. Whether a model fits is
+the compiler's question (`compiler.fit`), and its answer names the field below that would have to grow.
+"""
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class MachineConfig:
+    """Sizes of one overlay processor.
+
+    All counts are in the unit that the field's comment gives; every field is part of the machine's identity
+    (`digest`), so an artefact built for one machine is refused by another.
+    """
+
+    #: Name shown to users and stored in artefacts.
+    name: str
+    #: Bytes the memory bus moves in a cycle: 4 to 64, a power of two.
+    bus_bytes: int
+    #: Bytes of ternary codes (5 weights each) consumed in a cycle: look-up table pairs side by side.
+    tables: int
+    #: int8 products a cycle in the LM-head engine; bytes of the tape it takes a cycle. A power of two.
+    head_lanes: int
+    #: float32 lanes of the vector unit: 4, 8 or 16.
+    lanes: int
+    #: Bytes of K or V the attention unit takes a cycle; must divide the head size. A power of two.
+    attention_bytes: int
+    #: Query heads that share one K/V head at most (Gmax).
+    max_group: int
+    #: Words of ``2 * bus_bytes`` in the tape FIFO.
+    fifo_words: int
+    #: Read bursts in flight at most, and beats in one burst.
+    outstanding: int
+    burst_beats: int
+    #: float32 elements of activation memory.
+    activation_words: int
+    #: float32 elements of the constant memory (gains, RoPE row).
+    constant_words: int
+    #: int32 partial sums.
+    accumulator_rows: int
+    #: int8 activations the matmul engine can hold (largest K).
+    quantised_words: int
+    #: Scores on chip: heads x tokens at most.
+    score_words: int
+    #: Heads, and elements of all heads together (heads x head size), at most.
+    max_heads: int
+    max_query: int
+    #: Longest context in tokens.
+    max_context: int
+    #: Bytes of the staged K (with scales) and V rows of one token, each.
+    stage_bytes: int
+    #: Instructions in program memory.
+    program_words: int = 256
+    #: Instructions decoded ahead of execution.
+    queue_depth: int = 32
+    #: Clock the configuration is meant for.
+    clock_mhz: float = 100.0
+
+    def __post_init__(self) -> None:
+        def need(ok: bool, field: str, wanted: str) -> None:
+            if not ok:
+                found = getattr(self, field)
+                raise ValueError(f"machine {self.name!r}: {field} must be {wanted}, found {found}")
+
+        def power(value: int) -> bool:
+            return value > 0 and value & (value - 1) == 0
+
+        need(power(self.bus_bytes) and 4 <= self.bus_bytes <= 64, "bus_bytes", "a power of two in 4..64")
+        need(self.lanes in (4, 8, 16), "lanes", "4, 8 or 16")
+        need(power(self.head_lanes), "head_lanes", "a power of two")
+        need(power(self.attention_bytes) and self.attention_bytes >= 4, "attention_bytes",
+             "a power of two, 4 or more")
+        need(self.tables >= 1, "tables", "1 or more")
+        need(1 <= self.burst_beats <= 256, "burst_beats", "1 to 256 (AXI4)")
+        need(self.burst_beats * self.bus_bytes <= 4096, "burst_beats", "at most 4096 bytes a burst (AXI4)")
+        need(self.fifo_words * 2 >= self.burst_beats * 2, "fifo_words", "room for two bursts")
+        for field in ("activation_words", "constant_words", "accumulator_rows", "quantised_words",
+                      "score_words", "max_query", "stage_bytes", "fifo_words"):
+            need(power(getattr(self, field)), field, "a power of two")
+
+    @property
+    def unit_bytes(self) -> int:
+        """Most bytes any consumer takes from the tape in a cycle."""
+        return max(self.tables, self.head_lanes, 4 * self.lanes, self.attention_bytes, 8)
+
+    @property
+    def fifo_bytes(self) -> int:
+        """Bytes in one word of the tape FIFO: two beats, so that the drain is faster than the fill."""
+        return 2 * self.bus_bytes
+
+    def to_json(self) -> dict[str, object]:
+        """Plain values of all fields, in order."""
+        return dataclasses.asdict(self)
+
+    def digest(self) -> str:
+        """SHA-256 over all fields, hexadecimal: the identity stored in artefacts and in a CSR."""
+        return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()
+
+
+CI = MachineConfig(
+    name="ci", bus_bytes=8, tables=13, head_lanes=16, lanes=4, attention_bytes=8, max_group=4,
+    fifo_words=512, outstanding=8, burst_beats=32, activation_words=2048, constant_words=1024,
+    accumulator_rows=1024, quantised_words=512, score_words=4096, max_heads=16, max_query=512,
+    max_context=512, stage_bytes=256,
+)  # fmt: skip
+#: Half of everything: a 4-byte bus, 7 tables (35 weights a cycle).
+NARROW = dataclasses.replace(
+    CI, name="narrow", bus_bytes=4, tables=7, head_lanes=8, attention_bytes=4, fifo_words=256
+)
+#: Twice everything: a 16-byte bus, 26 tables (130 weights a cycle), 8 lanes.
+WIDE = dataclasses.replace(
+    CI, name="wide", bus_bytes=16, tables=26, head_lanes=32, lanes=8, attention_bytes=16, burst_beats=16
+)
+
+#: Named machines, as the command line knows them.
+MACHINES = {machine.name: machine for machine in (CI, NARROW, WIDE)}

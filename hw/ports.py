@@ -1,0 +1,163 @@
+"""Signatures between the units of the overlay: commands, tape, memory ports. All on one clock domain."""
+
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from .isa import HEADER, INSTRUCTION_BITS, INSTRUCTIONS, SCALARS, fields_of
+from .machine import MachineConfig
+
+LAYER_BITS = 16
+POSITION_BITS = 20
+#: Bits of one attention sum (numerics: u0.24 weights times int8 over up to 2**16 tokens).
+ATTENTION_SUM_BITS = 48
+
+
+def instruction_layout(name: str) -> data.Layout:
+    """All fields of one instruction, by name, over its 192 bits."""
+    from amaranth.hdl import signed, unsigned
+
+    row = next(instruction for instruction in INSTRUCTIONS if instruction.name == name)
+    return data.FlexibleLayout(
+        INSTRUCTION_BITS,
+        {
+            item.name: data.Field(signed(item.bits) if item.signed else unsigned(item.bits), offset)
+            for item, offset in fields_of(row)
+        },
+    )
+
+
+def header_layout() -> data.Layout:
+    """The header fields, by name, over 192 bits."""
+    offset, fields = 0, {}
+    for item in HEADER:
+        fields[item.name] = data.Field(item.bits, offset)
+        offset += item.bits
+    return data.FlexibleLayout(INSTRUCTION_BITS, fields)
+
+
+def command_layout() -> data.StructLayout:
+    """An issued instruction with the values its loop and position registers had in program order."""
+    return data.StructLayout({"word": INSTRUCTION_BITS, "layer": LAYER_BITS, "position": POSITION_BITS})
+
+
+class UnitPort(wiring.Signature):
+    """How the sequencer drives an execution unit (seen from the sequencer).
+
+    Members
+    -------
+    command : stream of `command_layout`
+        One instruction. The unit takes it when it can begin (it may take the next one while an earlier one
+        is still in its pipeline, if it keeps program order).
+    done : In(1)
+        High for one cycle per finished instruction, in order: everything it writes can be read from the next
+        cycle on by any unit.
+    """
+
+    def __init__(self):
+        super().__init__({"command": Out(stream.Signature(command_layout())), "done": In(1)})
+
+
+class TapePort(wiring.Signature):
+    """Byte-granular reading of the tape (seen from the consumer).
+
+    Members
+    -------
+    data : In(8 * unit_bytes)
+        The next bytes of the tape, the very next one lowest.
+    level : In(0..unit_bytes)
+        How many of them are there now.
+    take : Out(0..unit_bytes)
+        Bytes removed at this clock edge; at most `level`, which it may depend on combinationally. 0 unless the
+        unit executes an instruction that takes from the tape.
+    starved : Out(1)
+        The unit wants bytes, could use them now, and `level` is too low.
+    """
+
+    def __init__(self, config: MachineConfig):
+        unit = config.unit_bytes
+        super().__init__(
+            {"data": In(8 * unit), "level": In(range(unit + 1)), "take": Out(range(unit + 1)), "starved": Out(1)}
+        )
+
+
+class ElementWrite(wiring.Signature):
+    """Write `lanes` neighbouring elements of `bits` bits in one cycle (seen from the writer); always accepted.
+
+    Members: en Out(1); address Out(16), first element, a multiple of `lanes`; data Out(lanes * bits), lane 0
+    lowest.
+    """
+
+    def __init__(self, lanes: int, bits: int):
+        super().__init__({"en": Out(1), "address": Out(16), "data": Out(lanes * bits)})
+
+
+class QueryWrite(wiring.Signature):
+    """Quantised queries from the vector unit to the attention unit (seen from the writer); always accepted.
+
+    A QUANTISE with target QUERY sends all elements in order.
+
+    Members
+    -------
+    en, address, data : as in `ElementWrite`, 16 bits an element; address is head * head_size + element.
+    scale_en, scale_head, scale : Out(1), Out(8), Out(32)
+        s_q of one head; sent at any time before `done` of the QUANTISE.
+    """
+
+    def __init__(self, lanes: int):
+        super().__init__(
+            {"en": Out(1), "address": Out(16), "data": Out(lanes * 16),
+             "scale_en": Out(1), "scale_head": Out(8), "scale": Out(32)}
+        )  # fmt: skip
+
+
+class StageWrite(wiring.Signature):
+    """Quantised K or V of the token and its scales, to the stage (seen from the writer); always accepted.
+
+    Members
+    -------
+    en, value, address, data : Out(1), Out(1), Out(16), Out(lanes * 8)
+        `lanes` bytes at byte `address` (multiple of lanes) of the K row (value = 0) or V row (value = 1).
+    scale_en, scale_address, scale : Out(1), Out(16), Out(32)
+        Four bytes at byte `scale_address` (multiple of 4) of the K row. Never in the same cycle as `en`.
+    """
+
+    def __init__(self, lanes: int):
+        super().__init__(
+            {"en": Out(1), "value": Out(1), "address": Out(16), "data": Out(lanes * 8),
+             "scale_en": Out(1), "scale_address": Out(16), "scale": Out(32)}
+        )  # fmt: skip
+
+
+class AccumulatorRead(wiring.Signature):
+    """Read `lanes` neighbouring partial sums (seen from the reader): data one cycle after address.
+
+    Members: en Out(1); address Out(16), first row, multiple of `lanes`; data In(lanes * 32).
+    """
+
+    def __init__(self, lanes: int):
+        super().__init__({"en": Out(1), "address": Out(16), "data": In(lanes * 32)})
+
+
+class ScalarRead(wiring.Signature):
+    """Read one scalar of the vector unit (seen from the reader): value in the same cycle as index."""
+
+    def __init__(self):
+        super().__init__({"index": Out(range(SCALARS)), "value": In(32)})
+
+
+class StageRead(wiring.Signature):
+    """Read the stage (seen from the reader): data one cycle after address.
+
+    Members: value Out(1), 0 = K row, 1 = V row; address Out(16), byte, multiple of `width`; data In(8 * width).
+    """
+
+    def __init__(self, width: int):
+        super().__init__({"value": Out(1), "address": Out(16), "data": In(8 * width)})
+
+
+def attention_output_layout(lanes: int) -> data.StructLayout:
+    """What the attention unit streams to MAP: `lanes` sums of one head (lane 0 lowest) and the head's scale.
+
+    Heads in order 0, 1, ..., elements in order in a head. `scale` is numerics.output_scale of that head.
+    """
+    return data.StructLayout({"sums": lanes * ATTENTION_SUM_BITS, "scale": 32})
