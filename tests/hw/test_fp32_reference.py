@@ -237,7 +237,8 @@ def test_reference_agrees_with_numpy():
     numbers = corners() + [random_bits(rng) for _ in range(1000)]
     pairs = [(a, b) for a in corners() for b in corners()]
     pairs += [(rng.choice(numbers), rng.choice(numbers)) for _ in range(5000)]
-    a, b = (np.array([flushed(x) for x in column], np.uint32).view(np.float32) for column in zip(*pairs, strict=True))
+    a = np.array([flushed(a) for a, _ in pairs], np.uint32).view(np.float32)
+    b = np.array([flushed(b) for _, b in pairs], np.uint32).view(np.float32)
     with np.errstate(all="ignore"):
         theirs = {multiply: a * b, add: a + b, divide: a / b}
         roots = np.sqrt(a)

@@ -1,0 +1,134 @@
+"""Conversion of scaled binary32 numbers to integers of limited magnitude."""
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from .fp32_format import (
+    BIAS,
+    FRACTION_BITS,
+    Binary32,
+    is_inf,
+    is_nan,
+    is_zero,
+    shift_right_sticky,
+    significand,
+)
+
+__all__ = ["Fp32ToInt"]
+
+
+class Fp32ToInt(wiring.Component):
+    """A pipelined conversion: ``o = clip(rne(a * 2^shift), -limit, +limit)``.
+
+    The scaling is exact, whatever the exponents, and rne is to nearest, ties to even. Subnormal numbers are
+    zero; NaN gives 0; infinities give ``+-limit``. One conversion a cycle; the stages are exponent,
+    alignment and rounding. Source: IEEE 754-2019 clause 5.8 (convertToIntegerTiesToEven), with clipping in
+    the place of the invalid-operation exception.
+
+    Parameters
+    ----------
+    width : int
+        Bits of the integer, sign included; 2 to 64.
+
+    Attributes
+    ----------
+    LATENCY : int
+        ``o`` and ``saturated`` belong to the inputs presented this many enabled cycles earlier.
+
+    Members
+    -------
+    en : In(1)
+        The pipeline advances in cycles in which this is 1, and only in those.
+    a : In(32)
+        Number, binary32.
+    shift : In(signed(8))
+        Power of two by which ``a`` is multiplied; taken together with ``a``.
+    limit : In(width - 1)
+        Greatest magnitude of the result; taken together with ``a``.
+    o : Out(signed(width))
+        Integer; undefined until ``LATENCY`` enabled cycles have passed.
+    saturated : Out(1)
+        Whether the rounded number was beyond ``limit``, or ``a`` infinite or NaN.
+
+    Raises
+    ------
+    ValueError
+        If ``width`` is not an integer from 2 to 64.
+    """
+
+    LATENCY = 3
+
+    def __init__(self, width: int) -> None:
+        if not isinstance(width, int) or not 2 <= width <= 64:
+            raise ValueError(f"Width must be an integer from 2 to 64, not {width!r}")
+        self.width = width
+        super().__init__({
+            "en": In(1),
+            "a": In(32),
+            "shift": In(signed(8)),
+            "limit": In(width - 1),
+            "o": Out(signed(width)),
+            "saturated": Out(1),
+        })
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        a = Binary32(self.a)
+        bits = self.width - 1
+
+        # |a * 2^shift| is below 2^above; from 2^bits on it is beyond every limit, below 2^-1 it rounds to 0.
+        above = Signal(signed(10))
+        m.d.comb += above.eq(a.exponent - (BIAS - 1) + self.shift)
+        too_large = above > bits
+        too_small = above < 0
+        aligning = Signal(range(bits + 1), reset_less=True)
+        number = Signal(FRACTION_BITS + 1, reset_less=True)
+        number_limit = Signal(bits, reset_less=True)
+        number_flags = Signal(3, reset_less=True)
+        with m.If(self.en):
+            m.d.sync += [
+                aligning.eq(bits - above),
+                number.eq(Mux(is_zero(a) | too_small, 0, significand(a))),
+                number_limit.eq(self.limit),
+                number_flags.eq(Cat(a.sign, is_nan(a), ~is_zero(a) & (is_inf(a) | too_large))),
+            ]
+
+        # Integer bits, guard bit, sticky bit, starting with the significand at the highest integer bit.
+        digits = max(bits, FRACTION_BITS + 1) + 2
+        aligned = shift_right_sticky(m, Cat(Const(0, digits - FRACTION_BITS - 1), number), aligning)
+        integer = Signal(bits, reset_less=True)
+        guard = Signal(reset_less=True)
+        sticky = Signal(reset_less=True)
+        limit = Signal(bits, reset_less=True)
+        flags = Signal(3, reset_less=True)
+        with m.If(self.en):
+            m.d.sync += [
+                integer.eq(aligned[-bits:]),
+                guard.eq(aligned[-bits - 1]),
+                sticky.eq(aligned[:-bits - 1].any()),
+                limit.eq(number_limit),
+                flags.eq(number_flags),
+            ]
+
+        negative, nan, huge = flags
+        nearest = Signal(self.width)
+        magnitude = Signal(bits)
+        beyond = Signal()
+        m.d.comb += [
+            nearest.eq(integer + (guard & (sticky | integer[0]))),
+            beyond.eq(huge | (nearest > limit)),
+            magnitude.eq(Mux(nan, 0, Mux(beyond, limit, nearest))),
+        ]
+        result = Signal(signed(self.width), reset_less=True)
+        saturated = Signal(reset_less=True)
+        with m.If(self.en):
+            m.d.sync += [
+                result.eq(Mux(negative, -magnitude, magnitude)),
+                saturated.eq(beyond | nan),
+            ]
+        m.d.comb += [
+            self.o.eq(result),
+            self.saturated.eq(saturated),
+        ]
+        return m
