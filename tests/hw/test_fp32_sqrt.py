@@ -1,0 +1,41 @@
+"""Fp32Sqrt against the exact square root."""
+
+import random
+
+from test_fp32_reference import (
+    check_stream,
+    check_verilog,
+    corners,
+    is_inf,
+    is_nan,
+    random_bits,
+    square_root,
+    value,
+)
+
+from hw.fp32_sqrt import Fp32Sqrt
+
+
+def operands() -> list[int]:
+    rng = random.Random(40)
+    numbers = corners() + [random_bits(rng) & 0x7FFFFFFF for _ in range(600)]
+    for exponent in (1, 2, 126, 127, 128, 253, 254):  # both ends of the fractions, odd and even exponents
+        numbers += [exponent << 23 | fraction for fraction in (0, 1, 2, 0x3FFFFF, 1 << 22, 0x7FFFFE, 0x7FFFFF)]
+    for _ in range(300):  # roots next to a tie, and exact ones
+        root = rng.getrandbits(24) | 1 << 23
+        square = rng.choice(((2 * root + 1) ** 2, (root >> 12) ** 2))
+        drop = square.bit_length() - 24
+        fraction = (square >> drop if drop > 0 else square << -drop) - (1 << 23)
+        numbers.append((127 + (drop + 1) % 2 << 23 | fraction) + rng.randrange(-1, 2))
+    return numbers
+
+
+def test_roots():
+    numbers = operands()
+    vectors = [(number, square_root(number)) for number in numbers]
+    assert sum(value(root) ** 2 == value(n) for n, root in vectors if not is_nan(root) and not is_inf(root)) > 80
+    check_stream(Fp32Sqrt(), Fp32Sqrt.LATENCY, vectors, seed=41)
+
+
+def test_verilog():
+    check_verilog(Fp32Sqrt())
