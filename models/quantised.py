@@ -17,16 +17,16 @@ from torch import Tensor
 
 from . import numerics
 from .config import ModelConfig
+from .float_model import MATRICES, matrix_shapes
+from .ternary_file import pack_codes, unpack_codes
 
 __all__ = [
     "EXTREME_GRID", "MATRICES", "SITES", "Linear", "QuantisedLayer", "QuantisedModel", "matrix_shapes",
-    "norm_constants", "pack_codes", "quantise_head", "query_constant", "site_width", "unpack_codes",
+    "norm_constants", "quantise_head", "query_constant", "site_width",
 ]  # fmt: skip
 
 #: The inputs that are normalised or quantised: of q, k, v; of o; of gate and up; of down; of the head.
 SITES = ("attention", "o", "mlp", "down", "final")
-#: The matrices of a layer, in the checkpoint's order.
-MATRICES = ("q", "k", "v", "o", "gate", "up", "down")
 #: Grid exponents lie within +-EXTREME_GRID, so that 2**grid * n and 2**grid / n are normal binary32 numbers.
 EXTREME_GRID = 100
 
@@ -71,12 +71,6 @@ def quantise_head(weight: Tensor) -> tuple[Tensor, Tensor]:
 
 
 # --- structure --------------------------------------------------------------------------------------------
-
-
-def matrix_shapes(config: ModelConfig) -> dict[str, tuple[int, int]]:
-    """(out, in) of each of `MATRICES`."""
-    d, h, kv = config.dim, config.hidden, config.kv_dim
-    return {"q": (d, d), "k": (kv, d), "v": (kv, d), "o": (d, d), "gate": (h, d), "up": (h, d), "down": (d, h)}
 
 
 def site_width(config: ModelConfig, site: str) -> int:
@@ -259,25 +253,3 @@ def _header(data: bytes) -> dict[str, Any]:
         raise ValueError(f"quantised model: wanted safetensors with metadata of {_FORMAT!r}, found: {error}; "
                          f"write it with QuantisedModel.save of this version") from error  # fmt: skip
     return header
-
-
-# --- two-bit codes ----------------------------------------------------------------------------------------
-
-
-def pack_codes(codes: Tensor) -> Tensor:
-    """Ternary int8 [rows, k] to uint8 [rows, ceil(k / 4)]: pairs, least significant first; 0, 1 = +1, 2 = -1."""
-    rows, k = codes.shape
-    padded = torch.zeros(rows, -(-k // 4) * 4, dtype=torch.int64)
-    padded[:, :k] = codes.to(torch.int64) % 3
-    return (padded.reshape(rows, -1, 4) << torch.tensor([0, 2, 4, 6])).sum(-1).to(torch.uint8)
-
-
-def unpack_codes(packed: Tensor, k: int) -> Tensor:
-    """Inverse of `pack_codes`: int8 [rows, k]; ValueError on wrong sizes, the pair 3 or non-zero padding."""
-    if packed.dtype != torch.uint8 or packed.dim() != 2 or packed.shape[1] != -(-k // 4):
-        raise ValueError(f"codes: wanted uint8 [rows, {-(-k // 4)}] for {k} columns, found {packed.dtype} "
-                         f"{list(packed.shape)}; the file is damaged or of another model")  # fmt: skip
-    pairs = (packed.to(torch.int64)[..., None] >> torch.tensor([0, 2, 4, 6]) & 3).reshape(packed.shape[0], -1)
-    if bool((pairs == 3).any()) or bool(pairs[:, k:].any()):
-        raise ValueError("codes: wanted pairs 0, 1, 2 and zero padding, found others; the file is damaged")
-    return torch.where(pairs == 2, -torch.ones_like(pairs), pairs)[:, :k].to(torch.int8)
