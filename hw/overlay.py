@@ -1,0 +1,165 @@
+"""The overlay processor: all units, wired."""
+
+from amaranth.hdl import Const, Module, Mux, Value
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from .attention import Attention
+from .axi4 import ReadPort, WritePort
+from .counters import Counters
+from .csr import Csr, CsrPort
+from .fetch import Fetch
+from .isa import COUNTER_INDEX, Kind
+from .machine import MachineConfig
+from .matmul import Matmul
+from .sequencer import Sequencer
+from .stage import Stage
+from .store import Store
+from .tape import TapeReader
+from .vector import Vector
+
+
+class Overlay(wiring.Component):
+    """One machine of a given size; any model that fits its sizes runs on it unchanged.
+
+    Parameters
+    ----------
+    config : MachineConfig
+
+    Members
+    -------
+    read : ReadPort, write : WritePort
+        AXI4 manager ports to memory.
+    csr : CsrPort (from its other side)
+    irq : Out(1)
+        Level; high when a token is finished, until acknowledged.
+    """
+
+    def __init__(self, config: MachineConfig):
+        self.config = config
+        super().__init__(
+            {
+                "read": Out(ReadPort(config.bus_bytes)),
+                "write": Out(WritePort(config.bus_bytes)),
+                "csr": In(CsrPort()),
+                "irq": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config = self.config
+        m.submodules.csr = csr = Csr(config)
+        m.submodules.sequencer = sequencer = Sequencer(config)
+        m.submodules.fetch = fetch = Fetch(config)
+        m.submodules.tape = tape = TapeReader(config, consumers=3)
+        m.submodules.matmul = matmul = Matmul(config)
+        m.submodules.vector = vector = Vector(config)
+        m.submodules.attention = attention = Attention(config)
+        m.submodules.stage = stage = Stage(config)
+        m.submodules.store = store = Store(config)
+
+        # Host.
+        connect(m, flipped(self.csr), csr.csr)
+        m.d.comb += [
+            self.irq.eq(csr.irq),
+            sequencer.start.eq(csr.start),
+            csr.finished.eq(sequencer.finished),
+            csr.running.eq(sequencer.running),
+            csr.next_token.eq(matmul.next_token),
+            store.memory_base.eq(csr.memory_base),
+            matmul.predicates.eq(csr.predicates),
+        ]
+        for name in ("token", "position", "memory_base", "predicates",
+                     "program_en", "program_address", "program_data"):  # fmt: skip
+            m.d.comb += getattr(sequencer, name).eq(getattr(csr, name))
+
+        # Memory to tape to units.
+        connect(m, sequencer.run, fetch.run)
+        connect(m, fetch.read, flipped(self.read))
+        connect(m, fetch.word, tape.word)
+        m.d.comb += sequencer.fetch_idle.eq(fetch.idle)
+        for i, unit in enumerate((matmul, vector, attention)):
+            connect(m, unit.tape, tape.consumer[i])
+        for i, unit in enumerate((matmul, vector, attention, store)):
+            connect(m, sequencer.units[i], unit.unit)
+
+        # Between units.
+        connect(m, vector.q_write, matmul.q_write)
+        connect(m, vector.accumulator, matmul.accumulator)
+        connect(m, matmul.scalar, vector.scalar)
+        connect(m, attention.output, vector.attention)
+        connect(m, vector.query, attention.query)
+        connect(m, vector.stage, stage.write)
+        connect(m, attention.stage, stage.attention)
+        connect(m, store.stage, stage.store)
+        connect(m, matmul.logits, store.logits)
+        connect(m, store.write, flipped(self.write))
+
+        self._errors(m, csr, sequencer, fetch, vector, store)
+        self._count(m, csr, sequencer, fetch, tape, matmul, vector, attention, store)
+        return m
+
+    def _errors(
+        self, m: Module, csr: Csr, sequencer: Sequencer, fetch: Fetch, vector: Vector, store: Store
+    ) -> None:
+        """First error of a run to the host; codes of `isa.ERRORS`."""
+        m.d.comb += csr.error_layer.eq(sequencer.layer)
+        for code, source in ((4, sequencer.unknown), (3, store.error), (2, fetch.error), (1, vector.error)):
+            with m.If(source):
+                m.d.comb += [csr.error.eq(1), csr.error_code.eq(code)]
+        with m.If(vector.error):
+            m.d.comb += csr.error_layer.eq(vector.error_layer)
+
+    def _count(
+        self, m: Module, csr: Csr, sequencer: Sequencer, fetch: Fetch, tape: TapeReader, matmul: Matmul,
+        vector: Vector, attention: Attention, store: Store,
+    ) -> None:  # fmt: skip
+        """What each counter gains in a cycle."""
+        run = sequencer.running
+        by_kind = [Mux(sequencer.fetched & (sequencer.fetch_kind == kind), sequencer.fetch_bytes, 0) for kind in Kind]
+        starved = [port.starved for port in (matmul.tape, vector.tape, attention.tape)]
+        any_starved = starved[0] | starved[1] | starved[2]
+        # Exactly one of these holds in a running cycle: the first that is true.
+        where: dict[str, Value] = {}
+        taken = Const(0)
+        for name, condition in (
+            ("matmul_active", matmul.active),
+            ("attention_active", attention.active),
+            ("matmul_starved", starved[0]),
+            ("attention_starved", starved[2]),
+            ("vector_starved", starved[1]),
+            ("vector_only", vector.busy),
+        ):
+            where[name] = run & condition & ~taken
+            taken = taken | condition
+        amounts = {
+            "cycles": run,
+            "instructions": sequencer.issued,
+            "fetches": sequencer.fetched,
+            "weight_bytes": by_kind[Kind.WEIGHTS],
+            "kv_read_bytes": by_kind[Kind.KV],
+            "other_bytes": by_kind[Kind.OTHER],
+            "kv_write_bytes": store.kv_bytes,
+            "logit_bytes": store.logit_bytes,
+            "read_beats": fetch.beat,
+            "lookups": matmul.lookups,
+            "head_products": matmul.head_products,
+            "attention_products": attention.products,
+            "vector_elements": vector.elements,
+            "score_saturations": attention.score_saturated,
+            "bus_full": run & fetch.full,
+            "bus_wait": run & fetch.wait,
+            "bus_idle": run & fetch.free,
+            **where,
+            "overhead": run & ~taken,
+            "starved_bus_free": run & any_starved & fetch.free,
+        }
+        values = {name: Value.cast(amount) for name, amount in amounts.items()}
+        widths = {name: len(value) for name, value in values.items()}
+        m.submodules.counters = counters = Counters(widths)
+        for name in COUNTER_INDEX:
+            m.d.comb += getattr(counters, f"add_{name}").eq(values[name])
+        m.d.comb += counters.clear.eq(csr.clear)
+        for i in range(len(COUNTER_INDEX)):
+            m.d.comb += csr.counter[i].eq(counters.value[i])
