@@ -1,0 +1,111 @@
+"""The shape and semantics of a Llama-like model: one frozen dataclass.
+
+What it describes (all models of the project): token embedding; per layer grouped-query attention with
+interleaved RoPE (pairs (2j, 2j + 1)) and a SiLU-gated MLP ``down(silu(gate x) * up x)``, each added to the
+residual stream; a final RMSNorm with gain; a head, tied to the embedding or not.
+
+Normalisation: q, k, v share the attention input's norm; gate, up share the MLP input's norm (with a gain
+vector where ``block_gain``); with ``inner_norm`` (BitLinear) the inputs of o and down are normalised too,
+without gain. No other norms.
+"""
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Shape and semantics of one model; validated on construction (ValueError).
+
+    Parameters
+    ----------
+    name: what reports call the model.
+    dim: width of the residual stream; ``heads`` x ``head_size``.
+    hidden: width of the MLP's inner layer.
+    layers: number of layers.
+    heads, kv_heads: query heads, and key/value heads (a divisor of ``heads``).
+    vocab: number of token ids.
+    context: most tokens a sequence may hold.
+    rope_base: base of the RoPE frequencies: position * base ** (-2 j / head_size).
+    norm: "rms": x / sqrt(mean(x^2) + norm_eps); "l2", the ak42 form:
+        x / max(||x||, 1e-12) * in_features ** -0.5.
+    norm_eps: eps of the block norms where ``norm`` is "rms".
+    block_gain: whether the attention-input and MLP-input norms have a gain vector.
+    inner_norm: whether the inputs of o and down are normalised (BitLinear), without gain.
+    final_eps: eps of the final RMSNorm, which always has a gain.
+    tied_head: whether the head is the embedding.
+    bos: id that begins a sequence.
+    eos: id that ends one, if there is one.
+    """
+
+    name: str
+    dim: int
+    hidden: int
+    layers: int
+    heads: int
+    kv_heads: int
+    vocab: int
+    context: int
+    rope_base: float = 10000.0
+    norm: Literal["rms", "l2"] = "rms"
+    norm_eps: float = 1e-5
+    block_gain: bool = True
+    inner_norm: bool = True
+    final_eps: float = 1e-5
+    tied_head: bool = True
+    bos: int = 1
+    eos: int | None = 2
+
+    def __post_init__(self) -> None:
+        for field in ("dim", "hidden", "layers", "heads", "kv_heads", "vocab", "context"):
+            value = getattr(self, field)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                self._refuse(field, "a positive integer", value, "correct the checkpoint's header")
+        if self.dim % self.heads:
+            self._refuse("dim", f"a multiple of heads = {self.heads}", self.dim, "change dim or heads")
+        if self.head_size % 2:
+            self._refuse("dim / heads", "an even head size (RoPE turns pairs)", self.head_size,
+                         "change dim or heads")
+        if self.heads % self.kv_heads:
+            self._refuse("kv_heads", f"a divisor of heads = {self.heads}", self.kv_heads, "change kv_heads")
+        if self.norm not in ("rms", "l2"):
+            self._refuse("norm", "'rms' or 'l2'", self.norm, "name one of the two")
+        for field in ("rope_base", "norm_eps", "final_eps"):
+            value = getattr(self, field)
+            if not isinstance(value, (int, float)) or not 0 < value < float("inf"):
+                self._refuse(field, "a positive finite number", value, "correct the checkpoint's header")
+        for field in ("bos", "eos"):
+            value = getattr(self, field)
+            if value is None and field == "eos":
+                continue
+            if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < self.vocab:
+                self._refuse(field, f"a token id below vocab = {self.vocab}", value,
+                             f"take {field} from the model's tokenizer")
+
+    def _refuse(self, field: str, wanted: str, found: object, remedy: str) -> None:
+        raise ValueError(f"model {self.name!r}: {field}: wanted {wanted}, found {found!r}; {remedy}")
+
+    @property
+    def head_size(self) -> int:
+        """Elements of one head."""
+        return self.dim // self.heads
+
+    @property
+    def kv_dim(self) -> int:
+        """Elements of all key (or value) heads of one token."""
+        return self.kv_heads * self.head_size
+
+    def to_json(self) -> dict[str, Any]:
+        """Every field as a JSON-ready dictionary; ``from_json`` is its inverse."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "ModelConfig":
+        """Rebuild a configuration; ValueError names missing or unknown fields."""
+        known = {field.name for field in fields(cls)}
+        needed = {"name", "dim", "hidden", "layers", "heads", "kv_heads", "vocab", "context"}
+        missing, unknown = sorted(needed - values.keys()), sorted(values.keys() - known)
+        if missing or unknown:
+            raise ValueError(f"model configuration: wanted the fields of ModelConfig, found missing {missing} "
+                             f"and unknown {unknown}; write it with ModelConfig.to_json of this version")
+        return cls(**values)

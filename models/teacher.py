@@ -1,0 +1,132 @@
+"""The float teacher: llama2.c legacy checkpoints, and stories sampled from one in large batches.
+
+File format (karpathy/llama2.c, export.py, version 0): seven int32 (dim, hidden, layers, heads, kv_heads,
+vocab, context; a negative vocab means an unshared head), then float32: embedding, attention norms, wq, wk,
+wv, wo, MLP norms, w1 (gate), w2 (down), w3 (up), final norm, two RoPE tables (not read), [head].
+"""
+
+import argparse
+import os
+import struct
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from .config import ModelConfig
+from .float_model import FloatModel, KVCache, matrix_shapes
+from .tokenizer import Tokenizer
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def load_llama2c(path: Path) -> FloatModel:
+    """The float Llama of a legacy checkpoint; ValueError where sizes do not fit the header."""
+    data = path.read_bytes()
+    if len(data) < 28:
+        raise ValueError(f"{path}: wanted a llama2.c checkpoint with a 28-byte header, found {len(data)} bytes; "
+                         f"fetch the file again")
+    dim, hidden, layers, heads, kv_heads, vocab, context = struct.unpack_from("<7i", data)
+    config = ModelConfig(path.stem, dim, hidden, layers, heads, kv_heads, abs(vocab), context, block_gain=True,
+                         inner_norm=False, tied_head=vocab > 0)
+    floats = np.frombuffer(data, "<f4", offset=28, count=(len(data) - 28) // 4)
+    shapes = matrix_shapes(config)
+    model, at = FloatModel(config, "fixed", None), 0
+
+    def take(*shape: int) -> torch.Tensor:
+        nonlocal at
+        count = int(np.prod(shape))
+        if at + count > len(floats):
+            raise ValueError(f"{path}: wanted at least {28 + 4 * (at + count)} bytes for {config.layers} layers of "
+                             f"dim {dim}, found {len(data)}; the file is cut short or not a legacy checkpoint")
+        part = torch.from_numpy(floats[at : at + count].reshape(shape).copy())
+        at += count
+        return part
+
+    with torch.no_grad():
+        model.embedding.copy_(take(abs(vocab), dim))
+        order = ("attention_gain", "q", "k", "v", "o", "mlp_gain", "gate", "down", "up")
+        for name in order:
+            block = take(layers, *shapes.get(name, (dim,)))
+            for layer, values in zip(model.layers, block, strict=True):
+                getattr(layer, name).copy_(values)
+        model.final_gain.copy_(take(dim))
+        take(2, context, config.head_size // 2)
+        if vocab < 0:
+            model.head.copy_(take(abs(vocab), dim))
+    return model.eval()
+
+
+@torch.inference_mode()
+def sample_stories(model: FloatModel, tokenizer: Tokenizer, batch: int, temperature: float,
+                   generator: torch.Generator) -> list[str]:
+    """One batch of complete stories: begun at BOS, sampled until BOS or EOS comes; unfinished ones are dropped.
+
+    Sequences leave the batch when they end, and the cache is compacted when a quarter have left.
+    """
+    config = model.config
+    ids = torch.full((batch, 1), config.bos)
+    history, owner = torch.zeros(batch, config.context, dtype=torch.int64), torch.arange(batch)
+    lengths, alive = torch.zeros(batch, dtype=torch.int64), torch.ones(batch, dtype=torch.bool)
+    cache = KVCache.empty(config, batch)
+    for position in range(config.context):
+        logits = model(ids, cache)[:, -1] / temperature
+        noise = torch.empty_like(logits).exponential_(generator=generator)
+        ids = (logits.softmax(-1) / noise).argmax(-1, keepdim=True)  # the exponential-clock form of sampling
+        history[owner, position] = ids[:, 0]
+        ended = alive & ((ids[:, 0] == config.bos) | (ids[:, 0] == config.eos))
+        lengths[owner[ended]] = position
+        alive &= ~ended
+        if not alive.any():
+            break
+        if alive.sum() <= 0.75 * len(alive):
+            ids, owner = ids[alive], owner[alive]
+            cache.keys = [k[alive] for k in cache.keys]
+            cache.values = [v[alive] for v in cache.values]
+            alive = alive[alive]
+    return [tokenizer.decode(row[:length].tolist()).strip() for row, length in
+            zip(history, lengths.tolist(), strict=True) if length > 0]
+
+
+def sample_to_file(checkpoint: Path, tokens: Path, out: Path, megabytes: float, batch: int = 512,
+                   temperature: float = 1.0, seed: int = 1) -> None:
+    """Sample until ``out`` (one JSON-free story per block, blocks separated by NUL) holds ``megabytes``.
+
+    An existing file is continued, so that an interrupted run loses one batch at most.
+    """
+    model = load_llama2c(checkpoint)
+    tokenizer = Tokenizer.from_llama2c(tokens, model.config.vocab)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    held = out.stat().st_size if out.exists() else 0
+    generator = torch.Generator().manual_seed(seed + held)
+    with tqdm(total=int(megabytes * 1e6), initial=held, unit="B", unit_scale=True, desc="teacher") as bar:
+        while held < megabytes * 1e6:
+            stories = sample_stories(model, tokenizer, batch, temperature, generator)
+            block = "".join(story + "\0" for story in stories).encode()
+            with out.open("ab") as file:
+                file.write(block)
+                file.flush()
+                os.fsync(file.fileno())
+            held += len(block)
+            bar.update(len(block))
+
+
+def main() -> None:
+    """Command line: ``python -m models.teacher``."""
+    parser = argparse.ArgumentParser(description="Sample stories from a float llama2.c checkpoint.")
+    parser.add_argument("--checkpoint", type=Path, default=ROOT / "../shared/checkpoints/stories260K.bin")
+    parser.add_argument("--tokens", type=Path, default=ROOT / "../shared/checkpoints/tok512.bin")
+    parser.add_argument("--out", type=Path, default=ROOT / "build/teacher.txt")
+    parser.add_argument("--megabytes", type=float, default=30.0)
+    parser.add_argument("--batch", type=int, default=512)
+    parser.add_argument("--temperature", type=float, default=1.0)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=1)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    sample_to_file(args.checkpoint, args.tokens, args.out, args.megabytes, args.batch, args.temperature, args.seed)
+
+
+if __name__ == "__main__":
+    main()
