@@ -16,6 +16,7 @@ Rules that hold everywhere:
 
 import math
 from functools import lru_cache
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -55,10 +56,8 @@ def bits_float(bits: Tensor) -> Tensor:
 
 def flush(x: Tensor) -> Tensor:
     """x with subnormals as zero of their sign and every NaN as the canonical one."""
-    bits = float_bits(x)
-    magnitude = bits & 0x7FFFFFFF
-    bits = torch.where(magnitude < 0x00800000, bits & 0x80000000, bits)
-    return bits_float(torch.where(magnitude > 0x7F800000, torch.full_like(bits, 0x7FC00000), bits))
+    zeroed = torch.where(x.abs() < MIN_NORMAL, x * 0.0, x)
+    return zeroed.masked_fill(x.isnan(), torch.nan)
 
 
 def fadd(a: Tensor, b: Tensor) -> Tensor:
@@ -233,7 +232,7 @@ def sigmoid_table() -> tuple[tuple[int, int], ...]:
     Error below 2**-16: (2**-5)**2 / 8 * max|sigma''| (0.0963) = 1.2e-5, plus one unit of 2**-24.
     """
     knots = [round(2**24 / (1 + math.exp(-i / 32))) for i in range(SIGMOID_INTERVALS + 1)]
-    return tuple((a, b - a) for a, b in zip(knots, knots[1:], strict=False))
+    return tuple((a, b - a) for a, b in pairwise(knots))
 
 
 def sigmoid(t: Tensor) -> Tensor:
@@ -265,7 +264,7 @@ def exp2_table() -> tuple[tuple[int, int], ...]:
     Error below 2**-19.9: (2**-8)**2 / 8 * ln(2)**2 = 9.2e-7, plus one unit of 2**-24.
     """
     knots = [round(2**24 * 2 ** (-i / EXP2_ENTRIES)) for i in range(EXP2_ENTRIES + 1)]
-    return tuple((a, a - b) for a, b in zip(knots, knots[1:], strict=False))
+    return tuple((a, a - b) for a, b in pairwise(knots))
 
 
 def exp2(distance: Tensor) -> Tensor:
