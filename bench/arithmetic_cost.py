@@ -14,7 +14,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
@@ -37,7 +36,8 @@ class Cost:
     cut_stories, cut_tokens: stories longer than the context, and the tokens left out there.
     golden, float: perplexity by token.
     golden_bits, float_bits: bits per byte.
-    first_difference: index of the first greedy token after BOS that differs, None where none of ``greedy`` does.
+    greedy: tokens generated from BOS by both.
+    first_difference: index of the first of them that differs, None where none does.
     """
 
     stories: int
@@ -58,8 +58,11 @@ class Cost:
         return self.golden / self.float
 
     def __str__(self) -> str:
-        where = (f"none in {self.greedy} tokens from BOS" if self.first_difference is None
-                 else f"token {self.first_difference} from BOS (of {self.greedy})")  # fmt: skip
+        where = (
+            f"none in {self.greedy} tokens from BOS"
+            if self.first_difference is None
+            else f"token {self.first_difference} from BOS (of {self.greedy})"
+        )
         return (
             f"{self.stories} stories, {self.tokens} tokens, {self.bytes} bytes\n"
             f"cut off at the context: {self.cut_stories} stories, {self.cut_tokens} tokens left out\n"
@@ -70,12 +73,13 @@ class Cost:
 
 
 def _nats(logits: Tensor, targets: list[int]) -> float:
-    return float(F.cross_entropy(logits.double(), torch.tensor(targets), reduction="sum"))
+    return float(torch.nn.functional.cross_entropy(logits.double(), torch.tensor(targets), reduction="sum"))
 
 
 @torch.inference_mode()
-def measure(model: QuantisedModel, tokenizer: Tokenizer, stories: list[str], greedy: int = 0,
-            progress: bool = False) -> Cost:  # fmt: skip
+def measure(
+    model: QuantisedModel, tokenizer: Tokenizer, stories: list[str], greedy: int = 0, progress: bool = False
+) -> Cost:
     """Compare the golden and the float form of ``model`` on ``stories`` and on ``greedy`` tokens from BOS."""
     golden, reference, config = GoldenModel(model), float_reference(model), model.config
     golden_nats = float_nats = 0.0
@@ -99,8 +103,19 @@ def measure(model: QuantisedModel, tokenizer: Tokenizer, stories: list[str], gre
     theirs = reference.greedy([config.bos], greedy)[1:]
     first = next((i for i, (a, b) in enumerate(zip(ours, theirs, strict=True), 1) if a != b), None)
     bits = math.log(2) * size
-    return Cost(len(stories), tokens, size, cut_stories, cut_tokens, math.exp(golden_nats / tokens),
-                math.exp(float_nats / tokens), golden_nats / bits, float_nats / bits, greedy, first)  # fmt: skip
+    return Cost(
+        len(stories),
+        tokens,
+        size,
+        cut_stories,
+        cut_tokens,
+        math.exp(golden_nats / tokens),
+        math.exp(float_nats / tokens),
+        golden_nats / bits,
+        float_nats / bits,
+        greedy,
+        first,
+    )
 
 
 def read_tokenizer(path: Path, vocab: int) -> Tokenizer:
@@ -112,14 +127,21 @@ def read_tokenizer(path: Path, vocab: int) -> Tokenizer:
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--tokenizer", type=Path, required=True)
     parser.add_argument("--text", type=Path, required=True)
     parser.add_argument("--stories", type=int, help="only the first N stories")
     parser.add_argument("--greedy", type=int, default=256, help="greedy tokens compared (default 256)")
-    parser.add_argument("--calibrate", type=int, default=0, metavar="N",
-                        help="choose the grids of squares on the first N tokens (default: none, 2^-44)")  # fmt: skip
+    parser.add_argument(
+        "--calibrate",
+        type=int,
+        default=0,
+        metavar="N",
+        help="choose the grids of squares on the first N tokens (default: none, 2^-44)",
+    )
     parser.add_argument("--json", type=Path, help="also write the figures here")
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()

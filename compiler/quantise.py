@@ -27,15 +27,19 @@ MARGIN_BITS = 63 - TARGET_BITS
 def grid_for(largest: float) -> int:
     """The least grid exponent that puts a sum of squares ``largest`` at or below 2**TARGET_BITS."""
     if not math.isfinite(largest):
-        raise ValueError(f"grid of squares: wanted a finite sum of squares, found {largest}; the model diverges "
-                         f"on the calibration text")  # fmt: skip
+        raise ValueError(
+            f"grid of squares: wanted a finite sum of squares, found {largest}; the model diverges "
+            f"on the calibration text"
+        )
     if largest <= 0:
         return numerics.DEFAULT_GRID
     mantissa, exponent = math.frexp(largest)
     grid = exponent - (mantissa == 0.5) - TARGET_BITS
     if grid > EXTREME_GRID:
-        raise ValueError(f"grid of squares: wanted an exponent of at most {EXTREME_GRID}, found {grid} for a sum of "
-                         f"squares of {largest:.3g}; the model diverges on the calibration text")  # fmt: skip
+        raise ValueError(
+            f"grid of squares: wanted an exponent of at most {EXTREME_GRID}, found {grid} for a sum of "
+            f"squares of {largest:.3g}; the model diverges on the calibration text"
+        )
     return max(-EXTREME_GRID, grid)
 
 

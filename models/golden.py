@@ -61,8 +61,12 @@ class KVCache:
         """A cache with room for the whole context."""
         shape = (config.layers, config.context, config.kv_heads)
         codes = (*shape, config.head_size)
-        return cls(torch.zeros(codes, dtype=torch.int8), torch.zeros(codes, dtype=torch.int8),
-                   torch.zeros(shape), torch.zeros(shape))  # fmt: skip
+        return cls(
+            torch.zeros(codes, dtype=torch.int8),
+            torch.zeros(codes, dtype=torch.int8),
+            torch.zeros(shape),
+            torch.zeros(shape),
+        )
 
 
 class GoldenModel:
@@ -91,7 +95,7 @@ class GoldenModel:
     # --- pieces -------------------------------------------------------------------------------------------
 
     def _input(self, x: Tensor, site: str, layer: int, gain: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Quantise x [T, n] for a linear: int64 codes [T, n] and scales binary32 [T], the norm in the scale."""
+        """Quantise x [T, n] for a linear: codes int64 [T, n], and scales binary32 [T] with the norm in them."""
         scaled = x if gain is None else numerics.fmul(x, gain)
         maximum = numerics.absmax(scaled)
         codes = numerics.quantise(scaled, maximum, numerics.INT8_LEVELS)
@@ -151,8 +155,10 @@ class GoldenModel:
     def _attention(self, layer: QuantisedLayer, x: Tensor, index: int, cache: KVCache) -> Tensor:
         c, tokens, first = self.config, x.shape[0], cache.length
         codes, scale = self._input(x, "attention", index, layer.attention_gain)
-        q, k, v = (self._linear(codes, scale, matrix).reshape(tokens, -1, c.head_size)
-                   for matrix in (layer.q, layer.k, layer.v))  # fmt: skip
+        q, k, v = (
+            self._linear(codes, scale, matrix).reshape(tokens, -1, c.head_size)
+            for matrix in (layer.q, layer.k, layer.v)
+        )
         row = self._rope[first : first + tokens, None]
         q_codes, q_max = self._by_head(numerics.rope(q, row), numerics.INT16_LEVELS)
         new = slice(first, first + tokens)
@@ -180,11 +186,15 @@ class GoldenModel:
         c, cache = self.config, cache if cache is not None else KVCache.empty(self.config)
         room = c.context - cache.length
         if not 1 <= len(tokens) <= room:
-            raise ValueError(f"model {c.name!r}: wanted 1 to {room} tokens (what the context leaves), found "
-                             f"{len(tokens)}; shorten the prompt or cut it into windows")  # fmt: skip
+            raise ValueError(
+                f"model {c.name!r}: wanted 1 to {room} tokens (what the context leaves), found "
+                f"{len(tokens)}; shorten the prompt or cut it into windows"
+            )
         if wrong := [token for token in tokens if not 0 <= token < c.vocab]:
-            raise ValueError(f"model {c.name!r}: wanted token ids 0 to {c.vocab - 1}, found {wrong[0]}; "
-                             f"is the tokenizer of another model?")  # fmt: skip
+            raise ValueError(
+                f"model {c.name!r}: wanted token ids 0 to {c.vocab - 1}, found {wrong[0]}; "
+                f"is the tokenizer of another model?"
+            )
         x = numerics.flush(self._model.embedding[torch.tensor(tokens)])
         for index, layer in enumerate(self._model.layers):
             x = numerics.fadd(x, self._attention(layer, x, index, cache))

@@ -104,9 +104,11 @@ def int_to_float(i: Tensor) -> Tensor:
 def float_to_int(x: Tensor, shift: int, limit: int) -> Tensor:
     """clip(rne(x * 2**shift), -limit, limit) as int64; NaN gives 0."""
     scaled = flush(x).double() * 2.0**shift
-    return torch.nan_to_num(torch.round(scaled), nan=0.0, posinf=limit, neginf=-limit).clamp(
-        -limit, limit
-    ).to(torch.int64)  # fmt: skip
+    return (
+        torch.nan_to_num(torch.round(scaled), nan=0.0, posinf=limit, neginf=-limit)
+        .clamp(-limit, limit)
+        .to(torch.int64)
+    )
 
 
 def scale_power(x: Tensor, exponent: Tensor) -> Tensor:

@@ -21,12 +21,21 @@ from .float_model import MATRICES, matrix_shapes
 from .ternary_file import pack_codes, unpack_codes
 
 __all__ = [
-    "EXTREME_GRID", "MATRICES", "SITES", "Linear", "QuantisedLayer", "QuantisedModel", "matrix_shapes",
-    "norm_constants", "quantise_head", "query_constant", "site_width",
-]  # fmt: skip
+    "EXTREME_GRID",
+    "MATRICES",
+    "SITES",
+    "Linear",
+    "QuantisedLayer",
+    "QuantisedModel",
+    "matrix_shapes",
+    "norm_constants",
+    "quantise_head",
+    "query_constant",
+    "site_width",
+]
 
 #: The inputs that are normalised or quantised: of q, k, v; of o; of gate and up; of down; of the head.
-SITES = ("attention", "o", "mlp", "down", "final")
+SITES: tuple[str, ...] = ("attention", "o", "mlp", "down", "final")
 #: Grid exponents lie within +-EXTREME_GRID, so that 2**grid * n and 2**grid / n are normal binary32 numbers.
 EXTREME_GRID = 100
 
@@ -62,7 +71,9 @@ def quantise_head(weight: Tensor) -> tuple[Tensor, Tensor]:
     """
     if not torch.isfinite(weight).all():
         row = int((~torch.isfinite(weight)).any(-1).nonzero()[0, 0])
-        raise ValueError(f"head: wanted finite numbers, found row {row} with others; the checkpoint is damaged")
+        raise ValueError(
+            f"head: wanted finite numbers, found row {row} with others; the checkpoint is damaged"
+        )
     largest = weight.double().abs().amax(-1)
     live = largest >= numerics.MIN_ABSMAX
     codes = torch.round(weight.double() * (numerics.INT8_LEVELS / largest.where(live, torch.inf))[:, None])
@@ -99,7 +110,7 @@ class Linear:
 
 @dataclass(frozen=True, eq=False)
 class QuantisedLayer:
-    """One layer: gains binary32 [dim], or None where the model's block norms have none, and seven matrices."""
+    """One layer: gains binary32 [dim] (None where block norms have no gain) and seven matrices."""
 
     attention_gain: Tensor | None
     mlp_gain: Tensor | None
@@ -167,8 +178,11 @@ class QuantisedModel:
                 self._tensor(f"layers.{index}.{name}.codes", linear.codes, torch.int8, shape, 1)
                 constant = float(linear.constant)
                 if not math.isfinite(constant) or (constant == 0.0 != linear.scale):
-                    raise self._wrong(f"layers.{index}.{name}.scale", "a number whose 1/127 is finite and not "
-                                      "subnormal", linear.scale)  # fmt: skip
+                    raise self._wrong(
+                        f"layers.{index}.{name}.scale",
+                        "a number whose 1/127 is finite and not subnormal",
+                        linear.scale,
+                    )
         if set(self.grids) != set(SITES):
             raise self._wrong("grids", f"the sites {sorted(SITES)}", sorted(self.grids))
         for site, grid in self.grids.items():
@@ -188,15 +202,21 @@ class QuantisedModel:
             raise self._wrong(name, f"codes within +-{limit}", int(tensor.to(torch.int16).abs().max()))
 
     def _wrong(self, name: str, wanted: object, found: object) -> ValueError:
-        return ValueError(f"model {self.config.name!r}: {name}: wanted {wanted}, found {found}; the checkpoint "
-                          f"and its configuration do not belong together, or a file is damaged")  # fmt: skip
+        return ValueError(
+            f"model {self.config.name!r}: {name}: wanted {wanted}, found {found}; the checkpoint "
+            f"and its configuration do not belong together, or a file is damaged"
+        )
 
     # --- the artefact's member ----------------------------------------------------------------------------
 
     def save(self) -> bytes:
         """Safetensors bytes that `load` reads; the same model gives the same bytes."""
-        tensors = {"embedding": self.embedding, "final_gain": self.final_gain,
-                   "head_codes": self.head_codes, "head_scales": self.head_scales}  # fmt: skip
+        tensors = {
+            "embedding": self.embedding,
+            "final_gain": self.final_gain,
+            "head_codes": self.head_codes,
+            "head_scales": self.head_scales,
+        }
         for index, layer in enumerate(self.layers):
             for name, gain in (("attention_gain", layer.attention_gain), ("mlp_gain", layer.mlp_gain)):
                 if gain is not None:
@@ -206,8 +226,10 @@ class QuantisedModel:
                 tensors[f"layers.{index}.{name}.scale"] = torch.tensor([linear.scale], dtype=torch.float32)
         header = {"format": _FORMAT, "config": self.config.to_json(), "grids": self.grids}
         # One metadata key: the library writes several in no fixed order.
-        return safetensors.torch.save({name: tensor.contiguous() for name, tensor in tensors.items()},
-                                      metadata={"trine": json.dumps(header, sort_keys=True)})  # fmt: skip
+        return safetensors.torch.save(
+            {name: tensor.contiguous() for name, tensor in tensors.items()},
+            metadata={"trine": json.dumps(header, sort_keys=True)},
+        )
 
     @classmethod
     def load(cls, data: bytes) -> "QuantisedModel":
@@ -225,18 +247,29 @@ class QuantisedModel:
 
             layers = tuple(
                 QuantisedLayer(
-                    tensors.get(f"layers.{i}.attention_gain"), tensors.get(f"layers.{i}.mlp_gain"),
+                    tensors.get(f"layers.{i}.attention_gain"),
+                    tensors.get(f"layers.{i}.mlp_gain"),
                     *(linear(f"layers.{i}.{name}", shapes[name][1]) for name in MATRICES),
                 )
                 for i in range(config.layers)
-            )  # fmt: skip
-            model = cls(config, tensors["embedding"], layers, tensors["final_gain"],
-                        tensors["head_codes"], tensors["head_scales"], grids)  # fmt: skip
+            )
+            model = cls(
+                config,
+                tensors["embedding"],
+                layers,
+                tensors["final_gain"],
+                tensors["head_codes"],
+                tensors["head_scales"],
+                grids,
+            )
         except KeyError as error:
-            raise ValueError(f"quantised model: wanted an entry {error}, found none; the file is damaged") from error
+            raise ValueError(
+                f"quantised model: wanted an entry {error}, found none; the file is damaged"
+            ) from error
         except (SafetensorError, AttributeError, TypeError, RuntimeError) as error:
-            raise ValueError(f"quantised model: wanted the layout of {_FORMAT!r}, found: {error}; the file is "
-                             f"damaged") from error  # fmt: skip
+            raise ValueError(
+                f"quantised model: wanted the layout of {_FORMAT!r}, found: {error}; the file is damaged"
+            ) from error
         return model.check()
 
 
@@ -250,6 +283,8 @@ def _header(data: bytes) -> dict[str, Any]:
         if header["format"] != _FORMAT:
             raise ValueError(f"format {header['format']!r}")
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"quantised model: wanted safetensors with metadata of {_FORMAT!r}, found: {error}; "
-                         f"write it with QuantisedModel.save of this version") from error  # fmt: skip
+        raise ValueError(
+            f"quantised model: wanted safetensors with metadata of {_FORMAT!r}, found: {error}; "
+            f"write it with QuantisedModel.save of this version"
+        ) from error
     return header

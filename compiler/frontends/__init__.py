@@ -29,6 +29,9 @@ def load_checkpoint(path: Path | str) -> QuantisedModel:
         if front_end.recognises(head):
             return front_end.load(path)
     known = " or ".join(front_end.DESCRIPTION for front_end in _FRONT_ENDS)
-    raise CheckpointError(path, known, f"a file that begins with {head[:8]!r}",
-                          "convert the checkpoint; an untrained float model needs ternary training first "
-                          "(models.train)")  # fmt: skip
+    raise CheckpointError(
+        path,
+        known,
+        f"a file that begins with {head[:8]!r}",
+        "convert the checkpoint; an untrained float model needs ternary training first (models.train)",
+    )

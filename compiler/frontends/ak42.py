@@ -59,19 +59,37 @@ def load(path: Path) -> QuantisedModel:
 def _configuration(path: Path, data: bytes) -> ModelConfig:
     """The configuration that the header describes; the file's size is compared with it first."""
     if len(data) < HEADER_BYTES or not recognises(data):
-        raise CheckpointError(path, f"{MAGIC!r} and a header of {HEADER_BYTES} bytes",
-                              f"{data[:4]!r} and {len(data)} bytes", _FETCH)  # fmt: skip
+        raise CheckpointError(
+            path,
+            f"{MAGIC!r} and a header of {HEADER_BYTES} bytes",
+            f"{data[:4]!r} and {len(data)} bytes",
+            _FETCH,
+        )
     version, dim, hidden, layers, heads, kv_heads, vocab, context = struct.unpack_from("<8i", data, 4)
     if version != VERSION:
         raise CheckpointError(path, f"version {VERSION}", version, "export the checkpoint in version 1")
     if data[36] != 1:
-        raise CheckpointError(path, "a head that is the embedding (byte 36 = 1)", data[36],
-                              "export the checkpoint with a shared classifier")  # fmt: skip
+        raise CheckpointError(
+            path,
+            "a head that is the embedding (byte 36 = 1)",
+            data[36],
+            "export the checkpoint with a shared classifier",
+        )
     try:
         config = ModelConfig(
-            path.stem, dim, hidden, layers, heads, kv_heads, vocab, context, norm="l2", block_gain=False,
-            inner_norm=True, final_eps=1e-5,
-        )  # fmt: skip
+            path.stem,
+            dim,
+            hidden,
+            layers,
+            heads,
+            kv_heads,
+            vocab,
+            context,
+            norm="l2",
+            block_gain=False,
+            inner_norm=True,
+            final_eps=1e-5,
+        )
     except ValueError as error:
         raise CheckpointError(path, "the header of a model", error, _FETCH) from error
     matrices = sum(4 + -(-rows * columns // 4) for rows, columns in matrix_shapes(config).values())

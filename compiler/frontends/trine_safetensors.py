@@ -43,8 +43,9 @@ def load(path: Path) -> QuantisedModel:
     try:
         config = ModelConfig.from_json(json.loads(metadata["config"]))
     except (KeyError, ValueError, TypeError, AttributeError) as error:
-        raise CheckpointError(path, "a ModelConfig as JSON under the metadata key 'config'", error,
-                              _EXPORT) from error  # fmt: skip
+        raise CheckpointError(
+            path, "a ModelConfig as JSON under the metadata key 'config'", error, _EXPORT
+        ) from error
     reader = _Reader(path, tensors)
     shapes = matrix_shapes(config)
     table = (config.vocab, config.dim)
@@ -78,7 +79,10 @@ class _Reader:
         return tensor
 
     def floats(
-        self, name: str, shape: tuple[int, ...], dtypes: tuple[torch.dtype, ...] = (torch.float16, torch.float32)
+        self,
+        name: str,
+        shape: tuple[int, ...],
+        dtypes: tuple[torch.dtype, ...] = (torch.float16, torch.float32),
     ) -> Tensor:
         """A tensor of finite numbers as binary32."""
         tensor = self._take(name, dtypes, shape).float()

@@ -25,9 +25,19 @@ def random_model(
 ) -> QuantisedModel:
     """A model whose hidden states stay of moderate size, so that its logits differ from token to token."""
     config = ModelConfig(
-        name=f"random {seed}", dim=dim, hidden=hidden, layers=layers, heads=heads, kv_heads=kv_heads,
-        vocab=vocab, context=context, norm=norm, block_gain=gains, inner_norm=inner_norm, tied_head=tied,
-    )  # fmt: skip
+        name=f"random {seed}",
+        dim=dim,
+        hidden=hidden,
+        layers=layers,
+        heads=heads,
+        kv_heads=kv_heads,
+        vocab=vocab,
+        context=context,
+        norm=norm,
+        block_gain=gains,
+        inner_norm=inner_norm,
+        tied_head=tied,
+    )
     random = torch.Generator().manual_seed(seed)
 
     def gain() -> torch.Tensor:
