@@ -64,8 +64,9 @@ class ModelConfig:
         if self.dim % self.heads:
             self._refuse("dim", f"a multiple of heads = {self.heads}", self.dim, "change dim or heads")
         if self.head_size % 2:
-            self._refuse("dim / heads", "an even head size (RoPE turns pairs)", self.head_size,
-                         "change dim or heads")
+            self._refuse(
+                "dim / heads", "an even head size (RoPE turns pairs)", self.head_size, "change dim or heads"
+            )
         if self.heads % self.kv_heads:
             self._refuse("kv_heads", f"a divisor of heads = {self.heads}", self.kv_heads, "change kv_heads")
         if self.norm not in ("rms", "l2"):
@@ -79,8 +80,12 @@ class ModelConfig:
             if value is None and field == "eos":
                 continue
             if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < self.vocab:
-                self._refuse(field, f"a token id below vocab = {self.vocab}", value,
-                             f"take {field} from the model's tokenizer")
+                self._refuse(
+                    field,
+                    f"a token id below vocab = {self.vocab}",
+                    value,
+                    f"take {field} from the model's tokenizer",
+                )
 
     def _refuse(self, field: str, wanted: str, found: object, remedy: str) -> None:
         raise ValueError(f"model {self.name!r}: {field}: wanted {wanted}, found {found!r}; {remedy}")
@@ -106,6 +111,8 @@ class ModelConfig:
         needed = {"name", "dim", "hidden", "layers", "heads", "kv_heads", "vocab", "context"}
         missing, unknown = sorted(needed - values.keys()), sorted(values.keys() - known)
         if missing or unknown:
-            raise ValueError(f"model configuration: wanted the fields of ModelConfig, found missing {missing} "
-                             f"and unknown {unknown}; write it with ModelConfig.to_json of this version")
+            raise ValueError(
+                f"model configuration: wanted the fields of ModelConfig, found missing {missing} "
+                f"and unknown {unknown}; write it with ModelConfig.to_json of this version"
+            )
         return cls(**values)

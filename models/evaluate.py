@@ -1,4 +1,4 @@
-"""Bits per byte of a model on whole stories; ``python -m models.evaluate`` prints the model card's figures."""
+"""Bits per byte on whole stories; ``python -m models.evaluate`` prints the model card's figures."""
 
 import argparse
 import math
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
+from torch.nn import functional
 from tqdm import tqdm
 
 from .float_model import FloatModel
@@ -20,7 +20,9 @@ HELD_SHARE, HELD_SEED = 0.12, 2026
 
 
 @torch.inference_mode()
-def bits_per_byte(model: FloatModel, tokenizer: Tokenizer, stories: Sequence[str], progress: bool = False) -> float:
+def bits_per_byte(
+    model: FloatModel, tokenizer: Tokenizer, stories: Sequence[str], progress: bool = False
+) -> float:
     """Total nats / ln 2 / UTF-8 bytes; each story begins at BOS, every token of its text is predicted.
 
     A story longer than the context is read in windows that overlap by half a context; a token is counted
@@ -34,7 +36,7 @@ def bits_per_byte(model: FloatModel, tokenizer: Tokenizer, stories: Sequence[str
         while done < len(ids):
             start = 0 if done == 1 else done - context // 2
             window = torch.tensor(ids[start : start + context + 1])
-            losses = F.cross_entropy(model(window[None, :-1])[0], window[1:], reduction="none")
+            losses = functional.cross_entropy(model(window[None, :-1])[0], window[1:], reduction="none")
             nats += float(losses[done - start - 1 :].double().sum())
             done = start + len(window)
     return nats / math.log(2) / size
@@ -55,12 +57,19 @@ def main() -> None:
     model = load_ternary(args.shipped / "model.safetensors")
     tokens = Tokenizer.from_json(args.shipped / "tokenizer.json")
     sampled = sample_stories(teacher, teacher_tokens, 128, 1.0, torch.Generator().manual_seed(987654321))
-    for label, stories in (("held-out stories", held), ("training stories", kept[: len(held)]),
-                           ("fresh teacher text", sampled)):
+    for label, stories in (
+        ("held-out stories", held),
+        ("training stories", kept[: len(held)]),
+        ("fresh teacher text", sampled),
+    ):
         size = sum(len(story.encode()) for story in stories)
-        ours, theirs = (bits_per_byte(m, t, stories, True) for m, t in ((model, tokens), (teacher, teacher_tokens)))
-        print(f"{label}: {len(stories)} stories, {size} bytes: {model.config.name} {ours:.4f}, "
-              f"{teacher.config.name} {theirs:.4f} bits per byte")
+        ours, theirs = (
+            bits_per_byte(m, t, stories, True) for m, t in ((model, tokens), (teacher, teacher_tokens))
+        )
+        print(
+            f"{label}: {len(stories)} stories, {size} bytes: {model.config.name} {ours:.4f}, "
+            f"{teacher.config.name} {theirs:.4f} bits per byte"
+        )
 
 
 if __name__ == "__main__":

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional
 
 from .config import ModelConfig
 
@@ -55,13 +55,21 @@ def rms_norm(x: Tensor, eps: float) -> Tensor:
 def matrix_shapes(config: ModelConfig) -> dict[str, tuple[int, int]]:
     """(out, in) of each matrix of a layer."""
     d, h, kv = config.dim, config.hidden, config.kv_dim
-    return {"q": (d, d), "k": (kv, d), "v": (kv, d), "o": (d, d), "gate": (h, d), "up": (h, d), "down": (d, h)}
+    return {
+        "q": (d, d),
+        "k": (kv, d),
+        "v": (kv, d),
+        "o": (d, d),
+        "gate": (h, d),
+        "up": (h, d),
+        "down": (d, h),
+    }
 
 
 def rope_table(config: ModelConfig) -> tuple[Tensor, Tensor]:
     """cos and sin, each [context, head_size / 2] float32, computed in float64."""
     exponents = torch.arange(0, config.head_size, 2, dtype=torch.float64) / config.head_size
-    angles = torch.outer(torch.arange(config.context, dtype=torch.float64), config.rope_base ** -exponents)
+    angles = torch.outer(torch.arange(config.context, dtype=torch.float64), config.rope_base**-exponents)
     return angles.cos().float(), angles.sin().float()
 
 
@@ -90,12 +98,22 @@ class KVCache:
     def empty(cls, config: ModelConfig, batch: int, context: int | None = None) -> "KVCache":
         """A cache with room for ``context`` tokens (default: the model's context)."""
         shape = (batch, config.kv_heads, context or config.context, config.head_size)
-        return cls([torch.zeros(shape) for _ in range(config.layers)],
-                   [torch.zeros(shape) for _ in range(config.layers)])
+        return cls(
+            [torch.zeros(shape) for _ in range(config.layers)],
+            [torch.zeros(shape) for _ in range(config.layers)],
+        )
 
 
 class Layer(nn.Module):
     """One layer's parameters: seven matrices [out, in] without bias, and the two gains."""
+
+    q: nn.Parameter
+    k: nn.Parameter
+    v: nn.Parameter
+    o: nn.Parameter
+    gate: nn.Parameter
+    up: nn.Parameter
+    down: nn.Parameter
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -120,8 +138,12 @@ class FloatModel(nn.Module):
     cos: Tensor
     sin: Tensor
 
-    def __init__(self, config: ModelConfig, weights: Literal["ternary", "fixed"] = "fixed",
-                 activation_bits: int | None = 8) -> None:
+    def __init__(
+        self,
+        config: ModelConfig,
+        weights: Literal["ternary", "fixed"] = "fixed",
+        activation_bits: int | None = 8,
+    ) -> None:
         super().__init__()
         self.config, self.weights, self.activation_bits = config, weights, activation_bits
         self.embedding = nn.Parameter(torch.randn(config.vocab, config.dim) * 0.02)
@@ -142,8 +164,8 @@ class FloatModel(nn.Module):
         """x [.., in] -> [.., sum of outs]: quantise once, multiply by all ``matrices`` [out, in]."""
         if self.activation_bits is not None:
             x = quantise_activations(x, self.activation_bits)
-        used = [ternary(w) for w in matrices] if self.weights == "ternary" else matrices
-        return F.linear(x, torch.cat(list(used)) if len(used) > 1 else used[0])
+        used = [ternary(w) if self.weights == "ternary" else w for w in matrices]
+        return functional.linear(x, torch.cat(used) if len(used) > 1 else used[0])
 
     def _block_input(self, x: Tensor, gain: Tensor) -> Tensor:
         x = self._normalise(x)
@@ -157,8 +179,11 @@ class FloatModel(nn.Module):
         fused = self._linear(self._block_input(x, layer.attention_gain), layer.q, layer.k, layer.v)
         fused = fused.view(batch, tokens, c.heads + 2 * c.kv_heads, c.head_size)
         start = cache.length if cache else 0
-        turned = rotate(fused[:, :, : c.heads + c.kv_heads], self.cos[start : start + tokens],
-                        self.sin[start : start + tokens]).transpose(1, 2)
+        turned = rotate(
+            fused[:, :, : c.heads + c.kv_heads],
+            self.cos[start : start + tokens],
+            self.sin[start : start + tokens],
+        ).transpose(1, 2)
         q, k = turned[:, : c.heads], turned[:, c.heads :]
         v = fused[:, :, c.heads + c.kv_heads :].transpose(1, 2)
         mask = None
@@ -171,18 +196,20 @@ class FloatModel(nn.Module):
         group = c.heads // c.kv_heads
         if tokens == 1:  # the queries of a group share K and V without a copy
             q = q.reshape(batch, c.kv_heads, group, c.head_size)
-            weight = (q @ k.transpose(-1, -2) * c.head_size**-0.5).softmax(-1)  # faster than the library's here
+            weight = (q @ k.transpose(-1, -2) * c.head_size**-0.5).softmax(
+                -1
+            )  # faster than the library's here
             out = (weight @ v).reshape(batch, c.heads, 1, c.head_size)
         else:
             k, v = k.repeat_interleave(group, 1), v.repeat_interleave(group, 1)
-            out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
+            out = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
         out = out.transpose(1, 2).reshape(batch, tokens, c.dim)
         return self._linear(self._inner_input(out), layer.o)
 
     def _mlp(self, layer: Layer, x: Tensor) -> Tensor:
         fused = self._linear(self._block_input(x, layer.mlp_gain), layer.gate, layer.up)
         gate, up = fused.chunk(2, -1)
-        return self._linear(self._inner_input(F.silu(gate) * up), layer.down)
+        return self._linear(self._inner_input(functional.silu(gate) * up), layer.down)
 
     def forward(self, tokens: Tensor, cache: KVCache | None = None) -> Tensor:
         """Logits [batch, tokens, vocab] of token ids [batch, tokens]; a cache is continued and extended.
@@ -191,12 +218,14 @@ class FloatModel(nn.Module):
         """
         room = cache.keys[0].shape[2] - cache.length if cache else self.config.context
         if tokens.shape[1] > room:
-            raise ValueError(f"model {self.config.name!r}: wanted at most {room} tokens (what the context leaves), "
-                             f"found {tokens.shape[1]}; shorten the prompt or cut it into windows")
+            raise ValueError(
+                f"model {self.config.name!r}: wanted at most {room} tokens (what the context leaves), "
+                f"found {tokens.shape[1]}; shorten the prompt or cut it into windows"
+            )
         table = self.embedding
         if self.weights == "ternary":  # stored in 16 bits, so train with what is stored
             table = table + (table.half().float() - table).detach()
-        x = F.embedding(tokens, table)
+        x = functional.embedding(tokens, table)
         for index, layer in enumerate(self.layers):
             assert isinstance(layer, Layer)
             x = x + self._attention(layer, x, index, cache)
@@ -204,7 +233,7 @@ class FloatModel(nn.Module):
         if cache:
             cache.length += tokens.shape[1]
         x = rms_norm(x, self.config.final_eps) * self.final_gain
-        return F.linear(x, table if self.config.tied_head else self.head)
+        return functional.linear(x, table if self.config.tied_head else self.head)
 
     @torch.inference_mode()
     def greedy(self, prompt: list[int], count: int) -> list[int]:

@@ -10,12 +10,17 @@ from torch import Tensor
 
 from .tokenizer import Tokenizer
 
-_OPENING = re.compile(r"(Once upon a time|Once,? there|There (was|were|lived) once|There once|Long ago|A long time ago)")
+_OPENING = re.compile(
+    r"(Once upon a time|Once,? there|There (was|were|lived) once|There once|(Long|A long time) ago)"
+)
 _INTRODUCTION = re.compile(
-    r"([A-Z][a-z]+)( and ([A-Z][a-z]+))? (was|were|is|are|likes?|liked|loves?|loved|had|has|have|wanted|lived) ")
+    r"([A-Z][a-z]+)( and ([A-Z][a-z]+))? (was|were|is|are|likes?|liked|loves?|loved|had|has|have|wanted|lived) "
+)
 _SENTENCE = re.compile(r"[^.!?\n]+[.!?]")
-_NAMES = (("Lily", "Mia", "Sue", "Sara", "Anna", "Lucy", "Amy", "Jane", "Emma", "Molly", "Daisy", "Jenny"),
-          ("Tim", "Tom", "Ben", "Max", "Sam", "Timmy", "Jack", "Bob", "Billy", "John", "Spot", "Bobby"))
+_NAMES = (
+    ("Lily", "Mia", "Sue", "Sara", "Anna", "Lucy", "Amy", "Jane", "Emma", "Molly", "Daisy", "Jenny"),
+    ("Tim", "Tom", "Ben", "Max", "Sam", "Timmy", "Jack", "Bob", "Billy", "John", "Spot", "Bobby"),
+)
 _NAME = re.compile(r"\b(" + "|".join(sum(_NAMES, ())) + r")\b")
 
 
@@ -121,7 +126,9 @@ class Mixer:
         units: list[list[int]] | None = None
         while stories:
             if units is None or augment:
-                texts = [swap_names(s, self._draw) if augment and self._draw.random() < 0.5 else s for s in stories]
+                texts = [
+                    swap_names(s, self._draw) if augment and self._draw.random() < 0.5 else s for s in stories
+                ]
                 units = [self._unit(text) for text in texts]
             self._draw.shuffle(units)
             yield from units

@@ -25,11 +25,24 @@ def load_llama2c(path: Path) -> FloatModel:
     """The float Llama of a legacy checkpoint; ValueError where sizes do not fit the header."""
     data = path.read_bytes()
     if len(data) < 28:
-        raise ValueError(f"{path}: wanted a llama2.c checkpoint with a 28-byte header, found {len(data)} bytes; "
-                         f"fetch the file again")
+        raise ValueError(
+            f"{path}: wanted a llama2.c checkpoint with a 28-byte header, found {len(data)} bytes; "
+            f"fetch the file again"
+        )
     dim, hidden, layers, heads, kv_heads, vocab, context = struct.unpack_from("<7i", data)
-    config = ModelConfig(path.stem, dim, hidden, layers, heads, kv_heads, abs(vocab), context, block_gain=True,
-                         inner_norm=False, tied_head=vocab > 0)
+    config = ModelConfig(
+        path.stem,
+        dim,
+        hidden,
+        layers,
+        heads,
+        kv_heads,
+        abs(vocab),
+        context,
+        block_gain=True,
+        inner_norm=False,
+        tied_head=vocab > 0,
+    )
     floats = np.frombuffer(data, "<f4", offset=28, count=(len(data) - 28) // 4)
     shapes = matrix_shapes(config)
     model, at = FloatModel(config, "fixed", None), 0
@@ -38,8 +51,10 @@ def load_llama2c(path: Path) -> FloatModel:
         nonlocal at
         count = int(np.prod(shape))
         if at + count > len(floats):
-            raise ValueError(f"{path}: wanted at least {28 + 4 * (at + count)} bytes for {config.layers} layers of "
-                             f"dim {dim}, found {len(data)}; the file is cut short or not a legacy checkpoint")
+            raise ValueError(
+                f"{path}: wanted at least {28 + 4 * (at + count)} bytes for {config.layers} layers of "
+                f"dim {dim}, found {len(data)}; the file is cut short or not a legacy checkpoint"
+            )
         part = torch.from_numpy(floats[at : at + count].reshape(shape).copy())
         at += count
         return part
@@ -59,9 +74,10 @@ def load_llama2c(path: Path) -> FloatModel:
 
 
 @torch.inference_mode()
-def sample_stories(model: FloatModel, tokenizer: Tokenizer, batch: int, temperature: float,
-                   generator: torch.Generator) -> list[str]:
-    """One batch of complete stories: begun at BOS, sampled until BOS or EOS comes; unfinished ones are dropped.
+def sample_stories(
+    model: FloatModel, tokenizer: Tokenizer, batch: int, temperature: float, generator: torch.Generator
+) -> list[str]:
+    """One batch of complete stories, each from BOS until BOS or EOS comes; unfinished ones are dropped.
 
     Sequences leave the batch when they end, and the cache is compacted when a quarter have left.
     """
@@ -85,12 +101,22 @@ def sample_stories(model: FloatModel, tokenizer: Tokenizer, batch: int, temperat
             cache.keys = [k[alive] for k in cache.keys]
             cache.values = [v[alive] for v in cache.values]
             alive = alive[alive]
-    return [tokenizer.decode(row[:length].tolist()).strip() for row, length in
-            zip(history, lengths.tolist(), strict=True) if length > 0]
+    return [
+        tokenizer.decode(row[:length].tolist()).strip()
+        for row, length in zip(history, lengths.tolist(), strict=True)
+        if length > 0
+    ]
 
 
-def sample_to_file(checkpoint: Path, tokens: Path, out: Path, megabytes: float, batch: int = 512,
-                   temperature: float = 1.0, seed: int = 1) -> None:
+def sample_to_file(
+    checkpoint: Path,
+    tokens: Path,
+    out: Path,
+    megabytes: float,
+    batch: int = 512,
+    temperature: float = 1.0,
+    seed: int = 1,
+) -> None:
     """Sample until ``out`` (one JSON-free story per block, blocks separated by NUL) holds ``megabytes``.
 
     An existing file is continued, so that an interrupted run loses one batch at most.
@@ -125,7 +151,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    sample_to_file(args.checkpoint, args.tokens, args.out, args.megabytes, args.batch, args.temperature, args.seed)
+    sample_to_file(
+        args.checkpoint, args.tokens, args.out, args.megabytes, args.batch, args.temperature, args.seed
+    )
 
 
 if __name__ == "__main__":

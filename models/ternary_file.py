@@ -32,8 +32,10 @@ def pack_codes(codes: Tensor) -> Tensor:
 def unpack_codes(packed: Tensor, columns: int) -> Tensor:
     """uint8 [out, ceil(columns / 4)] -> int8 codes [out, columns]; ValueError on a pair 3 or wrong sizes."""
     if packed.dtype != torch.uint8 or packed.shape[1] != -(-columns // 4):
-        raise ValueError(f"codes: wanted uint8 [out, {-(-columns // 4)}], found {packed.dtype} "
-                         f"{list(packed.shape)}; the file does not fit its configuration")
+        raise ValueError(
+            f"codes: wanted uint8 [out, {-(-columns // 4)}], found {packed.dtype} "
+            f"{list(packed.shape)}; the file does not fit its configuration"
+        )
     pairs = (packed[..., None] >> torch.tensor([0, 2, 4, 6], dtype=torch.uint8)) & 3
     if bool((pairs == 3).any()):
         raise ValueError("codes: wanted pairs 0, 1 or 2, found 3; the file is damaged or packed otherwise")
@@ -64,12 +66,16 @@ def load_ternary(path: Path) -> FloatModel:
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (a handle, not a dict)
     except SafetensorError as error:
-        raise ValueError(f"{path}: wanted a safetensors file, found {error}; fetch or export it again") from error
+        raise ValueError(
+            f"{path}: wanted a safetensors file, found {error}; fetch or export it again"
+        ) from error
     if metadata.get("format") != FORMAT:
-        raise ValueError(f"{path}: wanted the format {FORMAT!r} in its metadata, found "
-                         f"{metadata.get('format')!r}; export it with models.train")
+        raise ValueError(
+            f"{path}: wanted the format {FORMAT!r} in its metadata, found "
+            f"{metadata.get('format')!r}; export it with models.train"
+        )
     config = ModelConfig.from_json(json.loads(metadata["config"]))
     model = FloatModel(config, "fixed", 8)
 
@@ -78,8 +84,10 @@ def load_ternary(path: Path) -> FloatModel:
             raise ValueError(f"{path}: wanted a tensor {name!r}, found none; export it again")
         source = tensors[name] if factor is None else unpack_codes(tensors[name], target.shape[1]) * factor
         if source.shape != target.shape:
-            raise ValueError(f"{path}: {name}: wanted shape {list(target.shape)}, found {list(source.shape)}; "
-                             f"the file does not fit its configuration")
+            raise ValueError(
+                f"{path}: {name}: wanted shape {list(target.shape)}, found {list(source.shape)}; "
+                f"the file does not fit its configuration"
+            )
         target.copy_(source)
 
     with torch.no_grad():
@@ -90,5 +98,9 @@ def load_ternary(path: Path) -> FloatModel:
             fill(layer.attention_gain, f"layers.{index}.attention_gain")
             fill(layer.mlp_gain, f"layers.{index}.mlp_gain")
             for name in matrix_shapes(config):
-                fill(getattr(layer, name), f"layers.{index}.{name}.codes", tensors[f"layers.{index}.{name}.scale"])
+                fill(
+                    getattr(layer, name),
+                    f"layers.{index}.{name}.codes",
+                    tensors[f"layers.{index}.{name}.scale"],
+                )
     return model.eval()

@@ -53,8 +53,10 @@ class Tokenizer:
         caller's to strip (``decode`` does).
         """
         if not 0 <= token < self.vocab_size:
-            raise ValueError(f"token id: wanted 0 to {self.vocab_size - 1}, found {token}; "
-                             f"is this the tokenizer of another model?")
+            raise ValueError(
+                f"token id: wanted 0 to {self.vocab_size - 1}, found {token}; "
+                f"is this the tokenizer of another model?"
+            )
         return b"" if token in (self.bos, self.eos) else self._scheme.pieces[token]
 
     def decode(self, ids: list[int]) -> str:
@@ -76,8 +78,10 @@ class Tokenizer:
         if data.startswith(_MAGIC_LLAMA2C) and len(data) >= 12:
             (vocab,) = struct.unpack_from("<i", data, 8)
             return cls(_Llama2c(data[12:], vocab, "embedded tokenizer"), 1, 2, True)
-        raise ValueError(f"embedded tokenizer: wanted {_MAGIC_JSON!r} or {_MAGIC_LLAMA2C!r} at its start, found "
-                         f"{data[:8]!r}; write it with Tokenizer.to_bytes")
+        raise ValueError(
+            f"embedded tokenizer: wanted {_MAGIC_JSON!r} or {_MAGIC_LLAMA2C!r} at its start, found "
+            f"{data[:8]!r}; write it with Tokenizer.to_bytes"
+        )
 
     @classmethod
     def from_json(cls, source: Path | str | bytes) -> Self:
@@ -102,8 +106,10 @@ class _ByteBPE:
                 raise ValueError(f"a model of type {model['type']!r}")
             self._inner = HFTokenizer.from_str(data.decode("utf-8"))
         except Exception as error:  # the tokenizers library raises bare Exception
-            raise ValueError(f"{where}: wanted a byte-level BPE in the `tokenizers` JSON form, found "
-                             f"{type(error).__name__}: {error}; save it with tokenizers.Tokenizer.save") from error
+            raise ValueError(
+                f"{where}: wanted a byte-level BPE in the `tokenizers` JSON form, found "
+                f"{type(error).__name__}: {error}; save it with tokenizers.Tokenizer.save"
+            ) from error
         self._inner.no_padding()
         self._inner.no_truncation()
         self._inner.encode_special_tokens = True
@@ -114,21 +120,26 @@ class _ByteBPE:
         for token in range(self._inner.get_vocab_size()):
             piece = self._inner.id_to_token(token)
             if piece is None:
-                raise ValueError(f"{where}: wanted ids without gaps, found none for id {token}; train it again")
+                raise ValueError(
+                    f"{where}: wanted ids without gaps, found none for id {token}; train it again"
+                )
             if token in added:
                 self.pieces.append(piece.encode())
             elif all(char in byte_of for char in piece):
                 self.pieces.append(bytes(byte_of[char] for char in piece))
             else:
-                raise ValueError(f"{where}: wanted byte-level pieces, found id {token} = {piece!r}; "
-                                 f"train it with pre_tokenizers.ByteLevel")
+                raise ValueError(
+                    f"{where}: wanted byte-level pieces, found id {token} = {piece!r}; "
+                    f"train it with pre_tokenizers.ByteLevel"
+                )
 
     def special(self, name: str, where: str) -> int:
         """The id of a special token."""
         token = self._inner.token_to_id(name)
         if token is None:
-            raise ValueError(f"{where}: wanted a token {name!r}, found none; train it with special tokens "
-                             f"<unk>, <s>, </s>")
+            raise ValueError(
+                f"{where}: wanted a token {name!r}, found none; train it with special tokens <unk>, <s>, </s>"
+            )
         return token
 
     def encode(self, text: str) -> list[int]:
@@ -161,15 +172,19 @@ class _Llama2c:
             if at + 8 <= len(data):
                 score, length = struct.unpack_from("<fi", data, at)
             if length < 0 or at + 8 + length > len(data):
-                raise ValueError(f"{where}: wanted {vocab} tokens in llama2.c's tok.bin form, found a broken or "
-                                 f"missing entry for id {token} at byte {at} of {len(data)}; fetch the file "
-                                 f"again, or pass the vocabulary size of the model")
+                raise ValueError(
+                    f"{where}: wanted {vocab} tokens in llama2.c's tok.bin form, found a broken or "
+                    f"missing entry for id {token} at byte {at} of {len(data)}; fetch the file "
+                    f"again, or pass the vocabulary size of the model"
+                )
             self._scores.append(score)
             self.pieces.append(data[at + 8 : at + 8 + length])
             at += 8 + length
         if at != len(data):
-            raise ValueError(f"{where}: wanted the file to end after {vocab} tokens (byte {at}), found {len(data)} "
-                             f"bytes; pass the vocabulary size of the model it belongs to")
+            raise ValueError(
+                f"{where}: wanted the file to end after {vocab} tokens (byte {at}), found {len(data)} "
+                f"bytes; pass the vocabulary size of the model it belongs to"
+            )
         self._ids = {piece: token for token, piece in reversed(list(enumerate(self.pieces)))}
         for token, piece in enumerate(self.pieces):
             if len(piece) == 6 and piece.startswith(b"<0x") and piece.endswith(b">"):

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from tokenizers import Tokenizer as HFTokenizer
 from tokenizers import decoders, models, pre_tokenizers, trainers
 from torch import Tensor
+from torch.nn import functional
 from tqdm import tqdm
 
 from .config import ModelConfig
@@ -26,8 +26,9 @@ from .teacher import ROOT, sample_to_file
 from .ternary_file import load_ternary, save_ternary
 from .tokenizer import Tokenizer
 
-SHIPPED = ModelConfig("trine-stories-1m", dim=128, hidden=384, layers=6, heads=8, kv_heads=4, vocab=1024,
-                      context=512)
+SHIPPED = ModelConfig(
+    "trine-stories-1m", dim=128, hidden=384, layers=6, heads=8, kv_heads=4, vocab=1024, context=512
+)
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,8 @@ class Recipe:
     """
 
     minutes: float = 62.0
-    batch: int = 12
-    length: int = 384
+    batch: int = 6
+    length: int = 256
     long_from: float = 0.85
     rate: float = 3e-3
     warmup: float = 0.015
@@ -63,11 +64,19 @@ def train_tokenizer(texts: list[str], vocab: int) -> bytes:
     inner = HFTokenizer(models.BPE(unk_token=None))
     inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     inner.decoder = decoders.ByteLevel()
-    inner.train_from_iterator(texts, trainers.BpeTrainer(
-        vocab_size=vocab, special_tokens=["<unk>", "<s>", "</s>"], show_progress=False,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet()))
+    inner.train_from_iterator(
+        texts,
+        trainers.BpeTrainer(
+            vocab_size=vocab,
+            special_tokens=["<unk>", "<s>", "</s>"],
+            show_progress=False,
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        ),
+    )
     if inner.get_vocab_size() != vocab:
-        raise ValueError(f"tokenizer: wanted {vocab} ids, found {inner.get_vocab_size()}; train it on more text")
+        raise ValueError(
+            f"tokenizer: wanted {vocab} ids, found {inner.get_vocab_size()}; train it on more text"
+        )
     return inner.to_str(pretty=False).encode()
 
 
@@ -75,8 +84,13 @@ def optimiser_of(model: FloatModel) -> torch.optim.AdamW:
     """AdamW with decay on the matrices only."""
     matrices = [p for p in model.layers.parameters() if p.ndim == 2]
     others = [p for p in model.parameters() if not any(p is m for m in matrices)]
-    return torch.optim.AdamW([{"params": matrices, "decays": True}, {"params": others, "decays": False}],
-                             lr=0.0, betas=(0.9, 0.98), weight_decay=0.0, fused=True)
+    return torch.optim.AdamW(
+        [{"params": matrices, "decays": True}, {"params": others, "decays": False}],
+        lr=0.0,
+        betas=(0.9, 0.99),
+        weight_decay=0.0,
+        fused=True,
+    )
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
@@ -105,7 +119,7 @@ class Run:
             self.spent, self.steps = state["spent"], state["steps"]
 
     def _plain_loss(self, rows: Tensor) -> Tensor:
-        return F.cross_entropy(self.model(rows[:, :-1]).flatten(0, 1), rows[:, 1:].flatten())
+        return functional.cross_entropy(self.model(rows[:, :-1]).flatten(0, 1), rows[:, 1:].flatten())
 
     @property
     def share(self) -> float:
@@ -114,12 +128,16 @@ class Run:
 
     def save(self) -> None:
         """Write the checkpoint."""
-        state = {"model": self.model.state_dict(), "optimiser": self.optimiser.state_dict(), "spent": self.spent,
-                 "steps": self.steps}
+        state = {
+            "model": self.model.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "spent": self.spent,
+            "steps": self.steps,
+        }
         write_atomically(self.path, lambda draft: torch.save(state, draft))
 
     def step(self, mixer: Mixer) -> float:
-        """One step; returns its loss in nats a token. Compilation (first step of a length) costs no budget."""
+        """One step; returns its loss in nats a token. The first step of a length (compilation) is free."""
         r, began = self.recipe, time.monotonic()
         length = r.length if self.share < r.long_from else self.model.config.context
         real = r.real_share[0] + (r.real_share[1] - r.real_share[0]) * self.share
@@ -144,14 +162,28 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Train the shipped ternary story model and export it.")
     add, recipe = parser.add_argument, Recipe()
     add("--text", type=Path, default=ROOT / "../shared/text/tinystories_dev.txt", help="real stories")
-    add("--teacher", type=Path, default=ROOT / "../shared/checkpoints/stories260K.bin", help="teacher checkpoint")
-    add("--teacher-tokens", type=Path, default=ROOT / "../shared/checkpoints/tok512.bin", help="its tokenizer")
-    add("--teacher-text", type=Path, nargs="+", default=[ROOT / "build/teacher.txt"],
-        help="cached samples; a single missing file is sampled first")
+    add(
+        "--teacher",
+        type=Path,
+        default=ROOT / "../shared/checkpoints/stories260K.bin",
+        help="teacher checkpoint",
+    )
+    add(
+        "--teacher-tokens", type=Path, default=ROOT / "../shared/checkpoints/tok512.bin", help="its tokenizer"
+    )
+    add(
+        "--teacher-text",
+        type=Path,
+        nargs="+",
+        default=[ROOT / "build/teacher.txt"],
+        help="cached samples; a single missing file is sampled first",
+    )
     add("--teacher-megabytes", type=float, default=12.0, help="how much to sample then")
     add("--build", type=Path, default=ROOT / "build/train", help="folder of the checkpoint and the tokenizer")
     add("--export", type=Path, default=ROOT / "models/shipped", help="where the model is written")
-    add("--minutes", type=float, default=recipe.minutes, help="budget, compilation and evaluation not counted")
+    add(
+        "--minutes", type=float, default=recipe.minutes, help="budget, compilation and evaluation not counted"
+    )
     add("--rate", type=float, default=recipe.rate, help="peak learning rate")
     add("--batch", type=int, default=recipe.batch, help="rows per step")
     add("--save-every", type=float, default=3.0, help="minutes between checkpoints")
@@ -172,31 +204,43 @@ def main() -> None:
     forbidden = set().union(*map(sentences, held)) - set().union(*map(sentences, kept))
     watched, real = kept[::25], [story for index, story in enumerate(kept) if index % 25]
     teacher = load_teacher(args.teacher_text, forbidden)
-    tqdm.write(f"{len(real)} real stories ({sum(map(len, real))} characters), {len(watched)} watched, {len(held)} "
-               f"held out, {len(teacher)} teacher stories ({sum(map(len, teacher))} characters)")
+    tqdm.write(
+        f"{len(real)} real stories ({sum(map(len, real))} characters), {len(watched)} watched, {len(held)} "
+        f"held out, {len(teacher)} teacher stories ({sum(map(len, teacher))} characters)"
+    )
     vocabulary = args.build / "tokenizer.json"
     if not vocabulary.exists():
         data = train_tokenizer(real + teacher[:2000], SHIPPED.vocab)
         write_atomically(vocabulary, lambda draft: draft.write_bytes(data))
     tokenizer = Tokenizer.from_json(vocabulary)
-    run = Run(SHIPPED, Recipe(args.minutes, args.batch, rate=args.rate), args.build, args.seed, not args.no_compile)
+    run = Run(
+        SHIPPED, Recipe(args.minutes, args.batch, rate=args.rate), args.build, args.seed, not args.no_compile
+    )
     mixer = Mixer(tokenizer, real, teacher, args.seed + run.steps)
 
     def export(label: str) -> None:
         save_ternary(run.model, args.export / "model.safetensors")
-        write_atomically(args.export / "tokenizer.json", lambda draft: draft.write_bytes(vocabulary.read_bytes()))
+        write_atomically(
+            args.export / "tokenizer.json", lambda draft: draft.write_bytes(vocabulary.read_bytes())
+        )
         figure = bits_per_byte(load_ternary(args.export / "model.safetensors"), tokenizer, watched)
         tqdm.write(f"{label}: step {run.steps}, {figure:.4f} bits per byte on {len(watched)} watched stories")
 
     mean, saved, exported = 0.0, run.spent, run.spent
-    with tqdm(total=round(60 * args.minutes), initial=round(run.spent), unit="s", mininterval=10,
-              bar_format="{l_bar}{bar:20}{n:.0f}/{total} s{postfix}") as bar:
+    with tqdm(
+        total=round(60 * args.minutes),
+        initial=round(run.spent),
+        unit="s",
+        mininterval=10,
+        bar_format="{l_bar}{bar:20}{n:.0f}/{total} s{postfix}",
+    ) as bar:
         while run.share < 1:
             loss = run.step(mixer)
             mean = loss if not mean else 0.98 * mean + 0.02 * loss
             bar.update(run.spent - bar.n)
-            bar.set_postfix_str(f"step {run.steps}, loss {mean:.3f}, rate {run.recipe.rate_at(run.share):.1e}",
-                                refresh=False)
+            bar.set_postfix_str(
+                f"step {run.steps}, loss {mean:.3f}, rate {run.recipe.rate_at(run.share):.1e}", refresh=False
+            )
             if run.spent - saved >= 60 * args.save_every:
                 run.save()
                 saved = run.spent
