@@ -77,11 +77,12 @@ class Fp32Div(wiring.Component):
             digits.append(digit)
             left = doubled
 
+        # An exact quotient has 24 bits at most, so the remainder alone tells whether more bits follow.
         exact = Signal(Unrounded)
         from_one = quotient[-1]
         m.d.comb += [
             Cat(exact.guard, exact.fraction).eq(Mux(from_one, quotient[1:-1], quotient[:-2])),
-            exact.sticky.eq(remainder.any() | (from_one & quotient[0])),
+            exact.sticky.eq(remainder.any()),
             exact.exponent.eq(exponent - ~from_one),
             exact.kind.eq(kind),
         ]

@@ -78,6 +78,7 @@ class Fp32ToInt(wiring.Component):
         bits = self.width - 1
 
         # |a * 2^shift| is below 2^above; from 2^bits on it is beyond every limit, below 2^-1 it rounds to 0.
+        # Zero's exponent field never makes it too large: 2^1 is the most.
         above = Signal(signed(10))
         m.d.comb += above.eq(a.exponent - (BIAS - 1) + self.shift)
         too_large = above > bits
@@ -91,7 +92,7 @@ class Fp32ToInt(wiring.Component):
                 aligning.eq(bits - above),
                 number.eq(Mux(is_zero(a) | too_small, 0, significand(a))),
                 number_limit.eq(self.limit),
-                number_flags.eq(Cat(a.sign, is_nan(a), ~is_zero(a) & (is_inf(a) | too_large))),
+                number_flags.eq(Cat(a.sign, is_nan(a), is_inf(a) | too_large)),
             ]
 
         # Integer bits, guard bit, sticky bit, starting with the significand at the highest integer bit.

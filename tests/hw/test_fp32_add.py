@@ -2,9 +2,9 @@
 
 import random
 
-from test_fp32_reference import SIGN, add, check_pipeline, check_verilog, corners, random_bits, with_exponent
-
 from hw.fp32_add import Fp32Add
+
+from .test_fp32_reference import SIGN, add, check_pipeline, check_verilog, corners, random_bits, with_exponent
 
 
 def operands() -> list[tuple[int, int]]:

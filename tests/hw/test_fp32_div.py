@@ -2,9 +2,9 @@
 
 import random
 
-from test_fp32_reference import check_stream, check_verilog, corners, divide, random_bits, with_exponent
-
 from hw.fp32_div import Fp32Div
+
+from .test_fp32_reference import check_stream, check_verilog, corners, divide, random_bits, with_exponent
 
 ONE = 127 << 23
 

@@ -4,9 +4,10 @@
 import random
 
 import pytest
-from test_fp32_reference import check_pipeline, check_verilog, from_int
 
 from hw.fp32_from_int import Fp32FromInt
+
+from .test_fp32_reference import check_pipeline, check_verilog, from_int
 
 
 def integers(width: int, count: int, rng: random.Random) -> list[int]:

@@ -2,7 +2,9 @@
 
 import random
 
-from test_fp32_reference import (
+from hw.fp32_sqrt import Fp32Sqrt
+
+from .test_fp32_reference import (
     check_stream,
     check_verilog,
     corners,
@@ -12,8 +14,6 @@ from test_fp32_reference import (
     square_root,
     value,
 )
-
-from hw.fp32_sqrt import Fp32Sqrt
 
 
 def operands() -> list[int]:

@@ -4,9 +4,10 @@
 import random
 
 import pytest
-from test_fp32_reference import check_pipeline, check_verilog, corners, random_bits, to_int, with_exponent
 
 from hw.fp32_to_int import Fp32ToInt
+
+from .test_fp32_reference import check_pipeline, check_verilog, corners, random_bits, to_int, with_exponent
 
 
 def operands(width: int, rng: random.Random) -> list[tuple[int, int, int]]:
