@@ -1,0 +1,119 @@
+"""Quantised model in, artefact out: graph, passes, places, schedule, tape, memory map, program."""
+
+import platform
+from dataclasses import dataclass
+from importlib import metadata
+
+import numpy as np
+
+from hw.artefact import Artefact
+from hw.machine import MachineConfig
+from models import numerics
+from models.quantised import QuantisedModel
+
+from .check import check
+from .codegen import generate
+from .fit import place
+from .graph import BLOCKS, attach_statistics, build, fuse
+from .lower import lower
+from .memory_map import MemoryMap, map_memory
+from .schedule import schedule
+from .tape import runs, segment
+from .vectors import GENERATED, make_vectors
+
+#: Tokens after BOS of the prompt of test vectors, where the vocabulary has them.
+PROMPT = (403, 407, 261, 378)
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """Program (24 bytes an instruction), initial memory from address 0 (uint8), and where things lie."""
+
+    program: bytes
+    image: np.ndarray
+    memory: MemoryMap
+
+
+def compile_program(model: QuantisedModel, machine: MachineConfig) -> Compiled:
+    """Program and image of a model; CompileError where it does not fit the machine."""
+    config = model.config
+    places = place(config, machine)
+    graph = check(build(config))
+    graph = check(attach_statistics(graph, model.grids["attention"] == model.grids["final"]), statistics=True)
+    graph = check(fuse(graph), statistics=True)
+    lowered = lower(graph, places, model.grids)
+    # The layout of the tape follows the order of lowering, which scheduling keeps among its consumers.
+    fetches = {block: runs(model, places, lowered[block]) for block in BLOCKS}
+    memory = map_memory(config, machine, *(fetches[block][1] for block in BLOCKS))
+    blocks = {block: schedule(lowered[block], machine, config.context) for block in BLOCKS}
+    program = generate(config, machine, blocks, {block: fetches[block][0] for block in BLOCKS}, memory)
+
+    image = np.zeros(memory.image_bytes, np.uint8)
+
+    def put(start: int, data: np.ndarray) -> None:
+        image[start : start + data.size] = data.reshape(-1)
+
+    regions, strides = memory.regions, memory.strides
+    _put_rows(image, regions["embedding"].start, strides["embedding"], numerics.flush(model.embedding).numpy())
+    table = numerics.rope_table(config.context, config.head_size, config.rope_base)
+    _put_rows(image, regions["rope"].start, strides["rope"], table.numpy())
+    put(regions["tape_prologue"].start, segment(model, machine, places, 0, *fetches["prologue"]))
+    for layer in range(config.layers):
+        put(regions["tape_layers"].start + layer * strides["layer"],
+            segment(model, machine, places, layer, *fetches["body"]))  # fmt: skip
+    put(regions["tape_epilogue"].start, segment(model, machine, places, config.layers - 1, *fetches["epilogue"]))
+    return Compiled(program, image, memory)
+
+
+def compile_model(
+    model: QuantisedModel, tokenizer: bytes, machine: MachineConfig, vectors: bool = True,
+    prompt: list[int] | None = None,
+) -> Artefact:  # fmt: skip
+    """The artefact of a model for a machine.
+
+    vectors: whether to add test vectors (the golden model runs `GENERATED` tokens).
+    prompt: of the test vectors; else BOS and a few words.
+    Raises CompileError where the model does not fit, ValueError where it is not consistent.
+    """
+    model.check()
+    compiled = compile_program(model, machine)
+    proof = None
+    if vectors:
+        prompt = prompt or _prompt(model)
+        count = min(GENERATED, model.config.context - len(prompt) + 1)
+        proof = make_vectors(model, compiled.memory, prompt, count)
+    shapes = {name: list(shape) for name, shape in _shapes(model).items()}
+    return Artefact(model.config.to_json(), machine, compiled.program, compiled.image.tobytes(),
+                    compiled.memory.to_json(), model.save(), tokenizer, shapes, _tools(), proof)  # fmt: skip
+
+
+def _put_rows(image: np.ndarray, start: int, stride: int, rows: np.ndarray) -> None:
+    """Rows of binary32, each `stride` bytes after the one before."""
+    data = np.ascontiguousarray(rows).view(np.uint8)
+    image[start : start + len(data) * stride].reshape(len(data), stride)[:, : data.shape[1]] = data
+
+
+def _prompt(model: QuantisedModel) -> list[int]:
+    """BOS and some ids, fewer where the context is short."""
+    room = max(0, model.config.context - GENERATED)
+    return [model.config.bos, *(token % model.config.vocab for token in PROMPT)][: max(1, room)]
+
+
+def _shapes(model: QuantisedModel) -> dict[str, tuple[int, ...]]:
+    """Shapes of the model's tensors; matrices as [out, in], not as packed."""
+    found: dict[str, tuple[int, ...]] = {"embedding": tuple(model.embedding.shape),
+                                         "head": tuple(model.head_codes.shape)}  # fmt: skip
+    for index, layer in enumerate(model.layers):
+        found |= {f"layers.{index}.{name}": tuple(linear.codes.shape) for name, linear in layer.matrices()}
+    return found
+
+
+def _tools() -> dict[str, str]:
+    """Versions of what made an artefact."""
+    found = {"python": platform.python_version()}
+    for name in ("trine", "torch", "numpy"):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "source tree"
+    return found

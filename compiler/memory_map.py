@@ -1,0 +1,80 @@
+"""Where everything lies in memory: regions on 64-byte boundaries, and the strides between rows and layers."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from hw.machine import MachineConfig
+from models.config import ModelConfig
+
+from .fit import CompileError, align
+
+REGION_ALIGN = 64
+#: Addresses are 32 bits.
+MEMORY_LIMIT = 2**32
+
+
+@dataclass(frozen=True)
+class Region:
+    """`size` bytes from `start`; `initial` says whether the image fills them before the first token."""
+
+    start: int
+    size: int
+    initial: bool
+
+
+@dataclass(frozen=True)
+class MemoryMap:
+    """Byte addresses relative to MEMORY_BASE.
+
+    regions: by name, in order of address (`docs/architecture.md`).
+    strides: bytes from one to the next: "embedding", "rope", "key", "value" rows; "key_layer", "value_layer";
+        "layer" of the tape.
+    rows: bytes of a row that mean something: "key" (scales and codes) and "value".
+    image_bytes: bytes that the image fills; K, V and logits lie behind.
+    total_bytes: all memory that a machine needs.
+    """
+
+    regions: dict[str, Region] = field(default_factory=dict)
+    strides: dict[str, int] = field(default_factory=dict)
+    rows: dict[str, int] = field(default_factory=dict)
+    image_bytes: int = 0
+    total_bytes: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+
+def map_memory(
+    config: ModelConfig, machine: MachineConfig, prologue: int, layer: int, epilogue: int
+) -> MemoryMap:
+    """The map, given the bytes of the tape's prologue, of one of its layers (a multiple of 64) and epilogue."""
+    c, bus = config, machine.bus_bytes
+    rows = {"key": 8 * c.kv_heads + c.kv_dim, "value": c.kv_dim}
+    strides = {"embedding": align(4 * c.dim, bus), "rope": align(4 * c.head_size, bus),
+               "key": align(rows["key"], bus), "value": align(rows["value"], bus), "layer": layer}  # fmt: skip
+    for half in ("key", "value"):
+        strides[f"{half}_layer"] = align(c.context * strides[half], REGION_ALIGN)
+    sizes = {
+        "embedding": c.vocab * strides["embedding"],
+        "rope": c.context * strides["rope"],
+        "tape_prologue": prologue,
+        "tape_layers": c.layers * layer,
+        "tape_epilogue": epilogue,
+        "key": c.layers * strides["key_layer"],
+        "value": c.layers * strides["value_layer"],
+        "logits": 4 * c.vocab,
+    }
+    regions, at, image = {}, 0, 0
+    for name, size in sizes.items():
+        initial = name not in ("key", "value", "logits")
+        regions[name] = Region(at, size, initial)
+        at = align(at + size, REGION_ALIGN)
+        image = at if initial else image
+    if at > MEMORY_LIMIT:
+        raise CompileError(f"model {c.name!r}: the whole model and its KV memory: wanted at most {MEMORY_LIMIT} bytes "
+                           f"(32-bit addresses), found {at}; shorten the context or take a smaller model")  # fmt: skip
+    if max(strides.values()) >= 2**28 or max(strides["key"], strides["value"]) >= 2**24:
+        raise CompileError(f"model {c.name!r}: every layer: wanted strides below 2^28 bytes (instruction set), found "
+                           f"{strides}; no machine of this version takes it")  # fmt: skip
+    return MemoryMap(regions, strides, rows, image, at)

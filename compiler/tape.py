@@ -1,0 +1,140 @@
+"""The tape: weights and constants, byte for byte, in the order in which the program takes them."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from hw.machine import MachineConfig
+from models import numerics
+from models.quantised import QuantisedModel, norm_constants, query_constant, site_width
+
+from .fit import Places, align
+from .lower import SIDE, Content, Step
+from .memory_map import REGION_ALIGN
+
+#: Longest FETCH, a multiple of every bus width.
+MAX_FETCH = 2**24 - REGION_ALIGN
+
+
+@dataclass(frozen=True)
+class Run:
+    """Neighbouring contents that one fetch brings: a side fetch, or bytes of the block's segment.
+
+    offset: first byte in the block's part of the tape (a multiple of 64); size: bytes. Both 0 for side fetches.
+    """
+
+    contents: tuple[Content, ...]
+    offset: int = 0
+    size: int = 0
+
+    @property
+    def side(self) -> str | None:
+        """Which side fetch, if it is one."""
+        return self.contents[0].kind if self.contents[0].kind in SIDE else None
+
+
+def content_bytes(model: QuantisedModel, machine: MachineConfig, places: Places, layer: int,
+                  content: Content) -> np.ndarray:  # fmt: skip
+    """The bytes (uint8 [n]) that the consumer of `content` takes in `layer`."""
+    if content.kind == "matrix":
+        packed = numerics.pack_trits(getattr(model.layers[layer], content.name).codes.to(torch.int64))
+        return chunked(packed.to(torch.uint8).numpy(), machine.tables)
+    if content.kind == "head":
+        scales = _float_bytes(model.head_scales).reshape(-1, 4)
+        return np.concatenate((model.head_codes.numpy().view(np.uint8), scales), axis=1).reshape(-1)
+    if content.kind == "gain":
+        return _float_bytes(_gain(model, layer, content.name))
+    names = places.layer_scalars
+    values = _layer_scalars(model, layer)
+    if content.name == "fixed":
+        names, values = (*places.fixed_scalars, *names), {**_fixed_scalars(model), **_next_scalars(model, -1)}
+    return _float_bytes(torch.stack([values.get(name, torch.zeros(())) for name in names]))
+
+
+def chunked(packed: np.ndarray, tables: int) -> np.ndarray:
+    """Packed trits [rows, columns] in tape order: chunk by chunk of `tables` columns, in a chunk row by row."""
+    return np.concatenate([packed[:, i : i + tables].reshape(-1) for i in range(0, packed.shape[1], tables)])
+
+
+def content_size(model: QuantisedModel, places: Places, step: Step) -> int:
+    """Bytes that a step takes, without making them; 0 for side fetches."""
+    f, content = step.fields, step.content
+    if content is None or content.kind in SIDE:
+        return 0
+    if content.kind == "matrix":
+        return f["rows"] * -(-f["k"] // numerics.TRITS_PER_BYTE)
+    return f["rows"] * (f["k"] + 4) if content.kind == "head" else 4 * f["n"]
+
+
+def runs(model: QuantisedModel, places: Places, steps: Iterable[Step]) -> tuple[list[Run], int]:
+    """The fetches of one block in tape order, and the bytes of its part of the tape (a multiple of 64)."""
+    found: list[Run] = []
+    offset, size, open_ = 0, 0, []
+    for step in (*steps, None):
+        side = step is not None and step.content is not None and step.content.kind in SIDE
+        if open_ and (step is None or side):
+            found.append(Run(tuple(open_), offset, size))
+            offset, size, open_ = offset + align(size, REGION_ALIGN), 0, []
+        if step is None or step.content is None:
+            continue
+        if side:
+            found.append(Run((step.content,)))
+        else:
+            open_.append(step.content)
+            size += content_size(model, places, step)
+    return found, offset
+
+
+def segment(model: QuantisedModel, machine: MachineConfig, places: Places, layer: int, fetches: list[Run],
+            size: int) -> np.ndarray:  # fmt: skip
+    """One block's part of the tape for one layer: uint8 [size], zero between runs."""
+    out = np.zeros(size, np.uint8)
+    for run in fetches:
+        if run.side is None:
+            made = np.concatenate([content_bytes(model, machine, places, layer, one) for one in run.contents])
+            if len(made) != run.size:
+                raise AssertionError(f"tape: {run.contents} made {len(made)} bytes, planned {run.size}")
+            out[run.offset : run.offset + run.size] = made
+    return out
+
+
+# --- constants --------------------------------------------------------------------------------------------
+
+
+def _float_bytes(values: torch.Tensor) -> np.ndarray:
+    return np.ascontiguousarray(values.to(torch.float32).numpy()).view(np.uint8).reshape(-1)
+
+
+def _gain(model: QuantisedModel, layer: int, name: str) -> torch.Tensor:
+    """Gain vector [dim]: "attention" is layer 0's, "next" the next layer's or, after the last, the final one."""
+    if name == "next":
+        name, layer = ("attention", layer + 1) if layer + 1 < len(model.layers) else ("final", layer)
+    gain = {"attention": lambda: model.layers[layer].attention_gain, "mlp": lambda: model.layers[layer].mlp_gain,
+            "final": lambda: model.final_gain}[name]()  # fmt: skip
+    assert gain is not None
+    return gain
+
+
+def _fixed_scalars(model: QuantisedModel) -> dict[str | None, torch.Tensor]:
+    """Constants common to all layers."""
+    c = model.config
+    found = {"query": query_constant(c.head_size)}
+    for site, grid in model.grids.items():
+        final = site == "final"
+        found[f"c_{site}"], eps = norm_constants(c, site_width(c, site), grid, final)
+        found["eps_final" if final else "eps"] = eps
+    return found
+
+
+def _layer_scalars(model: QuantisedModel, layer: int) -> dict[str | None, torch.Tensor]:
+    """k of the later matrices of a layer, and of the first ones of the next layer."""
+    found = {f"k_{name}": getattr(model.layers[layer], name).constant for name in ("o", "up", "gate", "down")}
+    return found | _next_scalars(model, layer)
+
+
+def _next_scalars(model: QuantisedModel, layer: int) -> dict[str | None, torch.Tensor]:
+    if layer + 1 == len(model.layers):
+        return {}
+    return {f"k_{name}": getattr(model.layers[layer + 1], name).constant for name in ("q", "k", "v")}

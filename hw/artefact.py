@@ -1,0 +1,210 @@
+"""The artefact: one ``.trine`` file with everything a machine is given to run a model.
+
+A zip archive of these members; ``manifest.json`` holds the SHA-256 of each other one:
+
+| member | contents |
+|---|---|
+| manifest.json | format, model configuration, machine, ISA digest, tools, memory map, tensor shapes, hashes |
+| program.bin | 24 bytes an instruction, little-endian |
+| image.bin | memory from address 0 up to the first region without initial contents |
+| model.safetensors | the quantised model before layout |
+| tokenizer.bin | the tokenizer |
+| vectors.json | optional: prompt, tokens and hashes of logits and KV memory, with a hash of its own |
+"""
+
+import dataclasses
+import hashlib
+import io
+import json
+import os
+import zipfile
+import zlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from . import isa
+from .machine import MachineConfig
+
+FORMAT = "trine-artefact-1"
+MANIFEST = "manifest.json"
+VECTORS = "vectors.json"
+#: Members that every artefact has, and the field of `Artefact` that each becomes.
+MEMBERS = {"program.bin": "program", "image.bin": "image", "model.safetensors": "model", "tokenizer.bin": "tokenizer"}
+#: All members carry this time, so that the same contents give the same file.
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+class ArtefactError(ValueError):
+    """The file is no artefact, is damaged, or belongs to another ISA or machine: wanted, found, remedy."""
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """Everything a backend needs.
+
+    Parameters
+    ----------
+    config: the model's configuration, as plain values.
+    machine: the machine that the program is for.
+    program: 24 bytes an instruction.
+    image: initial memory from address 0.
+    memory_map: regions, strides and rows (`compiler.memory_map.MemoryMap.to_json`).
+    model, tokenizer: bytes that `models` reads.
+    tensors: shapes of the model's tensors by name.
+    tools: versions of what made it.
+    vectors: test vectors, or None.
+    """
+
+    config: dict[str, Any]
+    machine: MachineConfig
+    program: bytes
+    image: bytes
+    memory_map: dict[str, Any]
+    model: bytes
+    tokenizer: bytes
+    tensors: dict[str, list[int]] = field(default_factory=dict)
+    tools: dict[str, str] = field(default_factory=dict)
+    vectors: dict[str, Any] | None = None
+
+    def manifest(self) -> dict[str, Any]:
+        """The manifest, hashes included."""
+        hashes = {member: _sha256(getattr(self, name)) for member, name in MEMBERS.items()}
+        if self.vectors is not None:
+            hashes[VECTORS] = _sha256(_json(self.vectors))
+        return {
+            "format": FORMAT,
+            "model": self.config,
+            "machine": {"fields": self.machine.to_json(), "digest": self.machine.digest()},
+            "isa": isa.digest(),
+            "tools": self.tools,
+            "memory_map": self.memory_map,
+            "tensors": self.tensors,
+            "sha256": hashes,
+        }
+
+    def write(self, path: Path | str) -> None:
+        """Write the file under a temporary name beside `path`, then rename it."""
+        path = Path(path)
+        members = {MANIFEST: _json(self.manifest()), **{name: getattr(self, key) for name, key in MEMBERS.items()}}
+        if self.vectors is not None:
+            members[VECTORS] = _json(self.vectors)
+        draft = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            with zipfile.ZipFile(draft, "w") as archive:
+                for name, data in members.items():
+                    info = zipfile.ZipInfo(name, _EPOCH)
+                    info.compress_type = zipfile.ZIP_DEFLATED
+                    info.external_attr = 0o644 << 16
+                    archive.writestr(info, data, compresslevel=6)
+            draft.replace(path)
+        finally:
+            draft.unlink(missing_ok=True)
+
+    @classmethod
+    def read(cls, path: Path | str, machine: MachineConfig | None = None) -> Self:
+        """Read and verify a file; ArtefactError unless it is whole, of this ISA and, where given, for `machine`."""
+        path = Path(path)
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise _error(path, "a readable file", error.strerror or error, "correct the path") from error
+        members = _members(path, data)
+        manifest = _manifest(path, members)
+        _verify(path, manifest, members)
+        found = _machine(path, manifest)
+        if machine is not None and machine.digest() != found.digest():
+            other = [name for name, value in machine.to_json().items() if found.to_json()[name] != value]
+            raise _error(path, f"an artefact for machine {machine.name!r} ({machine.digest()[:12]})",
+                         f"one for {found.name!r} ({found.digest()[:12]}), which differs in {', '.join(other)}",
+                         f"compile the model again for {machine.name!r}")  # fmt: skip
+        vectors = json.loads(members[VECTORS]) if VECTORS in members else None
+        return cls(manifest["model"], found, members["program.bin"], members["image.bin"], manifest["memory_map"],
+                   members["model.safetensors"], members["tokenizer.bin"], manifest["tensors"], manifest["tools"],
+                   vectors)  # fmt: skip
+
+    def without_vectors(self) -> Self:
+        """The same artefact without test vectors."""
+        return dataclasses.replace(self, vectors=None)
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _json(value: dict[str, Any]) -> bytes:
+    return json.dumps(value, sort_keys=True, indent=1).encode() + b"\n"
+
+
+def _error(path: Path, wanted: object, found: object, remedy: str) -> ArtefactError:
+    return ArtefactError(f"{path}: wanted {wanted}, found {found}; {remedy}")
+
+
+def _members(path: Path, data: bytes) -> dict[str, bytes]:
+    """All members of the archive."""
+    again = "copy the file again, or compile the model again"
+    if not data.startswith(b"PK"):
+        raise _error(path, "an artefact (a zip archive)", f"a file that begins with {data[:8]!r}",
+                     "make one with `trine compile`")  # fmt: skip
+    members = {}
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            for name in archive.namelist():
+                members[name] = archive.read(name)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        at = f"member {name!r}: " if (name := next(iter(set(_names(data)) - set(members)), "")) else ""
+        raise _error(path, "a whole archive", f"one cut short or damaged ({at}{error})", again) from error
+    return members
+
+
+def _names(data: bytes) -> list[str]:
+    """Names in the archive's directory, as far as it can be read."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            return archive.namelist()
+    except zipfile.BadZipFile:
+        return []
+
+
+def _manifest(path: Path, members: dict[str, bytes]) -> dict[str, Any]:
+    """The manifest, of this format."""
+    try:
+        manifest = json.loads(members[MANIFEST])
+        found = manifest["format"]
+    except KeyError as error:
+        raise _error(path, "an artefact", f"an archive without {error}", "make one with `trine compile`") from error
+    except (ValueError, TypeError) as error:
+        raise _error(path, "a manifest in JSON", error, "copy the file again") from error
+    if found != FORMAT:
+        raise _error(path, f"format {FORMAT!r}", f"{found!r}", "compile the model again with this version")
+    needed = {"model", "machine", "isa", "tools", "memory_map", "tensors", "sha256"}
+    if missing := needed - manifest.keys():
+        raise _error(path, f"manifest entries {sorted(needed)}", f"none of {sorted(missing)}", "copy the file again")
+    return manifest
+
+
+def _verify(path: Path, manifest: dict[str, Any], members: dict[str, bytes]) -> None:
+    """Hashes of all members, and the ISA. Vectors may have been taken out."""
+    hashes = manifest["sha256"]
+    for name in (*MEMBERS, *([VECTORS] if VECTORS in members else [])):
+        if name not in members:
+            raise _error(path, f"member {name!r}", f"{sorted(members)}", "copy the file again, or compile again")
+        if (found := _sha256(members[name])) != hashes.get(name):
+            raise _error(path, f"member {name!r} with SHA-256 {hashes.get(name)}", found,
+                         "the file is damaged or was changed: compile the model again")  # fmt: skip
+    if manifest["isa"] != isa.digest():
+        raise _error(path, f"instruction set {isa.digest()[:12]}", f"{manifest['isa'][:12]}",
+                     "compile the model again with this version, or use the version that made it")  # fmt: skip
+
+
+def _machine(path: Path, manifest: dict[str, Any]) -> MachineConfig:
+    """The machine, its digest checked."""
+    try:
+        machine = MachineConfig(**manifest["machine"]["fields"])
+        digest = manifest["machine"]["digest"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise _error(path, "the fields of a machine of this version", error, "compile the model again") from error
+    if machine.digest() != digest:
+        raise _error(path, f"a machine with digest {digest[:12]}", machine.digest()[:12],
+                     "the manifest was changed: compile the model again")  # fmt: skip
+    return machine
