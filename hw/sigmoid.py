@@ -1,0 +1,92 @@
+"""The logistic function on fixed-point numbers, by table and linear interpolation."""
+
+import math
+from itertools import pairwise
+
+from amaranth.hdl import Const, Module, Mux, Signal, signed
+from amaranth.lib import wiring
+from amaranth.lib.data import StructLayout
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+__all__ = ["Sigmoid"]
+
+#: Intervals over [0, 16), each of 2^7 steps of 2^-12.
+_INTERVALS = 512
+_STEP_BITS = 7
+#: An interval's value at its start and its rise, in units of 2^-24.
+_Entry = StructLayout({"base": 24, "rise": 17})
+
+
+def _entries() -> list[dict[str, int]]:
+    """The table: error of the interpolation below (2^-5)^2 / 8 * max|sigma''| = 1.2e-5, plus one unit."""
+    knots = [round(2**24 / (1 + math.exp(-i / 32))) for i in range(_INTERVALS + 1)]
+    return [{"base": low, "rise": high - low} for low, high in pairwise(knots)]
+
+
+class Sigmoid(wiring.Component):
+    """A pipelined table: ``o = sigma(t / 2^12) * 2^24``, as `models.numerics.sigmoid` rounds it.
+
+    One value a cycle; the stages are the look-up, the product and the sum. Negative arguments use
+    sigma(-t) = 1 - sigma(t).
+
+    Attributes
+    ----------
+    LATENCY : int
+        ``o`` belongs to the ``t`` presented this many enabled cycles earlier.
+
+    Members
+    -------
+    en : In(1)
+        The pipeline advances in cycles in which this is 1, and only in those.
+    t : In(signed(18))
+        Argument in units of 2^-12, from -2^16 to 2^16.
+    o : Out(25)
+        Result in units of 2^-24, from 2 to 2^24 - 2; undefined until ``LATENCY`` enabled cycles have passed.
+    """
+
+    LATENCY = 3
+
+    en: In(1)
+    t: In(signed(18))
+    o: Out(25)
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+
+        # The last interval is closed at both ends: 16 itself is its offset 2^7.
+        magnitude = Signal(17)
+        m.d.comb += magnitude.eq(Mux(self.t[-1], -self.t, self.t))
+        end = magnitude[-1]
+        m.submodules.table = table = Memory(shape=_Entry, depth=_INTERVALS, init=_entries())
+        entry = table.read_port()
+        offset = Signal(_STEP_BITS + 1, reset_less=True)
+        negative = Signal(reset_less=True)
+        m.d.comb += [
+            entry.en.eq(self.en),
+            entry.addr.eq(magnitude[_STEP_BITS:-1] | end.replicate(len(entry.addr))),
+        ]
+        with m.If(self.en):
+            m.d.sync += [
+                offset.eq(Mux(end, 1 << _STEP_BITS, magnitude[:_STEP_BITS])),
+                negative.eq(self.t[-1]),
+            ]
+
+        product = Signal(25, reset_less=True)
+        base = Signal(24, reset_less=True)
+        product_negative = Signal(reset_less=True)
+        with m.If(self.en):
+            m.d.sync += [
+                product.eq(entry.data.rise * offset),
+                base.eq(entry.data.base),
+                product_negative.eq(negative),
+            ]
+
+        half = Const(1 << _STEP_BITS - 1)
+        positive = Signal(25)
+        result = Signal(25, reset_less=True)
+        m.d.comb += positive.eq(base + ((product + half) >> _STEP_BITS))
+        with m.If(self.en):
+            m.d.sync += result.eq(Mux(product_negative, (1 << 24) - positive, positive))
+        m.d.comb += self.o.eq(result)
+        return m

@@ -1,0 +1,303 @@
+"""The vector unit: MAP, QUANTISE and NORM."""
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from .absmax import Absmax
+from .fp32_mul import Fp32Mul
+from .isa import Source, Target
+from .machine import MachineConfig
+from .norm import Norm
+from .ports import (
+    LAYER_BITS,
+    AccumulatorRead,
+    ElementWrite,
+    QueryWrite,
+    ScalarRead,
+    StageWrite,
+    TapePort,
+    UnitPort,
+    attention_output_layout,
+)
+from .quantise_scale import QuantiseScale
+from .square_sum import SquareSum
+from .vector_decode import VectorDecode
+from .vector_issue import VectorIssue
+from .vector_lane import VectorLane
+from .vector_memory import VectorMemory
+from .vector_operands import VectorOperands
+
+__all__ = ["Vector"]
+
+#: Cycles from the issue of a word to its second multiplication, where it has one.
+_AGAIN = VectorMemory.LATENCY + VectorLane.CONVERT + VectorLane.SCALE
+
+
+class Vector(wiring.Component):
+    """Executes MAP, QUANTISE and NORM of `hw.isa`, bit for bit as `models.numerics` computes.
+
+    One instruction at a time: the next is taken in the cycle of ``done``. A word of `lanes` elements begins
+    in each cycle, the first in the one after the command was taken, and passes through chains of units that
+    never stall; `hw.vector_decode` says after how many cycles it passes which point. Gaps arise
+
+    - while tape or attention have nothing;
+    - in the first cycle of a scaled MAP from ACTIVATION or TAPE, for the product of the scalars;
+    - in half of the cycles of a scaled MAP from ATTENTION, whose words need the multiplier twice;
+    - in QUANTISE, one cycle before each segment, and until the division by its absmax is finished, which runs
+      while the preceding segment streams.
+
+    Operands are read when they are needed; an instruction may write to where it reads, element for element.
+    An instruction with n = 0 does nothing.
+
+    Parameters
+    ----------
+    config : MachineConfig
+        Sizes.
+
+    Attributes
+    ----------
+    memory : VectorMemory
+        Its memories, for simulation.
+
+    Members
+    -------
+    unit : In(UnitPort())
+        Commands.
+    tape : Out(TapePort(config))
+        Source TAPE: 4 * lanes bytes a word.
+    accumulator : Out(AccumulatorRead(config.lanes))
+        Source ACCUMULATOR.
+    attention : In(stream.Signature(attention_output_layout(config.lanes)))
+        Source ATTENTION.
+    q_write : Out(ElementWrite(config.lanes, 8))
+        Target MATMUL.
+    query : Out(QueryWrite(config.lanes))
+        Target QUERY.
+    stage : Out(StageWrite(config.lanes))
+        Targets KEY and VALUE.
+    scalar : In(ScalarRead())
+        A scalar for another unit.
+    error : Out(1)
+        A NORM with ``normalise`` met a saturated sum; high for one cycle, that of its ``done``.
+    error_layer : Out(16)
+        The layer of that NORM.
+    busy : Out(1)
+        An instruction is being executed.
+    elements : Out(range(lanes + 1))
+        Elements that begin in MAP or QUANTISE in this cycle.
+    """
+
+    def __init__(self, config: MachineConfig) -> None:
+        self.config = config
+        self.memory = VectorMemory(config)
+        super().__init__({
+            "unit": In(UnitPort()),
+            "tape": Out(TapePort(config)),
+            "accumulator": Out(AccumulatorRead(config.lanes)),
+            "attention": In(stream.Signature(attention_output_layout(config.lanes))),
+            "q_write": Out(ElementWrite(config.lanes, 8)),
+            "query": Out(QueryWrite(config.lanes)),
+            "stage": Out(StageWrite(config.lanes)),
+            "scalar": In(ScalarRead()),
+            "error": Out(1),
+            "error_layer": Out(LAYER_BITS),
+            "busy": Out(1),
+            "elements": Out(range(config.lanes + 1)),
+        })
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        lanes = self.config.lanes
+        m.submodules.memory = memory = self.memory
+        m.submodules.decode = decode = VectorDecode(lanes)
+        m.submodules.issue = issue = VectorIssue()
+        m.submodules.operands = operands = VectorOperands(self.config)
+        m.submodules.product = product = Fp32Mul()
+        m.submodules.scales = scales = QuantiseScale()
+        m.submodules.square_sum = square_sum = SquareSum(lanes)
+        m.submodules.absmax = absmax = Absmax(lanes)
+        m.submodules.norm = norm = Norm()
+        flow, plan = issue.flow, issue.flow.plan
+
+        # Take a command.
+        command = self.unit.command
+        accept = command.valid & command.ready
+        fresh = Signal()
+        m.d.comb += [
+            command.ready.eq(~self.busy | self.unit.done),
+            decode.word.eq(command.payload.word),
+            issue.start.eq(accept),
+            issue.decoded.eq(decode.plan),
+        ]
+        m.d.sync += fresh.eq(accept)
+        with m.If(self.unit.done):
+            m.d.sync += self.busy.eq(0)
+        with m.If(accept):
+            m.d.sync += [
+                self.busy.eq(1),
+                self.error_layer.eq(command.payload.layer),
+            ]
+
+        # Divide by the absmax of a segment while the one before it streams.
+        slot = Signal.like(plan.slot)
+        dividing = Signal()
+        segment_scale = Signal(32, reset_less=True)
+        next_inverse = Signal(32, reset_less=True)
+        m.d.comb += [
+            memory.slot.eq(slot),
+            scales.i.payload.maximum.eq(memory.maximum),
+            scales.i.payload.wide.eq(plan.control.wide),
+            scales.i.valid.eq(dividing),
+            issue.divided.eq(scales.o.valid),
+            scales.o.ready.eq(flow.mark),
+        ]
+        with m.If(dividing & scales.i.ready):
+            m.d.sync += [
+                dividing.eq(0),
+                slot.eq(slot + 1),
+            ]
+        with m.If(flow.mark):
+            m.d.sync += [
+                dividing.eq(issue.more),
+                segment_scale.eq(scales.o.payload.live),
+                next_inverse.eq(scales.o.payload.inverse),
+            ]
+        with m.If(accept):
+            m.d.sync += [
+                dividing.eq(decode.plan.quantise & decode.plan.words.any()),
+                slot.eq(decode.plan.slot),
+            ]
+
+        # The product of two scalars: for MAP of those it names, for a query of one with the segment's scale.
+        m.d.comb += [
+            memory.index_0.eq(plan.index_0),
+            memory.index_1.eq(plan.index_1),
+            memory.index_2.eq(self.scalar.index),
+            self.scalar.value.eq(memory.value_2),
+            product.en.eq(1),
+            product.a.eq(Mux(plan.quantise, segment_scale, memory.value_1)),
+            product.b.eq(memory.value_0),
+        ]
+
+        # Read the operands of a word.
+        connect(m, flow, operands.flow)
+        connect(m, operands.tape, flipped(self.tape))
+        connect(m, operands.accumulator, flipped(self.accumulator))
+        connect(m, operands.attention, flipped(self.attention))
+        m.d.comb += [
+            memory.a.eq(operands.a),
+            memory.b.eq(operands.b),
+            memory.c.eq(operands.c),
+            self.elements.eq(Mux(flow.issue, lanes, 0)),
+        ]
+
+        # Compute. The mark of a segment passes ahead of its words and brings their factor.
+        again = plan.twice & flow.words[_AGAIN]
+        inverse = Signal(32, reset_less=True)
+        with m.If(flow.marks.bit_select((plan.x_at - 1).as_unsigned(), 1)):
+            m.d.sync += inverse.eq(next_inverse)
+        in_memory = plan.source == Source.ACTIVATION
+        per_head = (plan.source == Source.ATTENTION) & ~again
+        units = [VectorLane(odd=bool(lane % 2)) for lane in range(lanes)]
+        for lane, unit in enumerate(units):
+            m.submodules[f"lane_{lane}"] = unit
+            gain = memory.c_word[lane]
+            m.d.comb += [
+                unit.control.eq(plan.control),
+                unit.word.eq(Mux(in_memory, memory.a_word[lane], operands.streamed[lane])),
+                unit.factor.eq(Mux(plan.quantise, gain, Mux(per_head, operands.head_scale, product.o))),
+                unit.again.eq(again),
+                unit.other.eq(units[lane ^ 1].x),
+                unit.b.eq(memory.b_word[lane]),
+                unit.cosine.eq(memory.c_word[lane & ~1]),
+                unit.sine.eq(memory.c_word[lane | 1]),
+                unit.inverse.eq(inverse),
+                unit.gain.eq(gain),
+            ]
+
+        # Write.
+        d = Signal(16)
+        head = Signal(8)
+        written = flow.words.bit_select(plan.z_at, 1)
+        scaled = flow.marks.bit_select(plan.z_at, 1)
+        with m.If(written):
+            m.d.sync += d.eq(d + lanes)
+        with m.If(scaled):
+            m.d.sync += head.eq(head + 1)
+        with m.If(accept):
+            m.d.sync += [
+                d.eq(decode.plan.d),
+                head.eq(0),
+            ]
+        of_query = plan.target == Target.QUERY
+        of_stage = (plan.target == Target.KEY) | (plan.target == Target.VALUE)
+        value = plan.target == Target.VALUE
+        m.d.comb += [
+            memory.write_en.eq(plan.map & written),
+            memory.write_dest.eq(plan.dest),
+            memory.write_address.eq(d),
+            *(memory.write_word[lane].eq(unit.z) for lane, unit in enumerate(units)),
+            self.q_write.en.eq(plan.quantise & written & (plan.target == Target.MATMUL)),
+            self.q_write.address.eq(d),
+            self.q_write.data.eq(Cat(unit.q[:8] for unit in units)),
+            self.query.en.eq(plan.quantise & written & of_query),
+            self.query.address.eq(d),
+            self.query.data.eq(Cat(unit.q for unit in units)),
+            self.query.scale_en.eq(scaled & of_query),
+            self.query.scale_head.eq(head),
+            self.query.scale.eq(product.o),
+            self.stage.en.eq(plan.quantise & written & of_stage),
+            self.stage.value.eq(value),
+            self.stage.address.eq(d),
+            self.stage.data.eq(self.q_write.data),
+            self.stage.scale_en.eq(scaled & of_stage),
+            self.stage.scale_address.eq(Cat(Const(0, 2), value, head)),
+            self.stage.scale.eq(segment_scale),
+        ]
+
+        # Gather statistics.
+        gather = plan.map & plan.statistics
+        m.d.comb += [
+            square_sum.valid.eq(gather & written),
+            square_sum.last.eq(flow.ends.bit_select(plan.z_at, 1)),
+            square_sum.grid.eq(plan.grid),
+            absmax.valid.eq(gather & flow.words.bit_select(plan.y_at, 1)),
+            absmax.last.eq(flow.ends.bit_select(plan.y_at, 1)),
+            memory.total_en.eq(square_sum.done),
+            memory.total_value.eq(square_sum.total),
+            memory.maximum_en.eq(absmax.done),
+            memory.maximum_value.eq(absmax.maximum),
+        ]
+        for lane, unit in enumerate(units):
+            m.d.comb += [
+                square_sum.x[lane].eq(unit.z),
+                absmax.x[lane].eq(Mux(plan.gain, unit.y, unit.z)),
+            ]
+        for done, written_slot in ((square_sum.done, memory.total_slot), (absmax.done, memory.maximum_slot)):
+            gathered = Signal.like(slot, name="gathered")
+            m.d.comb += written_slot.eq(gathered)
+            with m.If(done):
+                m.d.sync += gathered.eq(gathered + 1)
+            with m.If(accept):
+                m.d.sync += gathered.eq(decode.plan.slot)
+
+        # Compute a norm.
+        m.d.comb += [
+            norm.i.valid.eq(plan.norm & fresh),
+            norm.i.payload.normalise.eq(plan.normalise),
+            norm.i.payload.total.eq(memory.total),
+            norm.i.payload.maximum.eq(memory.maximum),
+            norm.i.payload.c.eq(memory.value_0),
+            norm.i.payload.eps.eq(memory.value_1),
+            norm.o.ready.eq(1),
+            memory.scalar_en.eq(norm.o.valid),
+            memory.scalar_index.eq(plan.d),
+            memory.scalar_value.eq(norm.o.payload),
+            self.error.eq(norm.o.valid & plan.normalise & memory.total.all()),
+        ]
+
+        # Finish.
+        nothing = fresh & ~plan.norm & (plan.words == 0)
+        m.d.comb += self.unit.done.eq(flow.lasts.bit_select(plan.done_at, 1) | norm.o.valid | nothing)
+        return m

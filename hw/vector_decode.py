@@ -1,0 +1,160 @@
+"""What an instruction of the vector unit asks for, and when its words pass the points of the pipeline."""
+
+from amaranth.hdl import Module, Mux, Signal, Value, signed
+from amaranth.lib import wiring
+from amaranth.lib.data import StructLayout
+from amaranth.lib.wiring import In, Out
+
+from .absmax import Absmax
+from .fp32_mul import Fp32Mul
+from .isa import BY_NAME, HEADER, INSTRUCTION_BITS, SCALARS, STATISTICS, Function, Source, Target
+from .ports import instruction_layout
+from .square_sum import SquareSum
+from .vector_lane import LaneControl, VectorLane
+from .vector_memory import VectorMemory
+
+__all__ = ["MAX_TAP", "VectorDecode", "VectorPlan"]
+
+#: Cycles from the issue of a word to the last event it causes, at most.
+MAX_TAP = (
+    VectorMemory.LATENCY + VectorLane.CONVERT + 2 * VectorLane.SCALE + max(VectorLane.FUNCTION.values())
+    + max(SquareSum.LATENCY, VectorLane.GAIN + Absmax.LATENCY)
+)  # fmt: skip
+_TAP = range(MAX_TAP + 1)
+
+#: An instruction, decoded. ``words`` and ``segment_words`` count words of `lanes` elements. A tap is a number
+#: of cycles from the issue of a word: to ``x`` (`x_at`), to the addresses of its second operand and of its
+#: constants (`b_at`, `c_at`), to the result (`z_at`), to what the absmax is of (`y_at`), to its last effect.
+VectorPlan = StructLayout({
+    "map": 1, "quantise": 1, "norm": 1,
+    "control": LaneControl, "source": 2, "dest": 2, "target": 2,
+    "twice": 1, "statistics": 1, "gain": 1, "normalise": 1,
+    "words": 16, "segment_words": 16,
+    "a": 16, "b": 16, "c": 16, "d": 16,
+    "index_0": range(SCALARS), "index_1": range(SCALARS), "slot": range(STATISTICS), "grid": signed(8),
+    "wait": range(Fp32Mul.LATENCY + 1),
+    "x_at": _TAP, "b_at": _TAP, "c_at": _TAP, "z_at": _TAP, "y_at": _TAP, "done_at": _TAP,
+})  # fmt: skip
+
+
+class VectorDecode(wiring.Component):
+    """Combinational decoder of MAP, QUANTISE and NORM (`hw.isa`).
+
+    Parameters
+    ----------
+    lanes : int
+        Elements in a word, a power of two.
+
+    Members
+    -------
+    word : In(INSTRUCTION_BITS)
+        Instruction.
+    plan : Out(VectorPlan)
+        What it means. ``twice`` marks the one case in which a word needs the multiplier for scales twice, the
+        attention output with other scalars; ``wait`` is the number of cycles by which the first word must be
+        late so that the product of two scalars is in time; NORM's scalar to write is ``d``.
+    """
+
+    word: In(INSTRUCTION_BITS)
+    plan: Out(VectorPlan)
+
+    def __init__(self, lanes: int) -> None:
+        self.lanes = lanes
+        super().__init__()
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        plan = self.plan
+        opcode = self.word[:HEADER[0].bits]
+        with m.Switch(opcode):
+            with m.Case(BY_NAME["MAP"].opcode):
+                self._map(m)
+            with m.Case(BY_NAME["QUANTISE"].opcode):
+                self._quantise(m)
+            with m.Case(BY_NAME["NORM"].opcode):
+                norm = instruction_layout("NORM")(self.word)
+                m.d.comb += [
+                    plan.norm.eq(1),
+                    plan.normalise.eq(norm.normalise),
+                    plan.index_0.eq(norm.c),
+                    plan.index_1.eq(norm.eps),
+                    plan.slot.eq(norm.stat),
+                    plan.d.eq(norm.d),
+                ]
+        return m
+
+    def _lengths(self, m: Module, n: Value, segment: Value) -> None:
+        shift = (self.lanes - 1).bit_length()
+        m.d.comb += [
+            self.plan.words.eq(n >> shift),
+            self.plan.segment_words.eq(Mux(segment.any(), segment, n) >> shift),
+        ]
+
+    def _map(self, m: Module) -> None:
+        plan, lane = self.plan, VectorLane
+        fields = instruction_layout("MAP")(self.word)
+        self._lengths(m, fields.n, fields.segment)
+        attention = fields.source == Source.ATTENTION
+        integer = attention | (fields.source == Source.ACCUMULATOR)
+        m.d.comb += [
+            plan.map.eq(1),
+            plan.control.integer.eq(integer),
+            plan.control.scaled.eq(fields.scaled | attention),
+            plan.control.function.eq(fields.function),
+            plan.twice.eq(fields.scaled & attention),
+            plan.index_0.eq(fields.s1),
+            plan.index_1.eq(fields.s2),
+            plan.slot.eq(fields.stat),
+            *(plan[name].eq(fields[name]) for name in
+              ("source", "dest", "statistics", "gain", "a", "b", "c", "d", "grid")),
+        ]  # fmt: skip
+
+        # The product is there one multiplication after the cycle in which the first word could begin.
+        head_start = VectorMemory.LATENCY
+        with m.If(fields.scaled & ~integer):
+            m.d.comb += plan.wait.eq(max(0, Fp32Mul.LATENCY - head_start))
+        with m.Elif(fields.scaled):
+            m.d.comb += plan.wait.eq(max(0, Fp32Mul.LATENCY - head_start - lane.CONVERT))
+
+        function = Signal(range(max(lane.FUNCTION.values()) + 1))
+        second = Signal(range(max(lane.SECOND.values()) + 1))
+        with m.Switch(fields.function):
+            for kind, latency in lane.FUNCTION.items():
+                with m.Case(kind):
+                    m.d.comb += [
+                        function.eq(latency),
+                        second.eq(lane.SECOND.get(kind, 0)),
+                    ]
+        x_at = (
+            VectorMemory.LATENCY + Mux(integer, lane.CONVERT, 0) + Mux(attention, lane.SCALE, 0)
+            + Mux(fields.scaled, lane.SCALE, 0)
+        )  # fmt: skip
+        constants = Mux(fields.function == Function.ROPE, plan.x_at, plan.z_at)
+        after = Mux(fields.gain, max(SquareSum.LATENCY, lane.GAIN + Absmax.LATENCY),
+                    max(SquareSum.LATENCY, Absmax.LATENCY))  # fmt: skip
+        m.d.comb += [
+            plan.x_at.eq(x_at),
+            plan.b_at.eq(plan.x_at + second - VectorMemory.LATENCY),
+            plan.c_at.eq(constants - VectorMemory.LATENCY),
+            plan.z_at.eq(plan.x_at + function),
+            plan.y_at.eq(plan.z_at + Mux(fields.gain, lane.GAIN, 0)),
+            plan.done_at.eq(plan.z_at + Mux(fields.statistics, after, 0)),
+        ]
+
+    def _quantise(self, m: Module) -> None:
+        plan, lane = self.plan, VectorLane
+        fields = instruction_layout("QUANTISE")(self.word)
+        self._lengths(m, fields.n, fields.segment)
+        m.d.comb += [
+            plan.quantise.eq(1),
+            plan.control.quantise.eq(1),
+            plan.control.scaled.eq(fields.gain),
+            plan.control.wide.eq(fields.target == Target.QUERY),
+            plan.source.eq(Source.ACTIVATION),
+            plan.index_0.eq(fields.s1),
+            plan.slot.eq(fields.stat),
+            *(plan[name].eq(fields[name]) for name in ("target", "a", "c", "d")),
+            plan.x_at.eq(VectorMemory.LATENCY + Mux(fields.gain, lane.SCALE, 0)),
+            plan.z_at.eq(plan.x_at + lane.QUANTISE),
+            plan.done_at.eq(plan.z_at),
+        ]

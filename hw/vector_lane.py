@@ -1,0 +1,197 @@
+"""One lane of the vector unit: the floating-point units that MAP and QUANTISE share."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.lib import wiring
+from amaranth.lib.data import StructLayout
+from amaranth.lib.wiring import In, Out
+
+from .delay_line import delay
+from .fp32_add import Fp32Add
+from .fp32_from_int import Fp32FromInt
+from .fp32_mul import Fp32Mul
+from .fp32_to_int import Fp32ToInt
+from .isa import Function
+from .ports import ATTENTION_SUM_BITS
+from .sigmoid import Sigmoid
+
+__all__ = ["LaneControl", "VectorLane"]
+
+#: What one instruction asks of every lane, constant while its words are in flight: ``integer``, the operand
+#: is an integer; ``scaled``, it is multiplied by `factor`; ``function``, of `hw.isa.Function`; ``quantise``,
+#: the product with `inverse` is rounded instead; ``wide``, to 16 bits.
+LaneControl = StructLayout({"integer": 1, "scaled": 1, "function": 3, "quantise": 1, "wide": 1})
+
+_SIGMOID_FRACTION = 12
+_SIGMOID_LIMIT = 16 << _SIGMOID_FRACTION
+#: Units of the sigmoid are 2^-24.
+_SIGMOID_BITS = 24
+
+
+class VectorLane(wiring.Component):
+    """Conversion, scaling, function and product with the gain; or gain, scaling and rounding.
+
+    The units form chains without stalls, and an instruction takes the shortest one that it needs. With T
+    the cycle in which ``word`` is presented, and each of the following in cycles:
+
+    - ``x`` appears at T + (`CONVERT` where integer) + (`SCALE` where scaled);
+    - ``z`` at `FUNCTION` after ``x``, ``y`` at `GAIN` after ``z``, ``q`` at `QUANTISE` after ``x``.
+
+    In the order of `models.numerics`: ROPE as `rope`, SILU_MULTIPLY as fl(`silu` * b). COPY keeps the bits.
+
+    Parameters
+    ----------
+    odd : bool
+        Whether the lane has the second element of a pair in ROPE.
+
+    Attributes
+    ----------
+    CONVERT, SCALE, GAIN, QUANTISE : int
+        Cycles as above.
+    FUNCTION : dict[Function, int]
+        Cycles from ``x`` to ``z``.
+    SECOND : dict[Function, int]
+        Cycles from ``x`` to ``b``, for the functions that have that operand.
+
+    Members
+    -------
+    control : In(LaneControl)
+        The instruction.
+    word : In(signed(48))
+        First operand: an integer, or in its low bits a binary32 number.
+    factor : In(32)
+        Factor; needed at T + (`CONVERT` where integer).
+    again : In(1)
+        Multiply the preceding product by ``factor``; then ``x`` appears `SCALE` later. No other element
+        may need the multiplier in this cycle.
+    x : Out(32)
+        Scaled operand.
+    other : In(32)
+        ``x`` of the other lane of the pair.
+    b : In(32)
+        Second operand; needed `SECOND` after ``x``.
+    cosine, sine : In(32)
+        Rotation of the pair, with ``x``.
+    inverse : In(32)
+        fl(levels / absmax), with ``x``.
+    z : Out(32)
+        Result of the function.
+    gain : In(32)
+        Gain, with ``z``.
+    y : Out(32)
+        fl(z * gain).
+    q : Out(signed(16))
+        rne(fl(x * inverse)) clipped to +-127, or +-32767 where wide.
+    """
+
+    CONVERT = Fp32FromInt.LATENCY
+    SCALE = Fp32Mul.LATENCY
+    GAIN = Fp32Mul.LATENCY
+    QUANTISE = Fp32Mul.LATENCY + Fp32ToInt.LATENCY
+    _SIGMOID = Fp32ToInt.LATENCY + Sigmoid.LATENCY + Fp32FromInt.LATENCY
+    FUNCTION = {
+        Function.COPY: 0,
+        Function.ADD: Fp32Add.LATENCY,
+        Function.MULTIPLY: Fp32Mul.LATENCY,
+        Function.ROPE: Fp32Mul.LATENCY + Fp32Add.LATENCY,
+        Function.SILU_MULTIPLY: _SIGMOID + 2 * Fp32Mul.LATENCY,
+    }
+    SECOND = {
+        Function.ADD: 0,
+        Function.MULTIPLY: 0,
+        Function.SILU_MULTIPLY: _SIGMOID + Fp32Mul.LATENCY,
+    }
+
+    control: In(LaneControl)
+    word: In(signed(ATTENTION_SUM_BITS))
+    factor: In(32)
+    again: In(1)
+    x: Out(32)
+    other: In(32)
+    b: In(32)
+    cosine: In(32)
+    sine: In(32)
+    inverse: In(32)
+    z: Out(32)
+    gain: In(32)
+    y: Out(32)
+    q: Out(signed(16))
+
+    def __init__(self, odd: bool) -> None:
+        self.odd = odd
+        super().__init__()
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.convert = convert = Fp32FromInt(ATTENTION_SUM_BITS)
+        m.submodules.scale = scale = Fp32Mul()
+        m.submodules.to_int = to_int = Fp32ToInt(_SIGMOID_LIMIT.bit_length() + 1)
+        m.submodules.sigmoid = sigmoid = Sigmoid()
+        m.submodules.sigma = sigma = Fp32FromInt(_SIGMOID_BITS + 2)
+        m.submodules.first = first = Fp32Mul()
+        m.submodules.second = second = Fp32Mul()
+        m.submodules.add = add = Fp32Add()
+        m.submodules.weigh = weigh = Fp32Mul()
+        for unit in (convert, scale, to_int, sigmoid, sigma, first, second, add, weigh):
+            m.d.comb += unit.en.eq(1)
+        control = self.control
+        rope = control.function == Function.ROPE
+        silu = control.function == Function.SILU_MULTIPLY
+
+        number = Mux(control.integer, convert.o, self.word[:32])
+        m.d.comb += [
+            convert.i.eq(self.word),
+            scale.a.eq(Mux(self.again, scale.o, number)),
+            scale.b.eq(self.factor),
+            self.x.eq(Mux(control.scaled, scale.o, number)),
+        ]
+
+        m.d.comb += [
+            to_int.a.eq(Mux(control.quantise, first.o, self.x)),
+            to_int.shift.eq(Mux(control.quantise, 0, _SIGMOID_FRACTION)),
+            to_int.limit.eq(Mux(control.quantise, Mux(control.wide, 32767, 127), _SIGMOID_LIMIT)),
+            self.q.eq(to_int.o),
+            sigmoid.t.eq(to_int.o),
+            sigma.i.eq(sigmoid.o),
+        ]
+        x = Signal(32, reset_less=True)
+        m.d.comb += x.eq(self.x)
+        late = delay(m, x, self._SIGMOID)
+
+        # The sigmoid is at least 2^-23, so the power of two comes off its exponent.
+        probability = Cat(sigma.o[:23], (sigma.o[23:31] - _SIGMOID_BITS)[:8], sigma.o[31])
+        m.d.comb += [
+            first.a.eq(Mux(silu, late, self.x)),
+            second.a.eq(Mux(silu, first.o, self.other)),
+            second.b.eq(Mux(silu, self.b, self.sine)),
+        ]
+        with m.If(control.quantise):
+            m.d.comb += first.b.eq(self.inverse)
+        with m.Elif(rope):
+            m.d.comb += first.b.eq(self.cosine)
+        with m.Elif(silu):
+            m.d.comb += first.b.eq(probability)
+        with m.Else():
+            m.d.comb += first.b.eq(self.b)
+
+        # x0 cos - x1 sin in the even lane, x1 cos + x0 sin in the odd one.
+        rotated = second.o if self.odd else second.o ^ (1 << 31)
+        m.d.comb += [
+            add.a.eq(Mux(rope, first.o, self.x)),
+            add.b.eq(Mux(rope, rotated, self.b)),
+        ]
+        with m.Switch(control.function):
+            with m.Case(Function.ADD, Function.ROPE):
+                m.d.comb += self.z.eq(add.o)
+            with m.Case(Function.MULTIPLY):
+                m.d.comb += self.z.eq(first.o)
+            with m.Case(Function.SILU_MULTIPLY):
+                m.d.comb += self.z.eq(second.o)
+            with m.Default():
+                m.d.comb += self.z.eq(self.x)
+
+        m.d.comb += [
+            weigh.a.eq(self.z),
+            weigh.b.eq(self.gain),
+            self.y.eq(weigh.o),
+        ]
+        return m

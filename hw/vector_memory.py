@@ -1,0 +1,147 @@
+"""The memories of the vector unit: activations, constants, scalars and statistics."""
+
+from amaranth.hdl import Module, Signal
+from amaranth.lib import wiring
+from amaranth.lib.data import ArrayLayout
+from amaranth.lib.memory import Memory, MemoryData
+from amaranth.lib.wiring import In, Out
+
+from .isa import SCALARS, STATISTICS, Dest
+from .machine import MachineConfig
+from .square_sum import TOTAL_BITS
+
+__all__ = ["VectorMemory"]
+
+
+class VectorMemory(wiring.Component):
+    """Activation and constant memory of binary32 words of ``lanes`` elements, scalars, statistics slots.
+
+    All addresses count elements. An address beyond a memory wraps around; in a word address, and in the low
+    bits of it, the element of the word is ignored.
+
+    Parameters
+    ----------
+    config : MachineConfig
+        Sizes.
+
+    Attributes
+    ----------
+    LATENCY : int
+        Cycles from ``a``, ``b`` or ``c`` to the word of that address. A word written in a cycle is read with
+        addresses of the next one.
+    activation, constant, scalar, totals, maxima : MemoryData
+        The memories, for simulation: words, words, words, a total for each slot, a maximum for each slot.
+
+    Members
+    -------
+    a, b : In(16)
+        Addresses of words of activation memory.
+    c : In(16)
+        Address of a word of constant memory.
+    a_word, b_word, c_word : Out(ArrayLayout(32, lanes))
+        The words.
+    write_en, write_dest, write_address, write_word : In(1), In(2), In(16), In(ArrayLayout(32, lanes))
+        Write a word to a memory of `hw.isa.Dest`.
+    scalar_en, scalar_index, scalar_value : In(1), In(range(SCALARS)), In(32)
+        Write one scalar; not in a cycle in which a word is written to the scalars.
+    index_0, index_1, index_2, value_0, value_1, value_2 : In(range(SCALARS)), Out(32)
+        Three scalars, read in the same cycle.
+    slot, total, maximum : In(range(STATISTICS)), Out(63), Out(32)
+        A statistics slot, read in the same cycle.
+    total_en, total_slot, total_value : In(1), In(range(STATISTICS)), In(63)
+        Write the sum of a slot.
+    maximum_en, maximum_slot, maximum_value : In(1), In(range(STATISTICS)), In(32)
+        Write the maximum of a slot.
+    """
+
+    LATENCY = 2
+
+    def __init__(self, config: MachineConfig) -> None:
+        self.lanes = config.lanes
+        word, index, slot = ArrayLayout(32, self.lanes), range(SCALARS), range(STATISTICS)
+        self.activation = MemoryData(shape=word, depth=config.activation_words // self.lanes, init=[])
+        self.constant = MemoryData(shape=word, depth=config.constant_words // self.lanes, init=[])
+        self.scalar = MemoryData(shape=word, depth=SCALARS // self.lanes, init=[])
+        self.totals = MemoryData(shape=TOTAL_BITS, depth=STATISTICS, init=[])
+        self.maxima = MemoryData(shape=32, depth=STATISTICS, init=[])
+        super().__init__({
+            "a": In(16), "b": In(16), "c": In(16),
+            "a_word": Out(word), "b_word": Out(word), "c_word": Out(word),
+            "write_en": In(1), "write_dest": In(2), "write_address": In(16), "write_word": In(word),
+            "scalar_en": In(1), "scalar_index": In(index), "scalar_value": In(32),
+            "index_0": In(index), "index_1": In(index), "index_2": In(index),
+            "value_0": Out(32), "value_1": Out(32), "value_2": Out(32),
+            "slot": In(slot), "total": Out(TOTAL_BITS), "maximum": Out(32),
+            "total_en": In(1), "total_slot": In(slot), "total_value": In(TOTAL_BITS),
+            "maximum_en": In(1), "maximum_slot": In(slot), "maximum_value": In(32),
+        })
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.activation = activation = Memory(self.activation)
+        m.submodules.constant = constant = Memory(self.constant)
+        m.submodules.scalar = scalar = Memory(self.scalar)
+        m.submodules.totals = totals = Memory(self.totals)
+        m.submodules.maxima = maxima = Memory(self.maxima)
+        in_word = (self.lanes - 1).bit_length()
+
+        # The second cycle is the output register of a block RAM.
+        for memory, address, word in (
+            (activation, self.a, self.a_word),
+            (activation, self.b, self.b_word),
+            (constant, self.c, self.c_word),
+        ):
+            port = memory.read_port()
+            register = Signal.like(word, reset_less=True)
+            m.d.comb += [
+                port.addr.eq(address[in_word:]),
+                word.eq(register),
+            ]
+            m.d.sync += register.eq(port.data)
+        for memory, dest in ((activation, Dest.ACTIVATION), (constant, Dest.CONSTANT)):
+            port = memory.write_port()
+            m.d.comb += [
+                port.addr.eq(self.write_address[in_word:]),
+                port.data.eq(self.write_word),
+                port.en.eq(self.write_en & (self.write_dest == dest)),
+            ]
+
+        port = scalar.write_port(granularity=1)
+        with m.If(self.scalar_en):
+            m.d.comb += [
+                port.addr.eq(self.scalar_index[in_word:]),
+                port.en.eq(1 << self.scalar_index[:in_word]),
+            ]
+            for lane in range(self.lanes):
+                m.d.comb += port.data[lane].eq(self.scalar_value)
+        with m.Else():
+            m.d.comb += [
+                port.addr.eq(self.write_address[in_word:]),
+                port.data.eq(self.write_word),
+                port.en.eq((self.write_en & (self.write_dest == Dest.SCALAR)).replicate(self.lanes)),
+            ]
+        for index, value in (
+            (self.index_0, self.value_0),
+            (self.index_1, self.value_1),
+            (self.index_2, self.value_2),
+        ):
+            port = scalar.read_port(domain="comb")
+            m.d.comb += [
+                port.addr.eq(index[in_word:]),
+                value.eq(port.data[index[:in_word]]),
+            ]
+
+        for memory, en, slot, value, found in (
+            (totals, self.total_en, self.total_slot, self.total_value, self.total),
+            (maxima, self.maximum_en, self.maximum_slot, self.maximum_value, self.maximum),
+        ):
+            write = memory.write_port()
+            read = memory.read_port(domain="comb")
+            m.d.comb += [
+                write.addr.eq(slot),
+                write.data.eq(value),
+                write.en.eq(en),
+                read.addr.eq(self.slot),
+                found.eq(read.data),
+            ]
+        return m

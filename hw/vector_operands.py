@@ -1,0 +1,105 @@
+"""Where the vector unit's operands come from."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.data import ArrayLayout
+from amaranth.lib.wiring import In, Out
+
+from .delay_line import delay
+from .isa import Function, Source
+from .machine import MachineConfig
+from .ports import ATTENTION_SUM_BITS, AccumulatorRead, TapePort, attention_output_layout
+from .vector_issue import VectorFlow
+from .vector_lane import VectorLane
+from .vector_memory import VectorMemory
+
+__all__ = ["VectorOperands"]
+
+
+class VectorOperands(wiring.Component):
+    """Addresses of operands, and the words of sources outside the unit.
+
+    Parameters
+    ----------
+    config : MachineConfig
+        Sizes.
+
+    Members
+    -------
+    flow : In(VectorFlow())
+        The words that begin and are under way; ``available`` says whether one of the source is there.
+    tape, accumulator, attention
+        As in `hw.vector.Vector`.
+    a, b, c : Out(16)
+        Addresses for `hw.vector_memory.VectorMemory`.
+    streamed : Out(ArrayLayout(48, lanes))
+        The word of ACCUMULATOR, ATTENTION or TAPE, `VectorMemory.LATENCY` cycles after ``issue``.
+    head_scale : Out(32)
+        The scale of ATTENTION, `VectorLane.CONVERT` cycles after ``streamed``.
+    """
+
+    def __init__(self, config: MachineConfig) -> None:
+        self.lanes = config.lanes
+        super().__init__({
+            "flow": In(VectorFlow()),
+            "tape": Out(TapePort(config)),
+            "accumulator": Out(AccumulatorRead(config.lanes)),
+            "attention": In(stream.Signature(attention_output_layout(config.lanes))),
+            "a": Out(16), "b": Out(16), "c": Out(16),
+            "streamed": Out(ArrayLayout(ATTENTION_SUM_BITS, config.lanes)),
+            "head_scale": Out(32),
+        })  # fmt: skip
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        flow, plan, lanes = self.flow, self.flow.plan, self.lanes
+        tape_word = 4 * lanes
+        of_tape = plan.map & (plan.source == Source.TAPE)
+        of_attention = plan.map & (plan.source == Source.ATTENTION)
+        of_accumulator = plan.map & (plan.source == Source.ACCUMULATOR)
+
+        # The first operand is asked for when its word begins.
+        m.d.comb += flow.available.eq(1)
+        with m.If(of_tape):
+            m.d.comb += flow.available.eq(self.tape.level >= tape_word)
+        with m.If(of_attention):
+            m.d.comb += flow.available.eq(self.attention.valid)
+        m.d.comb += [
+            self.tape.take.eq(Mux(flow.issue & of_tape, tape_word, 0)),
+            self.tape.starved.eq(flow.ready & of_tape & ~flow.available),
+            self.attention.ready.eq(flow.ready & of_attention),
+            self.accumulator.en.eq(flow.issue & of_accumulator),
+            self.accumulator.address.eq(self.a),
+        ]
+
+        # The others are asked for just in time; a rotation's row begins again with each segment.
+        rewind = (plan.control.function == Function.ROPE) & flow.ends.bit_select(plan.c_at, 1)
+        with m.If(flow.issue):
+            m.d.sync += self.a.eq(self.a + lanes)
+        with m.If(flow.words.bit_select(plan.b_at, 1)):
+            m.d.sync += self.b.eq(self.b + lanes)
+        with m.If(flow.words.bit_select(plan.c_at, 1)):
+            m.d.sync += self.c.eq(Mux(rewind, plan.c, self.c + lanes))
+        with m.If(flow.start):
+            m.d.sync += [
+                self.a.eq(flow.decoded.a),
+                self.b.eq(flow.decoded.b),
+                self.c.eq(flow.decoded.c),
+            ]
+
+        # As late as words of memory: partial sums come one cycle after their address, the others at once.
+        early = Signal.like(self.streamed, reset_less=True)
+        for lane in range(lanes):
+            sums = self.attention.payload.sums.word_select(lane, ATTENTION_SUM_BITS)
+            bits = self.tape.data.word_select(lane, 32)
+            partial = self.accumulator.data.word_select(lane, 32).as_signed()
+            m.d.sync += [
+                early[lane].eq(Mux(of_attention, sums, bits)),
+                self.streamed[lane].eq(Mux(of_accumulator, partial, early[lane].as_signed())),
+            ]
+        scale = Signal(32, reset_less=True)
+        m.d.comb += [
+            scale.eq(self.attention.payload.scale),
+            self.head_scale.eq(delay(m, scale, VectorMemory.LATENCY + VectorLane.CONVERT)),
+        ]
+        return m
