@@ -95,7 +95,7 @@ class GoldenModel:
     # --- pieces -------------------------------------------------------------------------------------------
 
     def _input(self, x: Tensor, site: str, layer: int, gain: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Quantise x [T, n] for a linear: codes int64 [T, n], and scales binary32 [T] with the norm in them."""
+        """Quantise x [T, n] for a linear: codes int64 [T, n]; scales binary32 [T], the norm in them."""
         scaled = x if gain is None else numerics.fmul(x, gain)
         maximum = numerics.absmax(scaled)
         codes = numerics.quantise(scaled, maximum, numerics.INT8_LEVELS)

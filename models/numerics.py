@@ -120,7 +120,7 @@ def scale_power(x: Tensor, exponent: Tensor) -> Tensor:
 
 
 def round_shift(value: Tensor, shift: Tensor | int) -> Tensor:
-    """floor(value / 2**shift + 1/2) for int64 value >= 0 and shift >= 0; shifts above 62 give 0."""
+    """floor(value / 2**shift + 1/2) for int64 0 <= value < 2**62 and any shift >= 0."""
     shift = torch.as_tensor(shift, dtype=torch.int64)
     small = shift.clamp(max=62)
     half = torch.where(small > 0, torch.ones_like(small) << (small - 1).clamp(min=0), torch.zeros_like(small))
