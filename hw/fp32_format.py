@@ -78,8 +78,8 @@ def leading_zeros(value: Value) -> Value:
     If ``value`` is 0, the result means nothing. It has ``ceil(log2(len(value)))`` bits.
     """
     width = len(value)
-    if width < 2:
-        return Const(0, 0)
+    if width <= 2:
+        return ~value[1:]
     level = (width - 1).bit_length() - 1
     low, high = value[:width - (1 << level)], value[width - (1 << level):]
     empty = ~high.any()

@@ -4,7 +4,8 @@ import random
 
 from hw.fp32_add import Fp32Add
 
-from .test_fp32_reference import SIGN, add, check_pipeline, check_verilog, corners, random_bits, with_exponent
+from .test_fp32_format import check_pipeline, check_verilog
+from .test_fp32_reference import SIGN, add, corners, random_bits, with_exponent
 
 
 def operands() -> list[tuple[int, int]]:

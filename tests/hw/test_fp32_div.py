@@ -4,7 +4,8 @@ import random
 
 from hw.fp32_div import Fp32Div
 
-from .test_fp32_reference import check_stream, check_verilog, corners, divide, random_bits, with_exponent
+from .test_fp32_format import check_stream, check_verilog
+from .test_fp32_reference import corners, divide, random_bits, with_exponent
 
 ONE = 127 << 23
 

@@ -7,7 +7,8 @@ import pytest
 
 from hw.fp32_from_int import Fp32FromInt
 
-from .test_fp32_reference import check_pipeline, check_verilog, from_int
+from .test_fp32_format import check_pipeline, check_verilog
+from .test_fp32_reference import from_int
 
 
 def integers(width: int, count: int, rng: random.Random) -> list[int]:

@@ -4,7 +4,8 @@ import random
 
 from hw.fp32_mul import Fp32Mul
 
-from .test_fp32_reference import check_pipeline, check_verilog, corners, multiply, random_bits, with_exponent
+from .test_fp32_format import check_pipeline, check_verilog
+from .test_fp32_reference import corners, multiply, random_bits, with_exponent
 
 
 def operands() -> list[tuple[int, int]]:

@@ -1,4 +1,4 @@
-"""The reference the binary32 components are tested against, with tests of its own, and their driver.
+"""The reference the binary32 components are tested against, with tests of its own.
 
 The reference is exact: operands become fractions, operations are those of the rationals (a square root is
 the integer one), and the one rounding is Python's own ``round(Fraction)``, which is to nearest even. It
@@ -8,14 +8,9 @@ shares no code with the hardware and is itself compared with the binary32 arithm
 import math
 import random
 import struct
-from collections.abc import Callable, Sequence
 from fractions import Fraction
 
 import numpy as np
-from amaranth.back import verilog
-from amaranth.hdl import Elaboratable
-from amaranth.lib import wiring
-from amaranth.sim import Simulator
 
 NAN, INF, SIGN = 0x7FC00000, 0x7F800000, 0x80000000
 
@@ -141,90 +136,6 @@ def to_int(a: int, shift: int, limit: int) -> tuple[int, int]:
     exact = round(value(a) * Fraction(2) ** shift)
     clipped = min(max(exact, -limit), limit)
     return clipped, int(clipped != exact)
-
-
-def check_pipeline(
-    dut: wiring.Component, latency: int, vectors: Sequence[tuple[dict[str, int], dict[str, int]]], seed: int,
-) -> None:
-    """Feed ``vectors``, pairs of inputs and expected outputs, one each enabled cycle, with random stalls.
-
-    While ``en`` is 0 the inputs are those of another vector and the outputs must not change.
-    """
-    rng = random.Random(seed)
-
-    async def bench(ctx) -> None:
-        taken = 0
-        while taken < len(vectors) + latency:
-            enable = rng.random() < 0.9
-            inputs = vectors[taken % len(vectors) if enable else rng.randrange(len(vectors))][0]
-            ctx.set(dut.en, enable)
-            for name, number in inputs.items():
-                ctx.set(getattr(dut, name), number)
-            await ctx.tick()
-            taken += enable
-            if taken >= latency:
-                inputs, expected = vectors[(taken - latency) % len(vectors)]
-                found = {name: ctx.get(getattr(dut, name)) for name in expected}
-                assert found == expected, f"{show(inputs)}: wanted {show(expected)}, found {show(found)}"
-
-    simulate(dut, bench)
-
-
-def check_stream(
-    dut: wiring.Component, latency: int, vectors: Sequence[tuple[object, int]], seed: int,
-) -> None:
-    """Send ``vectors``, pairs of payload and expected result, with pauses on both sides.
-
-    ``latency`` is the number of cycles from that of the transfer in to the first in which ``o.valid`` is 1.
-    """
-    rng = random.Random(seed)
-
-    async def bench(ctx) -> None:
-        for payload, expected in vectors:
-            while rng.random() < 0.2:
-                await ctx.tick()
-                assert not ctx.get(dut.o.valid)
-            ctx.set(dut.i.valid, 1)
-            ctx.set(dut.i.payload, payload)
-            ctx.set(dut.o.ready, rng.getrandbits(1))
-            assert ctx.get(dut.i.ready)
-            await ctx.tick()
-            ctx.set(dut.i.valid, rng.getrandbits(1))
-            ctx.set(dut.i.payload, vectors[0][0])
-            for _ in range(latency - 1):
-                assert not ctx.get(dut.o.valid) and not ctx.get(dut.i.ready)
-                await ctx.tick()
-            ctx.set(dut.o.ready, 0)
-            while True:
-                found = ctx.get(dut.o.payload)
-                assert ctx.get(dut.o.valid) and not ctx.get(dut.i.ready)
-                assert found == expected, f"{payload}: wanted {expected:#010x}, found {found:#010x}"
-                if rng.random() < 0.7:
-                    break
-                await ctx.tick()
-            ctx.set(dut.i.valid, 0)
-            ctx.set(dut.o.ready, 1)
-            await ctx.tick()
-            ctx.set(dut.o.ready, 0)
-
-    simulate(dut, bench)
-
-
-def simulate(dut: Elaboratable, bench: Callable) -> None:
-    simulator = Simulator(dut)
-    simulator.add_clock(1e-6)
-    simulator.add_testbench(bench)
-    simulator.run()
-
-
-def check_verilog(dut: Elaboratable) -> None:
-    """``dut`` becomes one Verilog module of its name."""
-    name = type(dut).__name__
-    assert f"module {name}(" in verilog.convert(dut, name=name)
-
-
-def show(numbers: dict[str, int]) -> str:
-    return ", ".join(f"{name} = {number:#x}" for name, number in numbers.items())
 
 
 def flushed(bits: int) -> int:

@@ -4,16 +4,8 @@ import random
 
 from hw.fp32_sqrt import Fp32Sqrt
 
-from .test_fp32_reference import (
-    check_stream,
-    check_verilog,
-    corners,
-    is_inf,
-    is_nan,
-    random_bits,
-    square_root,
-    value,
-)
+from .test_fp32_format import check_stream, check_verilog
+from .test_fp32_reference import corners, is_inf, is_nan, random_bits, square_root, value
 
 
 def operands() -> list[int]:

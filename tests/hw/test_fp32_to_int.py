@@ -7,7 +7,8 @@ import pytest
 
 from hw.fp32_to_int import Fp32ToInt
 
-from .test_fp32_reference import check_pipeline, check_verilog, corners, random_bits, to_int, with_exponent
+from .test_fp32_format import check_pipeline, check_verilog
+from .test_fp32_reference import corners, random_bits, to_int, with_exponent
 
 
 def operands(width: int, rng: random.Random) -> list[tuple[int, int, int]]:

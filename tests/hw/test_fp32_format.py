@@ -1,0 +1,128 @@
+"""How the binary32 components are driven, and tests of the steps they share."""
+
+import random
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+from amaranth.back import verilog
+from amaranth.hdl import Elaboratable, Module, Signal
+from amaranth.sim import Simulator
+
+from hw.fp32_format import normalise, shift_right_sticky
+
+
+def check_pipeline(
+    dut: Any, latency: int, vectors: Sequence[tuple[dict[str, int], dict[str, int]]], seed: int,
+) -> None:
+    """Feed ``vectors``, pairs of inputs and expected outputs, one each enabled cycle, with random stalls.
+
+    While ``en`` is 0 the inputs are those of another vector and the outputs must not change.
+    """
+    rng = random.Random(seed)
+
+    async def bench(ctx: Any) -> None:
+        taken = 0
+        while taken < len(vectors) + latency:
+            enable = rng.random() < 0.9
+            inputs = vectors[taken % len(vectors) if enable else rng.randrange(len(vectors))][0]
+            ctx.set(dut.en, enable)
+            for name, number in inputs.items():
+                ctx.set(getattr(dut, name), number)
+            await ctx.tick()
+            taken += enable
+            if taken >= latency:
+                inputs, expected = vectors[(taken - latency) % len(vectors)]
+                found = {name: ctx.get(getattr(dut, name)) for name in expected}
+                assert found == expected, f"{show(inputs)}: wanted {show(expected)}, found {show(found)}"
+
+    simulate(dut, bench)
+
+
+def check_stream(
+    dut: Any, latency: int, vectors: Sequence[tuple[object, int]], seed: int,
+) -> None:
+    """Send ``vectors``, pairs of payload and expected result, with pauses on both sides.
+
+    ``latency`` is the number of cycles from that of the transfer in to the first in which ``o.valid`` is 1.
+    """
+    rng = random.Random(seed)
+
+    async def bench(ctx: Any) -> None:
+        for payload, expected in vectors:
+            while rng.random() < 0.2:
+                await ctx.tick()
+                assert not ctx.get(dut.o.valid)
+            ctx.set(dut.i.valid, 1)
+            ctx.set(dut.i.payload, payload)
+            ctx.set(dut.o.ready, rng.getrandbits(1))
+            assert ctx.get(dut.i.ready)
+            await ctx.tick()
+            ctx.set(dut.i.valid, rng.getrandbits(1))
+            ctx.set(dut.i.payload, vectors[0][0])
+            for _ in range(latency - 1):
+                assert not ctx.get(dut.o.valid) and not ctx.get(dut.i.ready)
+                await ctx.tick()
+            ctx.set(dut.o.ready, 0)
+            while True:
+                found = ctx.get(dut.o.payload)
+                assert ctx.get(dut.o.valid) and not ctx.get(dut.i.ready)
+                assert found == expected, f"{payload}: wanted {expected:#010x}, found {found:#010x}"
+                if rng.random() < 0.7:
+                    break
+                await ctx.tick()
+            ctx.set(dut.i.valid, 0)
+            ctx.set(dut.o.ready, 1)
+            await ctx.tick()
+            ctx.set(dut.o.ready, 0)
+
+    simulate(dut, bench)
+
+
+def simulate(dut: Elaboratable, bench: Callable) -> None:
+    simulator = Simulator(dut)
+    simulator.add_clock(1e-6, if_exists=True)
+    simulator.add_testbench(bench)
+    simulator.run()
+
+
+def check_verilog(dut: Elaboratable) -> None:
+    """``dut`` becomes one Verilog module of its name."""
+    name = type(dut).__name__
+    assert f"module {name}(" in verilog.convert(dut, name=name)
+
+
+def show(numbers: dict[str, int]) -> str:
+    return ", ".join(f"{name} = {number:#x}" for name, number in numbers.items())
+
+
+@pytest.mark.parametrize("width", [2, 3, 4, 5, 7, 8, 9])
+def test_normalise(width: int):
+    m = Module()
+    number = Signal(width)
+    normal, zeros = normalise(m, number)
+
+    async def bench(ctx: Any) -> None:
+        for i in range(1, 1 << width):
+            ctx.set(number, i)
+            expected = width - i.bit_length()
+            assert (ctx.get(normal), ctx.get(zeros)) == (i << expected, expected)
+
+    simulate(m, bench)
+
+
+@pytest.mark.parametrize("width", [2, 5, 8])
+def test_shift_right_sticky(width: int):
+    m = Module()
+    number = Signal(width)
+    amount = Signal(4)
+    shifted = shift_right_sticky(m, number, amount)
+
+    async def bench(ctx: Any) -> None:
+        for i in range(1 << width):
+            for shift in range(16):
+                ctx.set(number, i)
+                ctx.set(amount, shift)
+                assert ctx.get(shifted) == i >> shift | (i & (1 << shift) - 1 > 0)
+
+    simulate(m, bench)
