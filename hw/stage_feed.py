@@ -1,0 +1,96 @@
+"""The staged K or V row of the token itself, read like the tape."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from .machine import MachineConfig
+from .ports import StageRead, TapePort
+
+__all__ = ["StageFeed"]
+
+
+class StageFeed(wiring.Component):
+    """Byte-granular reading of a staged row, from its first byte on, through the port of a tape.
+
+    Words of ``attention_bytes`` are requested while there is room for two times the larger of a word and a
+    pair of scales; the first bytes are there two cycles after ``start``, then a word a cycle. It reads past the
+    end of the row, whose length it does not know; the next ``start`` drops what is left.
+
+    Parameters
+    ----------
+    config : MachineConfig
+        Machine.
+
+    Members
+    -------
+    start : In(1)
+        Begin anew, at byte 0 of the row that ``value`` selects.
+    value : In(1)
+        0: K row, 1: V row; taken together with ``start``.
+    stage : Out(StageRead)
+        The stage memory.
+    tape : In(TapePort)
+        The bytes. ``take`` must be a multiple of the smaller of ``attention_bytes`` and 8.
+    """
+
+    def __init__(self, config: MachineConfig) -> None:
+        self.config = config
+        super().__init__({
+            "start": In(1),
+            "value": In(1),
+            "stage": Out(StageRead(config.attention_bytes)),
+            "tape": In(TapePort(config)),
+        })
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        word = self.config.attention_bytes
+        window = max(word, 8)
+        unit = min(word, 8)
+
+        # Bytes held, counted in units, as all takes and words are multiples of it.
+        running = Signal()
+        arriving = Signal()
+        address = Signal(16)
+        held = Signal(range(2 * window // unit + 1))
+        kept = Signal.like(held)
+        following = Signal.like(held)
+        request = Signal()
+        m.d.comb += [
+            kept.eq(held - (self.tape.take // unit)),
+            following.eq(kept + Mux(arriving, word // unit, 0)),
+            request.eq(running & (following <= (2 * window - word) // unit)),
+            self.stage.address.eq(address),
+        ]
+        m.d.sync += [
+            arriving.eq(request),
+            held.eq(following),
+        ]
+        with m.If(request):
+            m.d.sync += address.eq(address + word)
+
+        buffer = Signal(8 * 2 * window)
+        rest = Signal.like(buffer)
+        m.d.comb += rest.eq(buffer >> (self.tape.take // unit * (8 * unit)))
+        m.d.sync += buffer.eq(rest)
+        with m.If(arriving):
+            with m.Switch(kept):
+                for position in range((2 * window - word) // unit + 1):
+                    with m.Case(position):
+                        m.d.sync += buffer[8 * unit * position:][: 8 * word].eq(self.stage.data)
+
+        with m.If(self.start):
+            m.d.sync += [
+                running.eq(1),
+                self.stage.value.eq(self.value),
+                address.eq(0),
+                arriving.eq(0),
+                held.eq(0),
+            ]
+
+        m.d.comb += [
+            self.tape.data.eq(buffer[: 8 * window]),
+            self.tape.level.eq(Mux(held > window // unit, window, held * unit)),
+        ]
+        return m
