@@ -1,0 +1,84 @@
+"""The int8 activations of the matmul unit."""
+
+from amaranth.hdl import Cat, Const, Module, Signal
+from amaranth.lib import wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from .machine import MachineConfig
+from .ports import ElementWrite
+
+__all__ = ["BLOCK", "ActivationBuffer", "BlockRead"]
+
+#: Activations of one memory word; vectors begin at multiples of it.
+BLOCK = 16
+
+
+class BlockRead(wiring.Signature):
+    """Read neighbouring blocks of `BLOCK` activations (seen from the reader): data one cycle after address.
+
+    Members
+    -------
+    block : Out(16)
+        First block.
+    data : In(8 * BLOCK * blocks)
+        That block and the ones after it, first activation lowest.
+    """
+
+    def __init__(self, blocks: int) -> None:
+        super().__init__({"block": Out(16), "data": In(8 * BLOCK * blocks)})
+
+
+class ActivationBuffer(wiring.Component):
+    """Memory of int8 activations: narrow writes, reads of as many blocks as the head takes in a cycle.
+
+    Block b lies in bank b modulo the number of banks, so a read may begin at any block. A block read in the
+    cycle in which it is written has its old contents.
+
+    Parameters
+    ----------
+    config : MachineConfig
+        ``quantised_words`` activations; one bank for each 16 ``head_lanes``.
+
+    Members
+    -------
+    write : In(ElementWrite(lanes, 8))
+        Writes ``lanes`` activations.
+    read : In(BlockRead(banks))
+        Addresses wrap at the end of the memory.
+    """
+
+    def __init__(self, config: MachineConfig) -> None:
+        self.config = config
+        self.banks = max(1, config.head_lanes // BLOCK)
+        super().__init__({"write": In(ElementWrite(config.lanes, 8)), "read": In(BlockRead(self.banks))})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        banks, lanes = self.banks, self.config.lanes
+        bank_bits, part_bits = (banks - 1).bit_length(), (BLOCK // lanes - 1).bit_length()
+        depth = max(1, self.config.quantised_words // (BLOCK * banks))
+
+        element = self.write.address >> (lanes - 1).bit_length()
+        part, block = element[:part_bits], element[part_bits:]
+        words = []
+        for bank in range(banks):
+            m.submodules[f"bank{bank}"] = memory = Memory(shape=8 * BLOCK, depth=depth, init=[])
+            port = memory.write_port(granularity=8 * lanes)
+            here = self.write.en & (block[:bank_bits] == bank)
+            m.d.comb += [
+                port.en.eq(here << part),
+                port.addr.eq(block[bank_bits:]),
+                port.data.eq(self.write.data.replicate(BLOCK // lanes)),
+            ]
+
+            # The first of the blocks from `read.block` on that lies in this bank.
+            read = memory.read_port()
+            m.d.comb += read.addr.eq((self.read.block + (banks - 1 - bank)) >> bank_bits)
+            words.append(read.data)
+
+        first = Signal(range(banks))
+        m.d.sync += first.eq(self.read.block[:bank_bits])
+        turn = Cat(Const(0, (8 * BLOCK - 1).bit_length()), first)
+        m.d.comb += self.read.data.eq(Cat(*words, *words) >> turn)
+        return m

@@ -1,0 +1,45 @@
+"""From a byte of five trits to the addresses of its two look-up tables."""
+
+from amaranth.hdl import Cat, Const, Module, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+__all__ = ["THREE_ENTRIES", "TRITS_PER_BYTE", "TWO_ENTRIES", "TritDecode"]
+
+#: Weights in one byte of the tape: the first three address one table, the last two another.
+TRITS_PER_BYTE = 5
+THREE_ENTRIES = 3**3
+TWO_ENTRIES = 3**2
+
+
+class TritDecode(wiring.Component):
+    """Splits ``byte = three + 27 * two``; combinational.
+
+    A byte above 242 is no code: its addresses are legal, but nothing is stored there.
+
+    Division by a constant with a shift: 19 / 512 exceeds 1 / 27 by too little to matter for any byte
+    (Granlund and Montgomery, PLDI 1994, section 4). And 27 = -5 modulo 32, so the remainder is an addition.
+
+    Members
+    -------
+    byte : In(8)
+        Five trits, as ``numerics.pack_trits`` packs them.
+    three : Out(5)
+        Gray position of the first three trits, 0 to 26.
+    two : Out(4)
+        Gray position of the last two, 0 to 8.
+    """
+
+    byte: In(8)
+    three: Out(5)
+    two: Out(4)
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+
+        scaled = Signal(13)
+        m.d.comb += scaled.eq(Cat(Const(0, 4), self.byte) + Cat(Const(0, 1), self.byte) + self.byte)
+        m.d.comb += self.two.eq(scaled >> 9)
+
+        m.d.comb += self.three.eq(self.byte[:5] + Cat(Const(0, 2), self.two) + self.two)
+        return m

@@ -1,0 +1,41 @@
+"""A tape for tests: bytes that come with random levels, and a record of what was taken."""
+
+import random
+from collections.abc import Iterator
+
+from amaranth.lib import wiring
+
+#: How a tape comes: chance that it is all there, chance that it is empty; otherwise any number of bytes.
+PATTERNS = {"full": (1.0, 0.0), "ragged": (0.3, 0.3), "scarce": (0.05, 0.7)}
+
+
+class TapeBench:
+    """Feeds ``dut.tape`` from ``content`` and records the bytes taken in each cycle in ``takes``."""
+
+    def __init__(self, dut: wiring.Component, unit_bytes: int, content: bytes, pattern: str, seed: int) -> None:
+        self.dut, self.unit, self.content, self.pattern = dut, unit_bytes, content, pattern
+        self.rng = random.Random(seed)
+        self.position = 0
+        self.takes: list[int] = []
+        self.starved = 0
+
+    def _levels(self) -> Iterator[int]:
+        full, empty = PATTERNS[self.pattern]
+        while True:
+            there = min(self.unit, len(self.content) - self.position)
+            chance = self.rng.random()
+            yield there if chance < full else 0 if chance < full + empty else self.rng.randint(0, there)
+
+    async def run(self, ctx) -> None:
+        """A background test bench. The bytes above the level are there, or rubbish."""
+        for level in self._levels():
+            window = self.content[self.position:self.position + self.unit]
+            window = window[:level] + self.rng.randbytes(self.unit - level)
+            ctx.set(self.dut.tape.data, int.from_bytes(window, "little"))
+            ctx.set(self.dut.tape.level, level)
+            _, _, take, starved = await ctx.tick().sample(self.dut.tape.take, self.dut.tape.starved)
+            assert take <= level, f"took {take} bytes of {level}"
+            assert not (take and starved), "starved while it took"
+            self.position += take
+            self.takes.append(take)
+            self.starved += starved

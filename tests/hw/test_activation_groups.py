@@ -1,0 +1,59 @@
+"""ActivationGroups on its buffer: every length, random pauses, one group a cycle without them."""
+
+import random
+
+import pytest
+from amaranth.hdl import Module
+from amaranth.lib import wiring
+from amaranth.sim import Simulator
+
+from hw.activation_buffer import BLOCK, ActivationBuffer
+from hw.activation_groups import ActivationGroups
+from hw.machine import CI
+
+
+@pytest.mark.parametrize("pause", [0.0, 0.5])
+def test_groups(pause: float):
+    rng = random.Random(3)
+    content = [rng.randrange(1, 256) for _ in range(CI.quantised_words)]
+    m = Module()
+    m.submodules.buffer = buffer = ActivationBuffer(CI)
+    m.submodules.dut = dut = ActivationGroups()
+    wiring.connect(m, dut.read, buffer.read)
+
+    async def bench(ctx) -> None:
+        ctx.set(buffer.write.en, 1)
+        for i in range(0, len(content), CI.lanes):
+            ctx.set(buffer.write.address, i)
+            ctx.set(buffer.write.data, int.from_bytes(content[i:i + CI.lanes], "little"))
+            await ctx.tick()
+        ctx.set(buffer.write.en, 0)
+
+        for k in [*range(1, 35), 80, 81, 160, 199]:
+            q = rng.randrange(0, len(content) - k, BLOCK)
+            ctx.set(dut.q, q)
+            ctx.set(dut.k, k)
+            ctx.set(dut.start, 1)
+            await ctx.tick()
+            ctx.set(dut.start, 0)
+            ctx.set(dut.q, 0)
+            ctx.set(dut.k, 1)
+            found, cycles, last = [], 0, 0
+            while not last:
+                ready = rng.random() >= pause
+                ctx.set(dut.groups.ready, ready)
+                _, _, valid, group = await ctx.tick().sample(dut.groups.valid, dut.groups.payload)
+                cycles += 1
+                if valid and ready:
+                    found += group.activations.to_bytes(5, "little")
+                    last = group.last
+            assert found == content[q:q + k] + [0] * (-k % 5), f"q {q}, k {k}"
+            assert pause or cycles == 1 + len(found) // 5
+            for _ in range(rng.randrange(3)):
+                assert not ctx.get(dut.groups.valid)
+                await ctx.tick()
+
+    sim = Simulator(m)
+    sim.add_clock(1e-6)
+    sim.add_testbench(bench)
+    sim.run()

@@ -1,0 +1,153 @@
+"""TernaryEngine: the sum of every row of every chunk, and the cycles it takes, against numerics."""
+
+import dataclasses
+import itertools
+from collections.abc import Sequence
+
+import pytest
+import torch
+from amaranth.hdl import Module
+from amaranth.sim import Simulator
+
+from hw.activation_buffer import ActivationBuffer
+from hw.isa import encode
+from hw.machine import CI, MachineConfig
+from hw.ternary_engine import TernaryEngine
+from models import numerics
+
+from .tape_bench import PATTERNS, TapeBench
+
+SMALL = dataclasses.replace(CI, tables=3, lanes=4, head_lanes=4, quantised_words=1024)
+
+
+@dataclasses.dataclass(frozen=True)
+class Linear:
+    """One MATMUL: activations [k], trits [rows, k], where they lie."""
+
+    activations: torch.Tensor
+    trits: torch.Tensor
+    q: int
+    acc: int
+
+    @classmethod
+    def random(cls, seed: int, rows: int, k: int, q: int = 0, acc: int = 0) -> "Linear":
+        source = torch.Generator().manual_seed(seed)
+        return cls(
+            torch.randint(-127, 128, (k,), generator=source),
+            torch.randint(-1, 2, (rows, k), generator=source), q, acc,
+        )  # fmt: skip
+
+    @property
+    def word(self) -> int:
+        rows, k = self.trits.shape
+        return encode("MATMUL", rows=rows, k=k, q=self.q, acc=self.acc)
+
+    def tape(self, tables: int) -> bytes:
+        """The bytes in order of the ISA: chunk by chunk, in a chunk row by row."""
+        packed = numerics.pack_trits(self.trits)
+        return b"".join(bytes(part.flatten().tolist()) for part in packed.split(tables, dim=1))
+
+    def chunk_sums(self, tables: int) -> list[tuple[int, int, int, int]]:
+        """(sum, row, first, done) in the order in which they leave the engine."""
+        width, made = tables * numerics.TRITS_PER_BYTE, []
+        parts = list(zip(self.activations.split(width), self.trits.split(width, dim=1), strict=True))
+        for c, (activations, trits) in enumerate(parts):
+            sums = numerics.integer_linear(activations, trits).tolist()
+            last = c == len(parts) - 1
+            made += [(s, self.acc + r, c == 0, last and r == len(sums) - 1) for r, s in enumerate(sums)]
+        return made
+
+
+def run(config: MachineConfig, work: Sequence[Linear], pattern: str) -> tuple[list[int], list[int]]:
+    """Send all commands, check all sums; the cycles in which a command was accepted and a row was taken."""
+    m = Module()
+    m.submodules.buffer = buffer = ActivationBuffer(config)
+    m.submodules.dut = dut = TernaryEngine(config)
+    m.d.comb += [buffer.read.block.eq(dut.read.block), dut.read.data.eq(buffer.read.data)]
+    expected = [item for linear in work for item in linear.chunk_sums(config.tables)]
+    tape = TapeBench(dut, config.unit_bytes, b"".join(w.tape(config.tables) for w in work), pattern, 7)
+    accepted: list[int] = []
+
+    async def commands(ctx) -> None:
+        lanes = config.lanes
+        ctx.set(buffer.write.en, 1)
+        for linear in work:
+            for i in range(0, len(linear.activations), lanes):
+                values = linear.activations[i:i + lanes].tolist()
+                ctx.set(buffer.write.address, linear.q + i)
+                ctx.set(buffer.write.data, int.from_bytes(bytes(v & 0xFF for v in values), "little"))
+                await ctx.tick()
+        ctx.set(buffer.write.en, 0)
+        for linear in work:
+            ctx.set(dut.command.payload.as_value(), linear.word)
+            ctx.set(dut.command.valid, 1)
+            ready = 0
+            while not ready:
+                _, _, ready = await ctx.tick().sample(dut.command.ready)
+            accepted.append(len(tape.takes))  # the tape's bench runs after this one
+            ctx.set(dut.command.valid, 0)
+
+    async def sums(ctx) -> None:
+        position = 0
+        async for _, _, row, total in ctx.tick().sample(dut.row, dut.sum):
+            if row.valid:
+                found = (total, row.row, row.first, row.done)
+                assert found == expected[position], f"sum {position}"
+                position += 1
+                if position == len(expected):
+                    break
+        for _ in range(40):
+            await ctx.tick()
+            assert not ctx.get(dut.row.valid)
+
+    sim = Simulator(m)
+    sim.add_clock(1e-6)
+    sim.add_testbench(commands)
+    sim.add_testbench(tape.run, background=True)
+    sim.add_testbench(sums)
+    sim.run()
+    assert tape.position == len(tape.content)
+    return accepted, [cycle for cycle, take in enumerate(tape.takes) if take]
+
+
+#: (rows, k): one row, k below, at and above multiples of 5 and of a chunk, few and many rows.
+SHAPES = (
+    (1, 1), (2, 4), (3, 5), (1, 6), (5, 14), (7, 15), (2, 16), (40, 29), (1, 30), (1, 31), (45, 31), (3, 47),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_shapes_back_to_back(pattern: str):
+    work, q = [], 0
+    for i, (rows, k) in enumerate((*SHAPES, *reversed(SHAPES))):
+        work.append(Linear.random(i, rows, k, q=q, acc=4 * i))
+        q += -(-k // 16) * 16
+    run(SMALL, work, pattern)
+
+
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_largest_sums(sign: int):
+    k = 5 * CI.tables
+    run(CI, [Linear(torch.full((k,), 127), torch.full((2, k), sign), q=0, acc=0)], "full")
+
+
+@pytest.mark.parametrize("k", [65, 64, 61, 30, 130])
+def test_start_up(k: int):
+    accepted, taken = run(CI, [Linear.random(k, rows=1, k=k)], "full")
+    assert taken[0] - accepted[0] == 29 + min(CI.tables, -(-k // 5))
+
+
+@pytest.mark.parametrize(("rows", "period"), [(1, 30), (20, 30), (29, 30), (30, 30), (31, 31), (50, 50)])
+def test_chunk_period(rows: int, period: int):
+    """A chunk of 3 tables takes max(rows, 27 + 3), once both banks are in use."""
+    _, taken = run(SMALL, [Linear.random(rows, rows=rows, k=75)], "full")
+    begins = taken[::rows]
+    assert [b - a for a, b in itertools.pairwise(begins[2:])] == [period] * 2
+
+
+@pytest.mark.parametrize(("rows", "gap"), [(32, 0), (31, 1), (33, 0), (1, 31)])
+def test_gap_between_instructions(rows: int, gap: int):
+    """The second instruction's tables are built while the first one's rows stream."""
+    pair = [Linear.random(0, rows=rows, k=15), Linear.random(1, rows=4, k=15, q=16, acc=64)]
+    _, taken = run(SMALL, pair, "full")
+    assert taken[rows] - taken[rows - 1] - 1 == gap
