@@ -14,7 +14,8 @@ _OPENING = re.compile(
     r"(Once upon a time|Once,? there|There (was|were|lived) once|There once|(Long|A long time) ago)"
 )
 _INTRODUCTION = re.compile(
-    r"([A-Z][a-z]+)( and ([A-Z][a-z]+))? (was|were|is|are|likes?|liked|loves?|loved|had|has|have|wanted|lived) "
+    r"([A-Z][a-z]+)( and ([A-Z][a-z]+))? "
+    r"(was|were|is|are|likes?|liked|loves?|loved|had|has|have|wanted|lived) "
 )
 _SENTENCE = re.compile(r"[^.!?\n]+[.!?]")
 _NAMES = (
@@ -30,7 +31,7 @@ def normalise(text: str) -> str:
     Some TinyStories hold UTF-8 that was once read as Windows-1252; those sequences become the plain
     characters that they stand for.
     """
-    text = re.sub(r"\u00e2\u20ac(\u0153|\u009d|\x9d|\u201d)|\u00e2\u20ac(?=\s|$)|[\u201c\u201d]", '"', text)
+    text = re.sub(r"\u00e2\u20ac(\u0153|\u009d|\x9d)|\u00e2\u20ac(?=\s|$)|[\u201c\u201d]", '"', text)
     text = re.sub(r"\u00e2\u20ac(\u2122|\u02dc)|[\u2018\u2019]", "'", text)
     text = re.sub(r"\u00e2\u20ac(\u201c|\u201d)", "-", text).replace("\u00e2\u20ac", '"')
     return re.sub(r"[ \t]*\n\s*", "\n\n", text).strip()
