@@ -33,17 +33,18 @@ __all__ = ["Attention"]
 class Attention(wiring.Component):
     """Executes ATTEND, one at a time: exact two-pass softmax attention over int8 K and V.
 
-    KEY: `RowReader` cuts K rows, `KeyDot` multiplies them with `QueryMemory`, `AttentionScore` keeps scores and
-    maxima, `ValueScales` s_v. VALUE: `AttentionWeight` runs ahead of the V rows, `ValueSum` adds; after the last,
-    `OutputScale` and `AttentionOutput` send the heads. Arithmetic: ``models/numerics.py``, attention.
+    KEY: `RowReader` cuts K rows, `KeyDot` multiplies them with `QueryMemory`, `AttentionScore` keeps scores
+    and maxima, `ValueScales` s_v. VALUE: `AttentionWeight` runs ahead of the V rows, `ValueSum` adds; after
+    the last, `OutputScale` and `AttentionOutput` send the heads. Arithmetic: ``models/numerics.py``,
+    attention.
 
-    Cycles for a token, P = head_size / attention_bytes, if the tape has the bytes: K max(kv_heads * (1 + P),
-    kv_heads * group), V max(kv_heads * P, kv_heads * group), plus one for each ``unit_bytes`` of row padding. An
-    ATTEND of no tokens is done 2 cycles after it is taken. The output follows ``done``; until its last beat
-    has been sent, no command is taken.
+    Cycles for a token, P = head_size / attention_bytes, if the tape has the bytes: K kv_heads * max(P, group)
+    + kv_heads for the scales, some of which pass while dot products wait; V kv_heads * max(P, group); plus
+    one for each ``unit_bytes`` of row padding. An ATTEND of no tokens is done 2 cycles after it is taken. The
+    output follows ``done``; until its last beat has been sent, no command is taken.
 
-    Program order must be that of the passes: KEY (``first`` on the first), then VALUE (``first`` on the first,
-    ``last`` on the last), over the same tokens in the same order.
+    Program order must be that of the passes: KEY (``first`` on the first), then VALUE (``first`` on the
+    first, ``last`` on the last), over the same tokens in the same order.
 
     Parameters
     ----------

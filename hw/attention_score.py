@@ -19,9 +19,9 @@ SCORE_LIMIT = 2**31 - 1
 
 
 class AttentionScore(wiring.Component):
-    """Scales dot products, ``numerics.attention_score``, and keeps the scores in the order in which they come.
+    """Scales dot products, ``numerics.attention_score``, and keeps the scores in order of arrival.
 
-    A score a cycle; it is in memory, and its head's maximum up to date, `LATENCY` cycles after its dot product.
+    A score a cycle; score and maximum of its head can be read `LATENCY` cycles after its dot product.
 
     Parameters
     ----------

@@ -26,11 +26,11 @@ def weights_layout(config: MachineConfig) -> data.ArrayLayout:
 
 
 class AttentionWeight(wiring.Component):
-    """Computes the value weights of ``count`` tokens in program order and sums the probabilities of each head.
+    """Computes the value weights of ``count`` tokens in order; sums the probabilities of each head.
 
-    p = 2**(score - maximum), total += p, weight = value_weight(p, s_v, exponent): `Exp2`, `ValueWeight`. One a
-    cycle; all weights of a (token, K/V head) leave together, up to `WAITING` ahead of their V head. The first
-    are there ``LATENCY + group`` cycles after ``start``.
+    p = 2**(score - maximum), total += p, weight = value_weight(p, s_v, exponent): `Exp2`, `ValueWeight`. One
+    weight a cycle; those of a (token, K/V head) leave together, up to `WAITING` groups ahead of their V head.
+    The first are there ``LATENCY + group`` cycles after ``start``.
 
     Parameters
     ----------

@@ -1,5 +1,7 @@
 """Powers of two of attention distances."""
 
+from itertools import pairwise
+
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
@@ -61,7 +63,7 @@ class Exp2(wiring.Component):
         piece = data.StructLayout({"base": PROBABILITY_BITS + 1, "step": 16})
         m.submodules.table = table = memory.Memory(
             shape=piece, depth=1 << INDEX_BITS,
-            init=[{"base": a, "step": a - b} for a, b in zip(knots, knots[1:], strict=False)],
+            init=[{"base": a, "step": a - b} for a, b in pairwise(knots)],
         )  # fmt: skip
         read = table.read_port()
         m.d.comb += [

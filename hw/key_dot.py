@@ -26,9 +26,9 @@ def dot_layout(config: MachineConfig) -> data.StructLayout:
 class KeyDot(wiring.Component):
     """Multiplies K parts with the queries of all members of the group; sends the dot products one by one.
 
-    A part a cycle, unless the dot products of the K head before are not sent yet (``group`` cycles). The first
-    dot product of a head appears 4 cycles and those of the adder tree after the transfer of its last part; they come in program order: token,
-    K/V head, member.
+    A part a cycle, unless the dot products of the K head before are not sent yet (``group`` cycles). The
+    first dot product of a head appears 4 cycles and those of the adder tree after the transfer of its last
+    part; they come in program order: token, K/V head, member.
 
     Parameters
     ----------
@@ -101,10 +101,12 @@ class KeyDot(wiring.Component):
                 offset[member].eq(member * self.geometry.parts),
                 self.query_addresses[member].eq(address + offset[member]),
             ]
+        last_member = Signal(range(group))
+        m.d.comb += last_member.eq(self.geometry.group - 1)
         with m.If(taken):
-            m.d.sync += address.eq(
-                Mux(part.row_last, 0, address + 1 + Mux(part.last, offset[(self.geometry.group - 1)[: len(self.geometry.group)]], 0))
-            )
+            m.d.sync += address.eq(address + 1 + Mux(part.last, offset[last_member], 0))
+            with m.If(part.row_last):
+                m.d.sync += address.eq(0)
 
         # Stages: words and part; products; the adder tree; accumulator.
         trees = [AdderTree(size, 24, 0) for _ in range(group)]

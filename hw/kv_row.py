@@ -21,8 +21,8 @@ def pair_layout(config: MachineConfig) -> data.StructLayout:
 def part_layout(config: MachineConfig) -> data.StructLayout:
     """``attention_bytes`` neighbouring int8 elements of one K/V head of one token.
 
-    ``first`` and ``last`` mark the ends of the head, ``row_last`` the end of the row, ``fresh`` the first token
-    of the pass.
+    ``first`` and ``last`` mark the ends of the head, ``row_last`` the end of the row, ``fresh`` the first
+    token of the pass.
     """
     return data.StructLayout(
         {"data": 8 * config.attention_bytes, "kv_head": range(config.max_heads),
@@ -33,9 +33,9 @@ def part_layout(config: MachineConfig) -> data.StructLayout:
 class RowReader(wiring.Component):
     """Takes ``count`` rows of K or V from a tape: pairs of scales (K only), parts, and what pads the row.
 
-    A row takes ``kv_heads`` cycles for the scales of a K row, ``kv_heads * parts`` for the parts, and where it
-    is padded one for each ``unit_bytes`` of the padding, if the tape has the bytes and ``part`` is ready.
-    No cycle lies between rows, one between ``start`` and the first take.
+    A row takes ``kv_heads`` cycles for the scales of a K row, ``kv_heads * parts`` for the parts, and where
+    it is padded one for each ``unit_bytes`` of the padding, if the tape has the bytes and ``part`` is ready.
+    No cycle lies between rows; the first take is in the cycle after ``start``.
 
     Parameters
     ----------

@@ -22,10 +22,11 @@ LEVELS = 127
 
 
 class OutputScale(wiring.Component):
-    """Computes ``numerics.output_scale`` for all heads in order: fl(fl(fl(1 / fl(total)) * fl(1 / 127)) * 2**e).
+    """Computes ``numerics.output_scale`` for all heads in order.
 
-    0 where the total is 0. The first is there `LATENCY` cycles after ``start``, then one each
-    ``Fp32Div.LATENCY + 1`` cycles, as the divider does one at a time; the steps of several heads overlap.
+    fl(fl(fl(1 / fl(total)) * fl(1 / 127)) * 2**e), 0 where the total is 0. The first is there `LATENCY`
+    cycles after ``start``, then one each ``Fp32Div.LATENCY + 1`` cycles, as the divider does one at a time;
+    the steps of several heads overlap.
 
     Parameters
     ----------
@@ -103,7 +104,7 @@ class OutputScale(wiring.Component):
             divide.i.payload.b.eq(convert.o),
         ]
 
-        # The divider holds one head, whose exponent and emptiness wait beside it. A total of 0 converts to +0.
+        # The divider holds one head; its exponent and emptiness wait beside it. A total of 0 converts to +0.
         beside = Signal(9)
         converted_exponent = delay(m, self.exponent, convert.LATENCY, convert.en)
         with m.If(divide.i.valid & divide.i.ready):

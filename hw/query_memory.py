@@ -1,6 +1,6 @@
 """Quantised queries of the token."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -12,11 +12,11 @@ __all__ = ["QueryMemory"]
 
 
 class QueryMemory(wiring.Component):
-    """int16 queries, written by the vector unit and read as ``attention_bytes`` elements of several heads at once.
+    """int16 queries, written by the vector unit; a word for each member of a group is read at once.
 
-    Elements lie flat (head * head_size + element), so the writer needs no head geometry and a reader of member g
-    of a group keeps its own running address. Where a write spans several words (lanes > attention_bytes), these lie
-    in banks of their own.
+    A word has ``attention_bytes`` elements. They lie flat (head * head_size + element), so the writer needs
+    no head geometry and a reader keeps running addresses. Where a write spans several words (lanes >
+    attention_bytes), these lie in banks of their own.
 
     Parameters
     ----------

@@ -14,8 +14,8 @@ class StageFeed(wiring.Component):
     """Byte-granular reading of a staged row, from its first byte on, through the port of a tape.
 
     Words of ``attention_bytes`` are requested while there is room for two times the larger of a word and a
-    pair of scales; the first bytes are there two cycles after ``start``, then a word a cycle. It reads past the
-    end of the row, whose length it does not know; the next ``start`` drops what is left.
+    pair of scales; the first bytes are there three cycles after ``start``, then a word a cycle. It reads past
+    the end of the row, whose length it does not know; the next ``start`` drops what is left.
 
     Parameters
     ----------
@@ -74,11 +74,10 @@ class StageFeed(wiring.Component):
         rest = Signal.like(buffer)
         m.d.comb += rest.eq(buffer >> (self.tape.take // unit * (8 * unit)))
         m.d.sync += buffer.eq(rest)
-        with m.If(arriving):
-            with m.Switch(kept):
-                for position in range((2 * window - word) // unit + 1):
-                    with m.Case(position):
-                        m.d.sync += buffer[8 * unit * position:][: 8 * word].eq(self.stage.data)
+        with m.If(arriving), m.Switch(kept):
+            for position in range((2 * window - word) // unit + 1):
+                with m.Case(position):
+                    m.d.sync += buffer[8 * unit * position:][: 8 * word].eq(self.stage.data)
 
         with m.If(self.start):
             m.d.sync += [

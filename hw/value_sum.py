@@ -18,9 +18,9 @@ __all__ = ["ValueSum"]
 class ValueSum(wiring.Component):
     """Adds weight times V to the sums of all heads: sum[head][e] += weight[head] * v[kv_head][e].
 
-    A part a cycle while the weights of its group are there. Member g of each group has a memory of its own with
-    ``attention_bytes`` sums in a word, at the part's place in the V row. As heads * head_size is bounded, that of
-    member g needs 1 / (g + 1) of the words of that of member 0.
+    A part a cycle while the weights of its group are there. Member g of each group has a memory of its own
+    with ``attention_bytes`` sums in a word, at the part's place in the V row. As heads * head_size is
+    bounded, that of member g needs 1 / (g + 1) of the words of that of member 0.
 
     Parameters
     ----------

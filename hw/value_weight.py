@@ -15,18 +15,19 @@ DEEPEST = PROBABILITY_BITS + 2
 
 
 def biased_ceiling(bits: Signal) -> Signal:
-    """Biased exponent (``numerics.value_exponent`` + 127) of the least power of two at or above a binary32 >= 0.
+    """Biased exponent of the least power of two at or above a binary32 >= 0; 1 for +0.
 
-    1 for +0. It is the exponent field of that power: above 2**127 it is 255, that of infinity.
+    This is ``numerics.value_exponent`` + 127. It is the exponent field of that power: above 2**127 it is 255,
+    that of infinity.
     """
     return Mux(bits[:31] == 0, 1, bits[FRACTION_BITS:31] + bits[:FRACTION_BITS].any())[:8]
 
 
 class ValueWeight(wiring.Component):
-    """A pipelined multiplier: ``o = round_shift(probability * scale / 2**exponent)``, ``numerics.value_weight``.
+    """A pipelined multiplier: ``o = round_shift(probability * scale / 2**exponent)``.
 
-    One weight a cycle; the stages are product, shift and rounding (to nearest, halves upwards).
-    Source: docs/numerics.md, attention; the contract is ``models/numerics.py``.
+    The arithmetic of ``numerics.value_weight``. One weight a cycle; the stages are product, shift and
+    rounding (to nearest, halves upwards).
 
     Attributes
     ----------

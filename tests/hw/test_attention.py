@@ -177,9 +177,9 @@ def run(config: MachineConfig, cases: list[Case], stall: float, seed: int = 0) -
                 result.products += ctx.get(dut.products)
                 result.active += ctx.get(dut.active)
                 result.starved += ctx.get(dut.tape.starved)
-                assert not take or ctx.get(dut.active)
             else:
-                assert not ctx.get(dut.products) and not ctx.get(dut.active)
+                assert not ctx.get(dut.products)
+                assert not ctx.get(dut.active)
             if ctx.get(dut.output.valid) and ctx.get(dut.output.ready):
                 beats.append((ctx.get(dut.output.payload.sums), ctx.get(dut.output.payload.scale)))
             staged = cases[number if running is None else running[1]]
@@ -227,7 +227,7 @@ def check(config: MachineConfig, cases: list[Case], stall: float = 0.3, seed: in
 
 
 @pytest.mark.parametrize(
-    "config, shape",
+    ("config", "shape"),
     [
         (B4, (1, 1, 4, 5)),
         (B4, (3, 2, 8, 3)),
