@@ -51,8 +51,15 @@ def _quantise_heads(config: ModelConfig, node: Node, inputs: list[Type]) -> Type
 
 def _linear(config: ModelConfig, node: Node, inputs: list[Type]) -> Type:
     d, h, kv = config.dim, config.hidden, config.kv_dim
-    rows, k = {"q": (d, d), "k": (kv, d), "v": (kv, d), "o": (d, d),
-               "gate": (h, d), "up": (h, d), "down": (d, h)}[node.attributes["matrix"]]  # fmt: skip
+    rows, k = {
+        "q": (d, d),
+        "k": (kv, d),
+        "v": (kv, d),
+        "o": (d, d),
+        "gate": (h, d),
+        "up": (h, d),
+        "down": (d, h),
+    }[node.attributes["matrix"]]
     function, out = node.attributes.get("function"), Type("float", (rows,))
     if inputs[0] != Type("int8", (k,), "token"):
         raise ValueError(f"wanted {k} int8 codes, found {inputs[0]}")
@@ -126,10 +133,14 @@ def check(graph: Graph, statistics: bool = False) -> Graph:
             raise GraphError(f"carried value {name} is not defined")
     if types[before] != types[after]:
         raise GraphError(f"carried values differ: {types[before]} and {types[after]}")
-    if statistics and gathered[before] and gathered[after]:
-        first, later = gathered[before], gathered[after]
-        if (first.segment, bool(first.gain)) != (later.segment, bool(later.gain)):
-            raise GraphError(f"carried values gather differently: {first} and {later}")
+    first, later = gathered[before], gathered[after]
+    if (
+        statistics
+        and first
+        and later
+        and (first.segment, bool(first.gain)) != (later.segment, bool(later.gain))
+    ):
+        raise GraphError(f"carried values gather differently: {first} and {later}")
     return graph
 
 

@@ -25,17 +25,38 @@ def _fetch(block: str, run: Run, memory: MemoryMap) -> list[Row]:
     side, strides = run.side, memory.strides
     if side in ("embedding", "rope"):
         index = Index.TOKEN if side == "embedding" else Index.POSITION
-        return [("FETCH", {"base": memory.regions[side].start, "stride": strides[side], "bytes": strides[side],
-                           "index": index, "kind": Kind.OTHER})]  # fmt: skip
+        return [
+            (
+                "FETCH",
+                {
+                    "base": memory.regions[side].start,
+                    "stride": strides[side],
+                    "bytes": strides[side],
+                    "index": index,
+                    "kind": Kind.OTHER,
+                },
+            )
+        ]
     if side:
-        return [("FETCH", {"base": memory.regions[side].start, "stride": strides[f"{side}_layer"],
-                           "bytes": strides[side], "index": Index.LAYER, "per_position": 1, "kind": Kind.KV})]  # fmt: skip
+        return [
+            (
+                "FETCH",
+                {
+                    "base": memory.regions[side].start,
+                    "stride": strides[f"{side}_layer"],
+                    "bytes": strides[side],
+                    "index": Index.LAYER,
+                    "per_position": 1,
+                    "kind": Kind.KV,
+                },
+            )
+        ]
     base = memory.regions[_REGION[block]].start + run.offset
     index = {"index": Index.LAYER, "stride": strides["layer"]} if block == "body" else {}
     return [
         ("FETCH", {"base": base + at, "bytes": min(MAX_FETCH, run.size - at), "kind": _KIND[block], **index})
         for at in range(0, run.size, MAX_FETCH)
-    ]  # fmt: skip
+    ]
 
 
 def _located(step: Step, memory: MemoryMap) -> Row:
@@ -45,14 +66,21 @@ def _located(step: Step, memory: MemoryMap) -> Row:
     if step.fields["payload"] == Payload.LOGITS:
         return step.name, {**step.fields, "base": memory.regions["logits"].start}
     half = "key" if step.fields["payload"] == Payload.KEY else "value"
-    return step.name, {**step.fields, "base": memory.regions[half].start,
-                       "stride": memory.strides[f"{half}_layer"], "step": memory.strides[half]}  # fmt: skip
+    return step.name, {
+        **step.fields,
+        "base": memory.regions[half].start,
+        "stride": memory.strides[f"{half}_layer"],
+        "step": memory.strides[half],
+    }
 
 
 def generate(
-    config: ModelConfig, machine: MachineConfig, blocks: dict[str, list[Step]], fetches: dict[str, list[Run]],
+    config: ModelConfig,
+    machine: MachineConfig,
+    blocks: dict[str, list[Step]],
+    fetches: dict[str, list[Run]],
     memory: MemoryMap,
-) -> bytes:  # fmt: skip
+) -> bytes:
     """The program: 24 bytes an instruction, little-endian."""
     rows: list[Row] = []
     for block in BLOCKS:
@@ -65,9 +93,13 @@ def generate(
             rows.append(("NEXT", {}))
     rows.append(("END", {}))
     if len(rows) > machine.program_words:
-        raise CompileError(f"model {config.name!r} on machine {machine.name!r}: program: wanted at most "
-                           f"{machine.program_words} instructions (program_words), found {len(rows)}; "
-                           f"a machine with more program_words would take it")  # fmt: skip
-    words = [isa.encode(name, **(fields | waits)) for (name, fields), waits in
-             zip(rows, wait_bounds(rows), strict=True)]  # fmt: skip
+        raise CompileError(
+            f"model {config.name!r} on machine {machine.name!r}: program: wanted at most "
+            f"{machine.program_words} instructions (program_words), found {len(rows)}; "
+            f"a machine with more program_words would take it"
+        )
+    words = [
+        isa.encode(name, **(fields | waits))
+        for (name, fields), waits in zip(rows, wait_bounds(rows), strict=True)
+    ]
     return b"".join(word.to_bytes(INSTRUCTION_BYTES, "little") for word in words)

@@ -54,21 +54,31 @@ def compile_program(model: QuantisedModel, machine: MachineConfig) -> Compiled:
         image[start : start + data.size] = data.reshape(-1)
 
     regions, strides = memory.regions, memory.strides
-    _put_rows(image, regions["embedding"].start, strides["embedding"], numerics.flush(model.embedding).numpy())
+    _put_rows(
+        image, regions["embedding"].start, strides["embedding"], numerics.flush(model.embedding).numpy()
+    )
     table = numerics.rope_table(config.context, config.head_size, config.rope_base)
     _put_rows(image, regions["rope"].start, strides["rope"], table.numpy())
     put(regions["tape_prologue"].start, segment(model, machine, places, 0, *fetches["prologue"]))
     for layer in range(config.layers):
-        put(regions["tape_layers"].start + layer * strides["layer"],
-            segment(model, machine, places, layer, *fetches["body"]))  # fmt: skip
-    put(regions["tape_epilogue"].start, segment(model, machine, places, config.layers - 1, *fetches["epilogue"]))
+        put(
+            regions["tape_layers"].start + layer * strides["layer"],
+            segment(model, machine, places, layer, *fetches["body"]),
+        )
+    put(
+        regions["tape_epilogue"].start,
+        segment(model, machine, places, config.layers - 1, *fetches["epilogue"]),
+    )
     return Compiled(program, image, memory)
 
 
 def compile_model(
-    model: QuantisedModel, tokenizer: bytes, machine: MachineConfig, vectors: bool = True,
+    model: QuantisedModel,
+    tokenizer: bytes,
+    machine: MachineConfig,
+    vectors: bool = True,
     prompt: list[int] | None = None,
-) -> Artefact:  # fmt: skip
+) -> Artefact:
     """The artefact of a model for a machine.
 
     vectors: whether to add test vectors (the golden model runs `GENERATED` tokens).
@@ -83,8 +93,18 @@ def compile_model(
         count = min(GENERATED, model.config.context - len(prompt) + 1)
         proof = make_vectors(model, compiled.memory, prompt, count)
     shapes = {name: list(shape) for name, shape in _shapes(model).items()}
-    return Artefact(model.config.to_json(), machine, compiled.program, compiled.image.tobytes(),
-                    compiled.memory.to_json(), model.save(), tokenizer, shapes, _tools(), proof)  # fmt: skip
+    return Artefact(
+        model.config.to_json(),
+        machine,
+        compiled.program,
+        compiled.image.tobytes(),
+        compiled.memory.to_json(),
+        model.save(),
+        tokenizer,
+        shapes,
+        _tools(),
+        proof,
+    )
 
 
 def _put_rows(image: np.ndarray, start: int, stride: int, rows: np.ndarray) -> None:
@@ -101,8 +121,10 @@ def _prompt(model: QuantisedModel) -> list[int]:
 
 def _shapes(model: QuantisedModel) -> dict[str, tuple[int, ...]]:
     """Shapes of the model's tensors; matrices as [out, in], not as packed."""
-    found: dict[str, tuple[int, ...]] = {"embedding": tuple(model.embedding.shape),
-                                         "head": tuple(model.head_codes.shape)}  # fmt: skip
+    found: dict[str, tuple[int, ...]] = {
+        "embedding": tuple(model.embedding.shape),
+        "head": tuple(model.head_codes.shape),
+    }
     for index, layer in enumerate(model.layers):
         found |= {f"layers.{index}.{name}": tuple(linear.codes.shape) for name, linear in layer.matrices()}
     return found

@@ -23,7 +23,7 @@ class Places:
     """First element of each tensor in the machine's memories.
 
     activation, accumulator, quantised, constant, scalar, statistics: place by name.
-    fixed_scalars, layer_scalars: names in order of the groups that one MAP from the tape loads; None is padding.
+    fixed_scalars, layer_scalars: names in tape order, each group loaded by one MAP; None is padding.
     """
 
     activation: dict[str, int]
@@ -57,27 +57,38 @@ class _Limits:
         self._model, self._machine = config.name, machine
 
     def refuse(self, part: str, reason: str, remedy: str) -> None:
-        raise CompileError(f"model {self._model!r} on machine {self._machine.name!r}: {part}: {reason}; {remedy}")
+        raise CompileError(
+            f"model {self._model!r} on machine {self._machine.name!r}: {part}: {reason}; {remedy}"
+        )
 
     def most(self, part: str, what: str, found: int, field: str) -> None:
         """found <= machine.field."""
         limit = getattr(self._machine, field)
         if found > limit:
-            self.refuse(part, f"wanted at most {limit} {what} ({field}), found {found}",
-                        f"a machine with {field} of {found} or more would take it")  # fmt: skip
+            self.refuse(
+                part,
+                f"wanted at most {limit} {what} ({field}), found {found}",
+                f"a machine with {field} of {found} or more would take it",
+            )
 
     def multiple(self, part: str, what: str, found: int, field: str) -> None:
         """found % machine.field == 0."""
         step = getattr(self._machine, field)
         if found % step:
-            self.refuse(part, f"wanted a multiple of {step} ({field}) for {what}, found {found}",
-                        f"choose a machine whose {field} divides it, or pad the model")  # fmt: skip
+            self.refuse(
+                part,
+                f"wanted a multiple of {step} ({field}) for {what}, found {found}",
+                f"choose a machine whose {field} divides it, or pad the model",
+            )
 
     def encoded(self, part: str, what: str, found: int, limit: int) -> None:
         """found <= limit, a limit of the instruction set."""
         if found > limit:
-            self.refuse(part, f"wanted at most {limit} {what} (instruction set), found {found}",
-                        "no machine of this version takes it")  # fmt: skip
+            self.refuse(
+                part,
+                f"wanted at most {limit} {what} (instruction set), found {found}",
+                "no machine of this version takes it",
+            )
 
 
 def place(config: ModelConfig, machine: MachineConfig) -> Places:
@@ -99,8 +110,12 @@ def place(config: ModelConfig, machine: MachineConfig) -> Places:
     need.most("every layer, attention", "heads", c.heads, "max_heads")
     need.most("every layer, attention", "query elements", c.dim, "max_query")
     need.most("every layer, attention", "tokens of context", c.context, "max_context")
-    need.most("every layer, attention", f"scores ({c.heads} heads x {c.context} tokens)", c.heads * c.context,
-              "score_words")  # fmt: skip
+    need.most(
+        "every layer, attention",
+        f"scores ({c.heads} heads x {c.context} tokens)",
+        c.heads * c.context,
+        "score_words",
+    )
     need.most("every layer, key row", "bytes of staged K with scales", 8 * c.kv_heads + kv, "stage_bytes")
 
     rows, end = _pack({"q": c.dim, "k": kv, "v": kv})
@@ -127,12 +142,23 @@ def place(config: ModelConfig, machine: MachineConfig) -> Places:
         constant |= {"next": constant["attention"], "final": constant["attention"]}
     need.most("every layer, gains and the RoPE row", "constants", end, "constant_words")
 
-    statistics, end = _pack({"attention": 1, "mlp": 1, "o": 1, "down": 1, "query": c.heads, "key": c.kv_heads,
-                             "value": c.kv_heads})  # fmt: skip
+    statistics, end = _pack(
+        {
+            "attention": 1,
+            "mlp": 1,
+            "o": 1,
+            "down": 1,
+            "query": c.heads,
+            "key": c.kv_heads,
+            "value": c.kv_heads,
+        }
+    )
     need.encoded("every layer, attention", "statistics slots", end, STATISTICS)
     statistics["final"] = statistics["attention"]
 
-    fixed = _padded(("c_attention", "c_o", "c_mlp", "c_down", "c_final", "eps", "eps_final", "query"), machine)
+    fixed = _padded(
+        ("c_attention", "c_o", "c_mlp", "c_down", "c_final", "eps", "eps_final", "query"), machine
+    )
     layer = _padded(("k_o", "k_up", "k_gate", "k_down", "k_q", "k_k", "k_v"), machine)
     results = ("s_attention", "s_o", "s_mlp", "s_down", "s_final")
     scalar = {name: i for i, name in enumerate((*fixed, *layer, *results)) if name}

@@ -82,8 +82,15 @@ def build(config: ModelConfig) -> Graph:
         return Type("float", (n,))
 
     def quantise(x: str, n: int, site: str, gain: str | None = None, normalise: bool = True) -> str:
-        return add("norm_quantise", f"{site}.q", Type("int8", (n,), "token"), x,
-                   site=site, gain=gain, normalise=normalise)  # fmt: skip
+        return add(
+            "norm_quantise",
+            f"{site}.q",
+            Type("int8", (n,), "token"),
+            x,
+            site=site,
+            gain=gain,
+            normalise=normalise,
+        )
 
     def linear(x: str, matrix: str, rows: int) -> str:
         return add("linear", matrix, floats(rows), x, matrix=matrix)
@@ -92,14 +99,18 @@ def build(config: ModelConfig) -> Graph:
     prologue, nodes = nodes, []
 
     xq = quantise("x", c.dim, "attention", gains("attention"))
-    q, k, v = linear(xq, "q", c.dim), linear(xq, "k", kv), linear(xq, "v", kv)
-    qr, kr = add("rope", "q.rope", floats(c.dim), q), add("rope", "k.rope", floats(kv), k)
-    by_head = {
-        name: add("quantise_heads", f"{name}.codes", Type(dtype, (n // size, size), "head"), value, target=name)
-        for name, value, dtype, n in (("query", qr, "int16", c.dim), ("key", kr, "int8", kv),
-                                      ("value", v, "int8", kv))
-    }  # fmt: skip
-    a = add("attention", "attended", floats(c.dim), *by_head.values())
+    heads = []
+    for name, matrix, dtype, n in (
+        ("query", "q", "int16", c.dim),
+        ("key", "k", "int8", kv),
+        ("value", "v", "int8", kv),
+    ):
+        value = linear(xq, matrix, n)
+        if name != "value":
+            value = add("rope", f"{matrix}.rope", floats(n), value)
+        codes = Type(dtype, (n // size, size), "head")
+        heads.append(add("quantise_heads", f"{name}.codes", codes, value, target=name))
+    a = add("attention", "attended", floats(c.dim), *heads)
     o = linear(quantise(a, c.dim, "o", normalise=c.inner_norm), "o", c.dim)
     y = add("add", "x.mid", floats(c.dim), o, "x")
     yq = quantise(y, c.dim, "mlp", gains("mlp"))
@@ -112,15 +123,17 @@ def build(config: ModelConfig) -> Graph:
     zq = quantise("x.next", c.dim, "final", "final")
     logits = add("head", "logits", floats(c.vocab), zq)
     add("argmax", "next_token", Type("token", ()), logits)
-    return Graph(c, {"prologue": tuple(prologue), "body": tuple(body), "epilogue": tuple(nodes)}, ("x", "x.next"))
+    return Graph(
+        c, {"prologue": tuple(prologue), "body": tuple(body), "epilogue": tuple(nodes)}, ("x", "x.next")
+    )
 
 
 def attach_statistics(graph: Graph, one_grid: bool) -> Graph:
     """Let the writer of each quantised value gather its statistics, with the gain that its reader applies.
 
     The residual stream is written once per layer and read with the next layer's gain, the last time with the
-    final gain. Where the final norm differs from the block norms in more than the gain's values (they have no
-    gain, or `one_grid` says that the squares lie on another grid) the epilogue copies the stream to gather anew.
+    final gain. Where more than the gain's values differ (block norms have none, or without `one_grid` their
+    squares lie on another grid) the epilogue copies the stream to gather anew.
     """
     size = graph.config.head_size
     wanted: dict[str, Statistics] = {}
@@ -138,10 +151,12 @@ def attach_statistics(graph: Graph, one_grid: bool) -> Graph:
             elif node.op == "quantise_heads":
                 wanted[node.inputs[0]] = Statistics(node.attributes["target"], size)
     wanted[after] = replace(wanted[before], gain=wanted[before].gain and "next")
-    return graph.with_blocks(**{
-        name: [replace(node, statistics=wanted.get(node.output)) for node in nodes]
-        for name, nodes in blocks.items()
-    })  # fmt: skip
+    return graph.with_blocks(
+        **{
+            name: [replace(node, statistics=wanted.get(node.output)) for node in nodes]
+            for name, nodes in blocks.items()
+        }
+    )
 
 
 def fuse(graph: Graph) -> Graph:
@@ -159,8 +174,14 @@ def fuse(graph: Graph) -> Graph:
         for node in nodes:
             if node.op in riders and node.inputs[0] in linears:
                 linear = linears[node.inputs[0]]
-                out.append(replace(node, op="linear", inputs=linear.inputs + node.inputs[1:],
-                                   attributes={**linear.attributes, "function": riders[node.op]}))  # fmt: skip
+                out.append(
+                    replace(
+                        node,
+                        op="linear",
+                        inputs=linear.inputs + node.inputs[1:],
+                        attributes={**linear.attributes, "function": riders[node.op]},
+                    )
+                )
             elif node.output not in taken:
                 out.append(node)
         fused[block] = out

@@ -119,10 +119,14 @@ def accesses(name: str, fields: dict[str, int]) -> list[Access]:
 def conflict(a: Iterable[Access], b: Iterable[Access], apart: Iterable[str] = ()) -> bool:
     """Whether some element is in both and written by one, resources `apart` left out."""
     return any(
-        x.resource == y.resource and (x.write or y.write) and x.low < y.high and y.low < x.high
+        x.resource == y.resource
+        and (x.write or y.write)
+        and x.low < y.high
+        and y.low < x.high
         and x.resource not in apart
-        for x in a for y in b
-    )  # fmt: skip
+        for x in a
+        for y in b
+    )
 
 
 def wait_bounds(program: list[tuple[str, dict[str, int]]]) -> list[dict[str, int]]:
@@ -136,8 +140,7 @@ def wait_bounds(program: list[tuple[str, dict[str, int]]]) -> list[dict[str, int
     issued: dict[Unit, list[int]] = {unit: [] for unit in UNITS}  #: instructions of each unit, in order
     finished = dict.fromkeys(UNITS, 0)  #: of these, known to be finished
     for index in _unrolled(program):
-        name, fields = program[index]
-        mine = BY_NAME[name].unit
+        mine = BY_NAME[program[index][0]].unit
         if mine not in UNITS:
             continue
         for unit in UNITS:
@@ -148,7 +151,9 @@ def wait_bounds(program: list[tuple[str, dict[str, int]]]) -> list[dict[str, int
                     needed = order + 1
                     break
             if needed > finished[unit]:
-                certain = [i for i in range(len(issued[unit])) if not program[issued[unit][i]][1].get("predicate")]
+                certain = [
+                    i for i in range(len(issued[unit])) if not program[issued[unit][i]][1].get("predicate")
+                ]
                 behind = min(sum(i >= needed for i in certain), NO_WAIT - 1)
                 bounds[index][unit] = min(bounds[index][unit], behind)
                 # All but the last `behind` that are certainly issued are finished.

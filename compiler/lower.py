@@ -54,30 +54,44 @@ class Lowering:
                 lower: Callable[[Node], None] = getattr(self, f"_{node.op}")
                 lower(node)
             if block == "prologue":
-                self._map(Source.TAPE, self._config.head_size, Content("rope"), dest=Dest.CONSTANT,
-                          d=places.constant["rope"])  # fmt: skip
+                self._map(
+                    Source.TAPE,
+                    self._config.head_size,
+                    Content("rope"),
+                    dest=Dest.CONSTANT,
+                    d=places.constant["rope"],
+                )
 
     # --- pieces -------------------------------------------------------------------------------------------
 
-    def _add(self, name: str, content: Content | None = None, **fields: int) -> None:
+    def _add(self, name: str, content: Content | None = None, /, **fields: int) -> None:
         self._steps.append(Step(name, {key: int(value) for key, value in fields.items()}, content))
 
-    def _map(self, source: Source, n: int, content: Content | None = None, **fields: int) -> None:
-        self._add("MAP", content, source=source, n=n, **fields)
+    def _map(self, source: Source, n: int, content: Content | None = None, /, **fields: int) -> None:
+        self._add("MAP", content, **{"source": source, "n": n, **fields})
 
     def _scalars(self, name: str, group: tuple[str | None, ...], first: int) -> None:
         self._map(Source.TAPE, len(group), Content("scalars", name), dest=Dest.SCALAR, d=first)
 
     def _gain(self, name: str) -> None:
-        self._map(Source.TAPE, self._config.dim, Content("gain", name), dest=Dest.CONSTANT,
-                  d=self._places.constant[name])  # fmt: skip
+        self._map(
+            Source.TAPE,
+            self._config.dim,
+            Content("gain", name),
+            dest=Dest.CONSTANT,
+            d=self._places.constant[name],
+        )
 
     def _statistics(self, node: Node) -> dict[str, int]:
         """Fields of the MAP that writes `node`'s output."""
         wanted, fields = node.statistics, {}
         if wanted:
-            fields = {"statistics": 1, "stat": self._places.statistics[wanted.site],
-                      "segment": wanted.segment, "grid": self._grids.get(wanted.site, 0)}  # fmt: skip
+            fields = {
+                "statistics": 1,
+                "stat": self._places.statistics[wanted.site],
+                "segment": wanted.segment,
+                "grid": self._grids.get(wanted.site, 0),
+            }
             if wanted.gain:
                 fields |= {"gain": 1, "c": self._places.constant[wanted.gain]}
         return fields
@@ -89,8 +103,13 @@ class Lowering:
     # --- operations ---------------------------------------------------------------------------------------
 
     def _embed(self, node: Node) -> None:
-        self._map(Source.TAPE, self._config.dim, Content("embedding"), d=self._places.activation["x"],
-                  **self._statistics(node))  # fmt: skip
+        self._map(
+            Source.TAPE,
+            self._config.dim,
+            Content("embedding"),
+            d=self._places.activation["x"],
+            **self._statistics(node),
+        )
 
     def _copy(self, node: Node) -> None:
         """Gather the statistics of the final norm."""
@@ -104,35 +123,64 @@ class Lowering:
         fields = {"a": places.activation[self._residual(node.inputs[0])], "d": places.quantised[site]}
         if gain := node.attributes["gain"]:
             fields |= {"gain": 1, "c": places.constant[gain]}
-        self._add("QUANTISE", target=Target.MATMUL, n=node.type.shape[0], stat=places.statistics[site], **fields)
+        self._add(
+            "QUANTISE", target=Target.MATMUL, n=node.type.shape[0], stat=places.statistics[site], **fields
+        )
         eps = "eps_final" if site == "final" else "eps"
-        self._add("NORM", normalise=node.attributes["normalise"], stat=places.statistics[site],
-                  c=places.scalar[f"c_{site}"], eps=places.scalar[eps], d=places.scalar[f"s_{site}"])  # fmt: skip
+        self._add(
+            "NORM",
+            normalise=node.attributes["normalise"],
+            stat=places.statistics[site],
+            c=places.scalar[f"c_{site}"],
+            eps=places.scalar[eps],
+            d=places.scalar[f"s_{site}"],
+        )
 
     def _linear(self, node: Node) -> None:
         """MATMUL and the MAP that reads its partial sums."""
         matrix, places = node.attributes["matrix"], self._places
         rows, k = self._shapes[matrix]
         site = node.inputs[0].removesuffix(".q")
-        self._add("MATMUL", Content("matrix", matrix), rows=rows, k=k, q=places.quantised[site],
-                  acc=places.accumulator[matrix])  # fmt: skip
+        self._add(
+            "MATMUL",
+            Content("matrix", matrix),
+            rows=rows,
+            k=k,
+            q=places.quantised[site],
+            acc=places.accumulator[matrix],
+        )
         fields, function = self._statistics(node), node.attributes.get("function")
         if function == "rope":
             fields |= {"function": Function.ROPE, "c": places.constant["rope"]}
         elif function:
-            fields |= {"function": Function[function.upper()],
-                       "b": places.activation[self._residual(node.inputs[1])]}  # fmt: skip
-        self._map(Source.ACCUMULATOR, rows, a=places.accumulator[matrix], scaled=1,
-                  s1=places.scalar[f"s_{site}"], s2=places.scalar[f"k_{matrix}"],
-                  d=places.activation[self._residual(node.output)], **fields)  # fmt: skip
+            fields |= {
+                "function": Function[function.upper()],
+                "b": places.activation[self._residual(node.inputs[1])],
+            }
+        self._map(
+            Source.ACCUMULATOR,
+            rows,
+            a=places.accumulator[matrix],
+            scaled=1,
+            s1=places.scalar[f"s_{site}"],
+            s2=places.scalar[f"k_{matrix}"],
+            d=places.activation[self._residual(node.output)],
+            **fields,
+        )
 
     def _quantise_heads(self, node: Node) -> None:
         target, places = Target[node.attributes["target"].upper()], self._places
         heads, size = node.type.shape
         fields = {Target.QUERY: {"s1": places.scalar["query"]}, Target.KEY: {"d": 8 * heads}}.get(target, {})
-        self._add("QUANTISE", target=target, n=heads * size, segment=size,
-                  a=places.activation[self._residual(node.inputs[0])],
-                  stat=places.statistics[node.attributes["target"]], **fields)  # fmt: skip
+        self._add(
+            "QUANTISE",
+            target=target,
+            n=heads * size,
+            segment=size,
+            a=places.activation[self._residual(node.inputs[0])],
+            stat=places.statistics[node.attributes["target"]],
+            **fields,
+        )
 
     def _attention(self, node: Node) -> None:
         """Both passes over older tokens and the token itself, its K/V to memory, the output to activations.
@@ -156,8 +204,15 @@ class Lowering:
 
     def _head(self, node: Node) -> None:
         c, places = self._config, self._places
-        self._add("HEAD", Content("head"), rows=c.vocab, k=c.dim, q=places.quantised["final"],
-                  scale=places.scalar["s_final"], emit=EMIT_LOGITS)  # fmt: skip
+        self._add(
+            "HEAD",
+            Content("head"),
+            rows=c.vocab,
+            k=c.dim,
+            q=places.quantised["final"],
+            scale=places.scalar["s_final"],
+            emit=EMIT_LOGITS,
+        )
         self._add("STORE", predicate=EMIT_LOGITS, bytes=4 * c.vocab, payload=Payload.LOGITS)
 
     def _argmax(self, node: Node) -> None:

@@ -48,11 +48,16 @@ class MemoryMap:
 def map_memory(
     config: ModelConfig, machine: MachineConfig, prologue: int, layer: int, epilogue: int
 ) -> MemoryMap:
-    """The map, given the bytes of the tape's prologue, of one of its layers (a multiple of 64) and epilogue."""
+    """The map, given the bytes of the tape's prologue, one layer of it (a multiple of 64) and epilogue."""
     c, bus = config, machine.bus_bytes
     rows = {"key": 8 * c.kv_heads + c.kv_dim, "value": c.kv_dim}
-    strides = {"embedding": align(4 * c.dim, bus), "rope": align(4 * c.head_size, bus),
-               "key": align(rows["key"], bus), "value": align(rows["value"], bus), "layer": layer}  # fmt: skip
+    strides = {
+        "embedding": align(4 * c.dim, bus),
+        "rope": align(4 * c.head_size, bus),
+        "key": align(rows["key"], bus),
+        "value": align(rows["value"], bus),
+        "layer": layer,
+    }
     for half in ("key", "value"):
         strides[f"{half}_layer"] = align(c.context * strides[half], REGION_ALIGN)
     sizes = {
@@ -72,9 +77,13 @@ def map_memory(
         at = align(at + size, REGION_ALIGN)
         image = at if initial else image
     if at > MEMORY_LIMIT:
-        raise CompileError(f"model {c.name!r}: the whole model and its KV memory: wanted at most {MEMORY_LIMIT} bytes "
-                           f"(32-bit addresses), found {at}; shorten the context or take a smaller model")  # fmt: skip
+        raise CompileError(
+            f"model {c.name!r}: the whole model and its KV memory: wanted at most {MEMORY_LIMIT} bytes "
+            f"(32-bit addresses), found {at}; shorten the context or take a smaller model"
+        )
     if max(strides.values()) >= 2**28 or max(strides["key"], strides["value"]) >= 2**24:
-        raise CompileError(f"model {c.name!r}: every layer: wanted strides below 2^28 bytes (instruction set), found "
-                           f"{strides}; no machine of this version takes it")  # fmt: skip
+        raise CompileError(
+            f"model {c.name!r}: every layer: wanted strides below 2^28 bytes (instruction set), found "
+            f"{strides}; no machine of this version takes it"
+        )
     return MemoryMap(regions, strides, rows, image, at)

@@ -52,8 +52,11 @@ def schedule(steps: list[Step], machine: MachineConfig, context: int) -> list[St
     order: list[int] = []
     now = 0
     while len(order) < len(steps):
-        ready = {i: _earliest(i, before[i], touched, units, ends, starts, queued[units[i]], now)
-                 for i in range(len(steps)) if i not in ends and all(j in ends for j in before[i])}  # fmt: skip
+        ready = {
+            i: _earliest(i, before[i], touched, units, ends, starts, queued[units[i]], now)
+            for i in range(len(steps))
+            if i not in ends and all(j in ends for j in before[i])
+        }
         best = min(ready, key=lambda i: (ready[i], i))
         now, unit = ready[best], units[best]
         starts[best] = max(now, free[unit])
@@ -64,13 +67,20 @@ def schedule(steps: list[Step], machine: MachineConfig, context: int) -> list[St
 
 
 def _earliest(
-    step: int, before: list[int], touched: list, units: list[Unit], ends: dict[int, int],
-    starts: dict[int, int], queue: list[int], now: int,
-) -> int:  # fmt: skip
+    step: int,
+    before: list[int],
+    touched: list,
+    units: list[Unit],
+    ends: dict[int, int],
+    starts: dict[int, int],
+    queue: list[int],
+    now: int,
+) -> int:
     """First cycle in which `step` can be issued: queue room, and everything it waits for is finished."""
     waited = [
-        ends[j] for j in before
+        ends[j]
+        for j in before
         if conflict(touched[step], touched[j], (*STREAMED, *(("TAPE",) if units[j] == units[step] else ())))
-    ]  # fmt: skip
+    ]
     room = starts[queue[-UNIT_QUEUE]] if len(queue) >= UNIT_QUEUE else 0
     return max([now, room, *waited])

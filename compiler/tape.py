@@ -22,7 +22,7 @@ MAX_FETCH = 2**24 - REGION_ALIGN
 class Run:
     """Neighbouring contents that one fetch brings: a side fetch, or bytes of the block's segment.
 
-    offset: first byte in the block's part of the tape (a multiple of 64); size: bytes. Both 0 for side fetches.
+    offset: first byte in the block's part of the tape, a multiple of 64; size: bytes. Side fetches: 0.
     """
 
     contents: tuple[Content, ...]
@@ -35,8 +35,9 @@ class Run:
         return self.contents[0].kind if self.contents[0].kind in SIDE else None
 
 
-def content_bytes(model: QuantisedModel, machine: MachineConfig, places: Places, layer: int,
-                  content: Content) -> np.ndarray:  # fmt: skip
+def content_bytes(
+    model: QuantisedModel, machine: MachineConfig, places: Places, layer: int, content: Content
+) -> np.ndarray:
     """The bytes (uint8 [n]) that the consumer of `content` takes in `layer`."""
     if content.kind == "matrix":
         packed = numerics.pack_trits(getattr(model.layers[layer], content.name).codes.to(torch.int64))
@@ -50,11 +51,11 @@ def content_bytes(model: QuantisedModel, machine: MachineConfig, places: Places,
     values = _layer_scalars(model, layer)
     if content.name == "fixed":
         names, values = (*places.fixed_scalars, *names), {**_fixed_scalars(model), **_next_scalars(model, -1)}
-    return _float_bytes(torch.stack([values.get(name, torch.zeros(())) for name in names]))
+    return _float_bytes(torch.stack([values.get(name or "", torch.zeros(())) for name in names]))
 
 
 def chunked(packed: np.ndarray, tables: int) -> np.ndarray:
-    """Packed trits [rows, columns] in tape order: chunk by chunk of `tables` columns, in a chunk row by row."""
+    """Packed trits [rows, columns] in tape order: chunks of `tables` columns, in a chunk row by row."""
     return np.concatenate([packed[:, i : i + tables].reshape(-1) for i in range(0, packed.shape[1], tables)])
 
 
@@ -87,8 +88,9 @@ def runs(model: QuantisedModel, places: Places, steps: Iterable[Step]) -> tuple[
     return found, offset
 
 
-def segment(model: QuantisedModel, machine: MachineConfig, places: Places, layer: int, fetches: list[Run],
-            size: int) -> np.ndarray:  # fmt: skip
+def segment(
+    model: QuantisedModel, machine: MachineConfig, places: Places, layer: int, fetches: list[Run], size: int
+) -> np.ndarray:
     """One block's part of the tape for one layer: uint8 [size], zero between runs."""
     out = np.zeros(size, np.uint8)
     for run in fetches:
@@ -108,16 +110,19 @@ def _float_bytes(values: torch.Tensor) -> np.ndarray:
 
 
 def _gain(model: QuantisedModel, layer: int, name: str) -> torch.Tensor:
-    """Gain vector [dim]: "attention" is layer 0's, "next" the next layer's or, after the last, the final one."""
+    """Gain vector [dim]: "attention" of layer 0; "next" of the next layer, or the final one."""
     if name == "next":
         name, layer = ("attention", layer + 1) if layer + 1 < len(model.layers) else ("final", layer)
-    gain = {"attention": lambda: model.layers[layer].attention_gain, "mlp": lambda: model.layers[layer].mlp_gain,
-            "final": lambda: model.final_gain}[name]()  # fmt: skip
+    gain = {
+        "attention": lambda: model.layers[layer].attention_gain,
+        "mlp": lambda: model.layers[layer].mlp_gain,
+        "final": lambda: model.final_gain,
+    }[name]()
     assert gain is not None
     return gain
 
 
-def _fixed_scalars(model: QuantisedModel) -> dict[str | None, torch.Tensor]:
+def _fixed_scalars(model: QuantisedModel) -> dict[str, torch.Tensor]:
     """Constants common to all layers."""
     c = model.config
     found = {"query": query_constant(c.head_size)}
@@ -128,13 +133,13 @@ def _fixed_scalars(model: QuantisedModel) -> dict[str | None, torch.Tensor]:
     return found
 
 
-def _layer_scalars(model: QuantisedModel, layer: int) -> dict[str | None, torch.Tensor]:
+def _layer_scalars(model: QuantisedModel, layer: int) -> dict[str, torch.Tensor]:
     """k of the later matrices of a layer, and of the first ones of the next layer."""
     found = {f"k_{name}": getattr(model.layers[layer], name).constant for name in ("o", "up", "gate", "down")}
     return found | _next_scalars(model, layer)
 
 
-def _next_scalars(model: QuantisedModel, layer: int) -> dict[str | None, torch.Tensor]:
+def _next_scalars(model: QuantisedModel, layer: int) -> dict[str, torch.Tensor]:
     if layer + 1 == len(model.layers):
         return {}
     return {f"k_{name}": getattr(model.layers[layer + 1], name).constant for name in ("q", "k", "v")}

@@ -23,7 +23,9 @@ def kv_memory(cache: KVCache, memory: MemoryMap) -> tuple[np.ndarray, np.ndarray
     layers, length = cache.k.shape[0], cache.length
     scales = torch.stack((cache.s_k, cache.s_v), dim=-1)[:, :length].contiguous().numpy()
     scales = scales.reshape(layers, length, -1).view(np.uint8)
-    k, v = (half[:, :length].reshape(layers, length, -1).numpy().view(np.uint8) for half in (cache.k, cache.v))
+    k, v = (
+        half[:, :length].reshape(layers, length, -1).numpy().view(np.uint8) for half in (cache.k, cache.v)
+    )
     k = np.concatenate((scales, k), axis=-1)
     if (k.shape[-1], v.shape[-1]) != (memory.rows["key"], memory.rows["value"]):
         raise AssertionError(f"KV rows of {k.shape[-1]} and {v.shape[-1]} bytes, the map says {memory.rows}")
@@ -45,14 +47,21 @@ def kv_digest(k: np.ndarray, v: np.ndarray) -> str:
     return hashlib.sha256(np.ascontiguousarray(k).tobytes() + np.ascontiguousarray(v).tobytes()).hexdigest()
 
 
-def make_vectors(model: QuantisedModel, memory: MemoryMap, prompt: list[int], count: int = GENERATED) -> dict[str, Any]:
-    """Greedy tokens after `prompt`, and hashes of the logits (one a token) and of the KV rows of all positions.
+def make_vectors(
+    model: QuantisedModel, memory: MemoryMap, prompt: list[int], count: int = GENERATED
+) -> dict[str, Any]:
+    """Greedy tokens after `prompt`, and hashes of the logits (one a token) and of all KV rows.
 
-    The last token generated is not fed back, so the KV memory holds len(prompt) + count - 1 tokens.
+    The last token is not fed back, so the KV memory holds len(prompt) + count - 1 tokens.
     """
     cache, tokens, logits = KVCache.empty(model.config), [], []
     for token, row in GoldenModel(model).generate(prompt, count, cache):
         tokens.append(token)
         logits.append(hashlib.sha256(row.numpy().tobytes()).hexdigest())
-    return {"prompt": prompt, "tokens": tokens, "logits_sha256": logits, "kv_tokens": cache.length,
-            "kv_sha256": kv_digest(*kv_memory(cache, memory))}  # fmt: skip
+    return {
+        "prompt": prompt,
+        "tokens": tokens,
+        "logits_sha256": logits,
+        "kv_tokens": cache.length,
+        "kv_sha256": kv_digest(*kv_memory(cache, memory)),
+    }

@@ -30,7 +30,12 @@ FORMAT = "trine-artefact-1"
 MANIFEST = "manifest.json"
 VECTORS = "vectors.json"
 #: Members that every artefact has, and the field of `Artefact` that each becomes.
-MEMBERS = {"program.bin": "program", "image.bin": "image", "model.safetensors": "model", "tokenizer.bin": "tokenizer"}
+MEMBERS = {
+    "program.bin": "program",
+    "image.bin": "image",
+    "model.safetensors": "model",
+    "tokenizer.bin": "tokenizer",
+}
 #: All members carry this time, so that the same contents give the same file.
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
@@ -86,7 +91,10 @@ class Artefact:
     def write(self, path: Path | str) -> None:
         """Write the file under a temporary name beside `path`, then rename it."""
         path = Path(path)
-        members = {MANIFEST: _json(self.manifest()), **{name: getattr(self, key) for name, key in MEMBERS.items()}}
+        members = {
+            MANIFEST: _json(self.manifest()),
+            **{name: getattr(self, key) for name, key in MEMBERS.items()},
+        }
         if self.vectors is not None:
             members[VECTORS] = _json(self.vectors)
         draft = path.with_name(f".{path.name}.{os.getpid()}")
@@ -103,7 +111,7 @@ class Artefact:
 
     @classmethod
     def read(cls, path: Path | str, machine: MachineConfig | None = None) -> Self:
-        """Read and verify a file; ArtefactError unless it is whole, of this ISA and, where given, for `machine`."""
+        """Read and verify: ArtefactError unless the file is whole, of this ISA and for `machine` if given."""
         path = Path(path)
         try:
             data = path.read_bytes()
@@ -115,13 +123,25 @@ class Artefact:
         found = _machine(path, manifest)
         if machine is not None and machine.digest() != found.digest():
             other = [name for name, value in machine.to_json().items() if found.to_json()[name] != value]
-            raise _error(path, f"an artefact for machine {machine.name!r} ({machine.digest()[:12]})",
-                         f"one for {found.name!r} ({found.digest()[:12]}), which differs in {', '.join(other)}",
-                         f"compile the model again for {machine.name!r}")  # fmt: skip
+            raise _error(
+                path,
+                f"an artefact for machine {machine.name!r} ({machine.digest()[:12]})",
+                f"one for {found.name!r} ({found.digest()[:12]}), which differs in {', '.join(other)}",
+                f"compile the model again for {machine.name!r}",
+            )
         vectors = json.loads(members[VECTORS]) if VECTORS in members else None
-        return cls(manifest["model"], found, members["program.bin"], members["image.bin"], manifest["memory_map"],
-                   members["model.safetensors"], members["tokenizer.bin"], manifest["tensors"], manifest["tools"],
-                   vectors)  # fmt: skip
+        return cls(
+            manifest["model"],
+            found,
+            members["program.bin"],
+            members["image.bin"],
+            manifest["memory_map"],
+            members["model.safetensors"],
+            members["tokenizer.bin"],
+            manifest["tensors"],
+            manifest["tools"],
+            vectors,
+        )
 
     def without_vectors(self) -> Self:
         """The same artefact without test vectors."""
@@ -144,8 +164,12 @@ def _members(path: Path, data: bytes) -> dict[str, bytes]:
     """All members of the archive."""
     again = "copy the file again, or compile the model again"
     if not data.startswith(b"PK"):
-        raise _error(path, "an artefact (a zip archive)", f"a file that begins with {data[:8]!r}",
-                     "make one with `trine compile`")  # fmt: skip
+        raise _error(
+            path,
+            "an artefact (a zip archive)",
+            f"a file that begins with {data[:8]!r}",
+            "make one with `trine compile`",
+        )
     members = {}
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
@@ -172,14 +196,18 @@ def _manifest(path: Path, members: dict[str, bytes]) -> dict[str, Any]:
         manifest = json.loads(members[MANIFEST])
         found = manifest["format"]
     except KeyError as error:
-        raise _error(path, "an artefact", f"an archive without {error}", "make one with `trine compile`") from error
+        raise _error(
+            path, "an artefact", f"an archive without {error}", "make one with `trine compile`"
+        ) from error
     except (ValueError, TypeError) as error:
         raise _error(path, "a manifest in JSON", error, "copy the file again") from error
     if found != FORMAT:
         raise _error(path, f"format {FORMAT!r}", f"{found!r}", "compile the model again with this version")
     needed = {"model", "machine", "isa", "tools", "memory_map", "tensors", "sha256"}
     if missing := needed - manifest.keys():
-        raise _error(path, f"manifest entries {sorted(needed)}", f"none of {sorted(missing)}", "copy the file again")
+        raise _error(
+            path, f"manifest entries {sorted(needed)}", f"none of {sorted(missing)}", "copy the file again"
+        )
     return manifest
 
 
@@ -188,13 +216,23 @@ def _verify(path: Path, manifest: dict[str, Any], members: dict[str, bytes]) -> 
     hashes = manifest["sha256"]
     for name in (*MEMBERS, *([VECTORS] if VECTORS in members else [])):
         if name not in members:
-            raise _error(path, f"member {name!r}", f"{sorted(members)}", "copy the file again, or compile again")
+            raise _error(
+                path, f"member {name!r}", f"{sorted(members)}", "copy the file again, or compile again"
+            )
         if (found := _sha256(members[name])) != hashes.get(name):
-            raise _error(path, f"member {name!r} with SHA-256 {hashes.get(name)}", found,
-                         "the file is damaged or was changed: compile the model again")  # fmt: skip
+            raise _error(
+                path,
+                f"member {name!r} with SHA-256 {hashes.get(name)}",
+                found,
+                "the file is damaged or was changed: compile the model again",
+            )
     if manifest["isa"] != isa.digest():
-        raise _error(path, f"instruction set {isa.digest()[:12]}", f"{manifest['isa'][:12]}",
-                     "compile the model again with this version, or use the version that made it")  # fmt: skip
+        raise _error(
+            path,
+            f"instruction set {isa.digest()[:12]}",
+            f"{manifest['isa'][:12]}",
+            "compile the model again with this version, or use the version that made it",
+        )
 
 
 def _machine(path: Path, manifest: dict[str, Any]) -> MachineConfig:
@@ -203,8 +241,14 @@ def _machine(path: Path, manifest: dict[str, Any]) -> MachineConfig:
         machine = MachineConfig(**manifest["machine"]["fields"])
         digest = manifest["machine"]["digest"]
     except (KeyError, TypeError, ValueError) as error:
-        raise _error(path, "the fields of a machine of this version", error, "compile the model again") from error
+        raise _error(
+            path, "the fields of a machine of this version", error, "compile the model again"
+        ) from error
     if machine.digest() != digest:
-        raise _error(path, f"a machine with digest {digest[:12]}", machine.digest()[:12],
-                     "the manifest was changed: compile the model again")  # fmt: skip
+        raise _error(
+            path,
+            f"a machine with digest {digest[:12]}",
+            machine.digest()[:12],
+            "the manifest was changed: compile the model again",
+        )
     return machine

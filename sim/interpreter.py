@@ -1,7 +1,7 @@
 """The interpreter: executes a program on a memory image, instruction by instruction, with `models.numerics`.
 
-It reads the program and the memory, nothing else, and defines what a machine does with them: registers, memory
-writes and every counter that is not about time.
+It reads the program and the memory, nothing else, and says what a machine does with them: registers, memory,
+and every counter that is not about time.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,8 @@ from hw.isa import (
 from hw.machine import MachineConfig
 from models import numerics
 
-from .interpreter_units import Tape, Units, UsageError
+from .interpreter_tape import Tape, UsageError
+from .interpreter_units import Units
 
 INSTRUCTION_BYTES = INSTRUCTION_BITS // 8
 EXACT = tuple(counter.name for counter in COUNTERS if counter.exact)
@@ -72,13 +73,19 @@ class Interpreter:
     ) -> None:
         if isinstance(program, bytes | bytearray | memoryview):
             if len(program) % INSTRUCTION_BYTES:
-                raise InterpreterError(f"program: wanted a multiple of {INSTRUCTION_BYTES} bytes, found {len(program)}")
-            program = [int.from_bytes(program[i : i + INSTRUCTION_BYTES], "little")
-                       for i in range(0, len(program), INSTRUCTION_BYTES)]  # fmt: skip
+                raise InterpreterError(
+                    f"program: wanted a multiple of {INSTRUCTION_BYTES} bytes, found {len(program)}"
+                )
+            program = [
+                int.from_bytes(program[i : i + INSTRUCTION_BYTES], "little")
+                for i in range(0, len(program), INSTRUCTION_BYTES)
+            ]
         if memory.dtype != np.uint8 or memory.ndim != 1:
             raise InterpreterError(f"memory: wanted uint8 [n], found {memory.dtype} {list(memory.shape)}")
         if not 0 < len(program) <= machine.program_words:
-            raise InterpreterError(f"program: wanted 1 to {machine.program_words} instructions, found {len(program)}")
+            raise InterpreterError(
+                f"program: wanted 1 to {machine.program_words} instructions, found {len(program)}"
+            )
         self.machine, self.memory, self.memory_base = machine, memory, memory_base
         self._program = [_decoded(word) for word in program]
         self.units = Units(machine)
@@ -101,7 +108,9 @@ class Interpreter:
         at = start = count = 0
         for _ in range(10_000_000):
             if at >= len(self._program):
-                raise InterpreterError("program: wanted END before its last instruction was passed, found none")
+                raise InterpreterError(
+                    "program: wanted END before its last instruction was passed, found none"
+                )
             name, fields = self._program[at]
             where = f"instruction {at} ({name}), layer {self.layer}"
             at += 1
@@ -146,7 +155,7 @@ class Interpreter:
             self.next_token = units.head(f, tape, bool(self._predicates >> f["emit"] & 1))
             counters["head_products"] += f["rows"] * f["k"]
         elif name == "ATTEND":
-            saturated, products = units.attend(f, tape, self._position)
+            saturated, products = units.attention.attend(f, tape, units.stage, self._position)
             counters["score_saturations"] += saturated
             counters["attention_products"] += products
         else:
@@ -163,7 +172,12 @@ class Interpreter:
         return start
 
     def _fetch(self, f: dict[str, int], where: str) -> None:
-        register = {Index.NONE: 0, Index.LAYER: self.layer, Index.POSITION: self._position, Index.TOKEN: self._token}
+        register = {
+            Index.NONE: 0,
+            Index.LAYER: self.layer,
+            Index.POSITION: self._position,
+            Index.TOKEN: self._token,
+        }
         size = f["bytes"] * (self._position if f["per_position"] else 1)
         start = self._range(f["base"] + register[Index(f["index"])] * f["stride"], size, 2, where)
         if size and start % self.machine.bus_bytes:
@@ -171,7 +185,9 @@ class Interpreter:
         if f["descriptor"]:
             raise UsageError("descriptor is 1; this version has none")
         self._tape.append(start, size)
-        kind = {Kind.WEIGHTS: "weight_bytes", Kind.KV: "kv_read_bytes", Kind.OTHER: "other_bytes"}[Kind(f["kind"])]
+        kind = {Kind.WEIGHTS: "weight_bytes", Kind.KV: "kv_read_bytes", Kind.OTHER: "other_bytes"}[
+            Kind(f["kind"])
+        ]
         self.counters["fetches"] += 1
         self.counters[kind] += size
         self.counters["read_beats"] += -(-size // self.machine.bus_bytes)
@@ -191,7 +207,9 @@ class Interpreter:
 
     def _finish(self, where: str) -> None:
         if self._tape.left:
-            raise InterpreterError(f"{where}: wanted an empty tape, found {self._tape.left} bytes nobody took")
+            raise InterpreterError(
+                f"{where}: wanted an empty tape, found {self._tape.left} bytes nobody took"
+            )
         if left := self.units.leftovers():
             raise InterpreterError(f"{where}: {left}")
 
