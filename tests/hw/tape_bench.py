@@ -12,7 +12,9 @@ PATTERNS = {"full": (1.0, 0.0), "ragged": (0.3, 0.3), "scarce": (0.05, 0.7)}
 class TapeBench:
     """Feeds ``dut.tape`` from ``content`` and records the bytes taken in each cycle in ``takes``."""
 
-    def __init__(self, dut: wiring.Component, unit_bytes: int, content: bytes, pattern: str, seed: int) -> None:
+    def __init__(
+        self, dut: wiring.Component, unit_bytes: int, content: bytes, pattern: str, seed: int
+    ) -> None:
         self.dut, self.unit, self.content, self.pattern = dut, unit_bytes, content, pattern
         self.rng = random.Random(seed)
         self.position = 0

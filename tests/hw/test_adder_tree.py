@@ -14,7 +14,8 @@ def test_sums(terms: int):
     rng = random.Random(terms)
     dut = AdderTree(terms, 8, tag=6)
     assert dut.latency == {1: 0, 2: 1, 3: 1, 5: 2, 13: 2, 16: 2, 26: 3}[terms]
-    rows = [[-128] * terms, [127] * terms] + [[rng.randint(-128, 127) for _ in range(terms)] for _ in range(60)]
+    rows = [[-128] * terms, [127] * terms]
+    rows += [[rng.randint(-128, 127) for _ in range(terms)] for _ in range(60)]
 
     async def bench(ctx) -> None:
         taken = 0

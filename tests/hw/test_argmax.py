@@ -18,8 +18,8 @@ def sequences(rng: random.Random) -> list[list[int]]:
     made = [[a, b] for a in CORNERS for b in CORNERS]
     made += [[NAN], [NAN | SIGN, NAN, SIGN | INF], [SIGN, 0, SIGN], [0, SIGN], [5, 0x3F800000, 0x3F800000]]
     for _ in range(40):
-        few = [rng.getrandbits(32) for _ in range(3)]
-        made.append([rng.choice((*few, rng.getrandbits(32), rng.choice(CORNERS))) for _ in range(rng.randint(1, 20))])
+        few = [*(rng.getrandbits(32) for _ in range(4)), rng.choice(CORNERS)]
+        made.append(rng.choices(few, k=rng.randint(1, 20)))
     return made
 
 

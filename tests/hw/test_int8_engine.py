@@ -39,7 +39,9 @@ def test_rows(lanes: int, last_apart: bool):
         while len(found) < len(expected):
             enable = rng.random() < 0.8
             idle = (0, 0, [99] * lanes, [99] * lanes)
-            take, last, codes, activations = (next(queue, idle) if rng.random() < 0.8 else idle) if enable else events[0]
+            stalled = events[0]
+            event = stalled if not enable else next(queue, idle) if rng.random() < 0.8 else idle
+            take, last, codes, activations = event
             ctx.set(dut.en, enable)
             ctx.set(dut.take, take)
             ctx.set(dut.last, last)

@@ -1,0 +1,202 @@
+"""Matmul, the whole unit: programs of MATMUL and HEAD, every partial sum, logit, token and event."""
+
+import dataclasses
+import random
+import warnings
+from collections.abc import Sequence
+
+import pytest
+import torch
+from amaranth.back import verilog
+from amaranth.sim import Simulator
+
+from hw.machine import CI, NARROW, WIDE, MachineConfig
+from hw.matmul import MAX_UNFINISHED, Matmul
+from models import numerics
+
+from .tape_bench import PATTERNS, TapeBench
+from .test_head import Classifier
+from .test_ternary_engine import Linear
+
+TINY = dataclasses.replace(CI, tables=3, head_lanes=4, accumulator_rows=256)
+
+
+def tape_of(work: Sequence[Linear | Classifier], tables: int) -> bytes:
+    return b"".join(w.tape(tables) if isinstance(w, Linear) else w.tape for w in work)
+
+
+class Bench:
+    """Runs instructions on one Matmul: activations written before the first, sums read after each done."""
+
+    def __init__(
+        self, config: MachineConfig, work: Sequence[Linear | Classifier], pattern: str, ready: float
+    ) -> None:
+        self.config, self.work, self.ready = config, work, ready
+        self.rng = random.Random(len(work))
+        self.dut = Matmul(config)
+        content = tape_of(work, config.tables) + bytes(99)
+        self.tape = TapeBench(self.dut, config.unit_bytes, content, pattern, seed=5)
+        self.logits: list[int] = []
+        self.lookups = self.head_products = self.active = 0
+        self.issued = self.finished = self.most_unfinished = 0
+
+    def run(self) -> "Bench":
+        sim = Simulator(self.dut)
+        sim.add_clock(1e-6)
+        sim.add_testbench(self.issue)
+        sim.add_testbench(self.finish)
+        sim.add_testbench(self.observe, background=True)
+        sim.add_testbench(self.scalars, background=True)
+        sim.add_testbench(self.tape.run, background=True)
+        sim.run()
+        self.check_totals()
+        return self
+
+    async def issue(self, ctx) -> None:
+        dut, lanes = self.dut, self.config.lanes
+        ctx.set(dut.predicates, 1)
+        ctx.set(dut.q_write.en, 1)
+        for w in self.work:
+            for i in range(0, len(w.activations), lanes):
+                values = bytes(v & 0xFF for v in w.activations[i:i + lanes].tolist())
+                ctx.set(dut.q_write.address, w.q + i)
+                ctx.set(dut.q_write.data, int.from_bytes(values, "little"))
+                await ctx.tick()
+        ctx.set(dut.q_write.en, 0)
+        for w in self.work:
+            while self.rng.random() < 0.3:
+                await ctx.tick()
+            ctx.set(dut.unit.command.p.word, w.word if isinstance(w, Linear) else w.word(emit=0))
+            ctx.set(dut.unit.command.valid, 1)
+            ready = 0
+            while not ready:
+                _, _, ready = await ctx.tick().sample(dut.unit.command.ready)
+            self.issued += 1
+            ctx.set(dut.unit.command.valid, 0)
+
+    async def finish(self, ctx) -> None:
+        """The results of an instruction can be read from the cycle after its done, whatever is under way."""
+        dut, lanes = self.dut, self.config.lanes
+        done = 0
+        for w in self.work:
+            while self.finished == done:
+                await ctx.tick()
+            done += 1
+            if isinstance(w, Classifier):
+                assert ctx.get(dut.next_token) == numerics.argmax(w.logits)
+                continue
+            expected = numerics.integer_linear(w.activations, w.trits).tolist()
+            ctx.set(dut.accumulator.en, 1)
+            for first in range(0, len(expected), lanes):
+                ctx.set(dut.accumulator.address, w.acc + first)
+                await ctx.tick()
+                data = ctx.get(dut.accumulator.data).to_bytes(4 * lanes, "little")
+                found = [int.from_bytes(data[i:i + 4], "little", signed=True) for i in range(0, 4 * lanes, 4)]
+                wanted = expected[first:first + lanes]
+                assert found[:len(wanted)] == wanted, f"instruction {done - 1}, rows from {first}"
+            ctx.set(dut.accumulator.en, 0)
+
+    async def observe(self, ctx) -> None:
+        dut = self.dut
+        while True:
+            ready = self.rng.random() < self.ready
+            ctx.set(dut.logits.ready, ready)
+            _, _, done, valid, logit, take, lookups, products, active = await ctx.tick().sample(
+                dut.unit.done, dut.logits.valid, dut.logits.payload, dut.tape.take,
+                dut.lookups, dut.head_products, dut.active,
+            )  # fmt: skip
+            self.finished += done
+            self.most_unfinished = max(self.most_unfinished, self.issued - self.finished)
+            if valid and ready:
+                self.logits.append(logit)
+            self.lookups += lookups
+            self.head_products += products
+            self.active += active
+            assert active == (take > 0)
+            assert take in {0, lookups, products, 4}
+
+    async def scalars(self, ctx) -> None:
+        values = {w.slot: int(numerics.float_bits(w.scale)) for w in self.work if isinstance(w, Classifier)}
+        async for index in ctx.changed(self.dut.scalar.index):
+            ctx.set(self.dut.scalar.value, values.get(index[0], 0xDEADBEEF))
+
+    def check_totals(self) -> None:
+        linears = [w for w in self.work if isinstance(w, Linear)]
+        heads = [w for w in self.work if isinstance(w, Classifier)]
+        assert self.finished == self.issued == len(self.work)
+        assert self.most_unfinished <= MAX_UNFINISHED
+        assert self.tape.position == len(tape_of(self.work, self.config.tables))
+        assert self.lookups == sum(w.trits.shape[0] * -(-w.trits.shape[1] // 5) for w in linears)
+        assert self.head_products == sum(w.codes.numel() for w in heads)
+        assert self.active == sum(take > 0 for take in self.tape.takes)
+        assert self.logits == [bits for w in heads for bits in numerics.float_bits(w.logits).tolist()]
+
+
+def program(
+    seed: int, config: MachineConfig, shapes: Sequence[tuple[str, int, int]]
+) -> list[Linear | Classifier]:
+    """Instructions of (kind, rows, k), activations one after another, partial sums with random gaps."""
+    rng = random.Random(seed)
+    work: list[Linear | Classifier] = []
+    q = acc = 0
+    for i, (kind, rows, k) in enumerate(shapes):
+        make = seed * 100 + i
+        if kind == "matmul":
+            work.append(Linear.random(make, rows, k, q=q, acc=acc))
+            acc += (-(-rows // config.lanes) + rng.randrange(3)) * config.lanes
+        else:
+            work.append(Classifier.random(make, rows, k, q=q))
+        q += -(-k // 16) * 16
+    assert q <= config.quantised_words
+    assert acc <= config.accumulator_rows
+    return work
+
+
+MIXED = [
+    ("matmul", 1, 33), ("matmul", 2, 16), ("matmul", 1, 31), ("head", 5, 8), ("matmul", 3, 1), ("head", 1, 4),
+    ("head", 2, 16), ("matmul", 37, 46), ("matmul", 40, 15), ("matmul", 1, 75), ("head", 3, 12),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_mixed_program(pattern: str):
+    Bench(TINY, program(1, TINY, MIXED), pattern, ready=0.5).run()
+
+
+@pytest.mark.parametrize("config", [CI, NARROW, WIDE], ids=lambda machine: machine.name)
+def test_machines(config: MachineConfig):
+    """Remainders of a chunk, exact chunks and more rows than a build hides, on each named machine."""
+    width = 5 * config.tables
+    shapes = [("matmul", 20, width), ("matmul", 70, width + 1), ("matmul", 2, 64)]
+    shapes.append(("head", 4, 2 * config.head_lanes))
+    Bench(config, program(2, config, shapes), "ragged", ready=0.7).run()
+
+
+def test_single_rows_follow_each_other():
+    """Chunks of one row hit the same partial sum as fast as the tape lets them."""
+    work = [Linear.random(i, rows=1, k=15 * 4, q=64 * i, acc=4 * i) for i in range(4)]
+    Bench(TINY, work, "scarce", ready=1.0).run()
+
+
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_largest_sums(sign: int):
+    k = 2 * 5 * CI.tables + 3
+    extreme = Linear(torch.full((k,), 127), torch.full((3, k), sign), q=0, acc=8)
+    assert numerics.integer_linear(extreme.activations, extreme.trits).abs().max() == 127 * k
+    Bench(CI, [extreme], "full", ready=1.0).run()
+
+
+def test_instructions_overlap():
+    """While one MATMUL streams, the tables of the next are built: the tape is taken from without a gap."""
+    work = [Linear.random(i, rows=48, k=15, q=16 * i, acc=48 * i) for i in range(3)]
+    bench = Bench(TINY, work, "full", ready=1.0).run()
+    begin = next(i for i, take in enumerate(bench.tape.takes) if take)
+    assert bench.tape.takes[begin:begin + 3 * 48] == [3] * (3 * 48)
+    assert bench.most_unfinished > 1
+
+
+def test_verilog():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        text = verilog.convert(Matmul(TINY))
+    assert "module top" in text
