@@ -1,0 +1,1 @@
+"""Everything between an artefact and a result: interpreter, RTL simulation and their comparison."""

