@@ -1,0 +1,66 @@
+"""Run golden model, interpreter and RTL in lockstep and compare tokens, logits, KV memory and counters."""
+
+import argparse
+import time
+from typing import Any
+
+from tqdm import tqdm
+
+from sim.lockstep import run_lockstep
+
+from .errors import EXIT_DIFFERENT, EXIT_OK
+from .output import note, write_json
+from .session import Job, add_artefact_arguments, figures
+from .vectors import check_vectors
+
+HELP = "prove that golden, isa and rtl agree bit for bit"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """ARTEFACT, prompt, and which backends."""
+    add_artefact_arguments(parser, tokens=32)
+    parser.add_argument("--on", default="golden,isa,rtl", metavar="LIST", help="backends to compare (default %(default)s)")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Exit code 0 where everything is equal, 1 where something differs: the first difference is named."""
+    job = Job.from_arguments(args)
+    result = check(job, args.on.split(","))
+    note(f"text: {result['text']!r}")
+    if result["exact"]:
+        print(f"exact: {', '.join(result['backends'])} agree on {len(result['tokens'])} tokens, their logits, "
+              f"the KV memory and all exact counters")  # fmt: skip
+    else:
+        print(f"DIFFERENT: {result['first_difference']['text']}")
+    write_json(args.json, result)
+    return EXIT_OK if result["exact"] else EXIT_DIFFERENT
+
+
+def check(job: Job, names: list[str]) -> dict[str, Any]:
+    """Compare the named backends and return the JSON object of the verb."""
+    begin, backends = time.perf_counter(), []
+    try:
+        for name in names:
+            backends.append(job.open(name))
+        total = len(job.prompt) + job.count - 1
+        with tqdm(total=total, desc=f"lockstep {' '.join(names)}", unit="token", disable=None) as progress:
+            outcome = run_lockstep(backends, job.prompt, job.count, job.config.layers, job.config.eos,
+                                   lambda _position, _token: progress.update() and None)  # fmt: skip
+        difference = outcome.difference
+        vectors = check_vectors(job.artefact)
+        first = None if difference is None else {**difference.to_json(), "text": str(difference)}
+        if first is None and vectors is not None and vectors["first_difference"] is not None:
+            first = {"what": "test vectors", "text": vectors["first_difference"]}
+        wall = time.perf_counter() - begin
+        timed = next((b for b in backends if b.name == "rtl"), backends[-1])
+        numbers = figures(job, timed, outcome.cycles, len(outcome.tokens) if difference is None else 0)
+        return {
+            "backend": ",".join(names), "backends": names, "machine": job.machine.name,
+            "prompt_tokens": job.prompt, "tokens": outcome.tokens, "text": job.tokenizer.decode(outcome.tokens),
+            "exact": first is None, "first_difference": first, "vectors": vectors, **numbers,
+            "counters": timed.counters(), "wall_seconds": wall,
+            "simulated_cycles_per_second": sum(outcome.cycles) / wall if outcome.cycles else None,
+        }  # fmt: skip
+    finally:
+        for backend in backends:
+            backend.close()

@@ -1,0 +1,56 @@
+"""The `trine` command: one sub-command a file."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+import torch
+
+from . import VERSION
+from .errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, USER_ERRORS
+from .output import note
+
+#: Verbs in the order of a first session; each module has `HELP`, `add_arguments(parser)` and `main(args)`.
+VERBS = ("doctor", "inspect", "compile", "run", "check", "asm", "disasm")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line; also what docs/cli.md is generated from."""
+    from importlib import import_module
+
+    parser = argparse.ArgumentParser(
+        prog="trine", description="From a language-model checkpoint to an accelerator, proved bit for bit.",
+        epilog="Exit codes: 0 done; 1 a check found a difference; 2 bad input or a missing tool; 130 interrupted.",
+    )  # fmt: skip
+    parser.add_argument("--version", action="version", version=f"trine {VERSION}")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    for verb in VERBS:
+        module = import_module(f".{verb}", __package__)
+        child = verbs.add_parser(verb, help=module.HELP, description=module.__doc__)
+        module.add_arguments(child)
+        child.add_argument("--json", metavar="FILE", help="write the result as a JSON object too")
+        child.set_defaults(run=module.main)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit code."""
+    args = build_parser().parse_args(argv)
+    # The tensors are small: a second thread costs more than it computes.
+    torch.set_num_threads(1)
+    try:
+        return args.run(args)
+    except USER_ERRORS as error:
+        note(f"trine {args.verb}: error: {error}")
+        return EXIT_BAD_INPUT
+    except KeyboardInterrupt:
+        note(f"trine {args.verb}: interrupted")
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_INTERRUPTED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

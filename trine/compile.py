@@ -1,0 +1,88 @@
+"""Turn a checkpoint into one .trine file: program, tape, memory map, the quantised model, tokenizer, test vectors."""
+
+import argparse
+import time
+from pathlib import Path
+
+from compiler.compile import compile_model
+from compiler.frontends import load_checkpoint
+from compiler.quantise import calibrate_grids
+from hw.machine import MACHINES
+from models.golden import GoldenModel
+from models.quantised import QuantisedModel
+from models.tokenizer import Tokenizer
+
+from .errors import EXIT_OK, UsageError
+from .output import note, table, write_json
+
+HELP = "compile a checkpoint for a machine"
+#: Tokens that the golden model writes to calibrate the grids of square sums on, where no text is given.
+CALIBRATION_TOKENS = 48
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """CHECKPOINT, --tokenizer, --machine, -o."""
+    parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="ak42 .bin, Trine .safetensors, or a folder with one")
+    parser.add_argument("--tokenizer", type=Path, metavar="FILE", help="tokenizer.json or llama2.c tok*.bin (default: tokenizer.json beside the checkpoint)")
+    parser.add_argument("--machine", choices=sorted(MACHINES), default="ci", help="machine (default %(default)s)")
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="default: the model's name with .trine")
+    parser.add_argument("--calibrate", type=Path, metavar="TEXT", help="text whose first tokens set the grids of square sums (default: the model's own)")
+    parser.add_argument("--no-vectors", action="store_true", help="leave out the test vectors")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Compile and write; a table of what went where."""
+    begin = time.perf_counter()
+    path = args.checkpoint / "model.safetensors" if args.checkpoint.is_dir() else args.checkpoint
+    model = load_checkpoint(path)
+    tokenizer = load_tokenizer(args.tokenizer or path.with_name("tokenizer.json"), model)
+    model = calibrate_grids(model, calibration_tokens(model, tokenizer, args.calibrate))
+    artefact = compile_model(model, tokenizer.to_bytes(), MACHINES[args.machine], not args.no_vectors)
+    output = args.output or Path(f"{model.config.name}.trine")
+    try:
+        artefact.write(output)
+    except OSError as error:
+        raise UsageError(f"cannot write {output}: {error.strerror}; give -o a path in a folder that exists") from error
+    seconds = time.perf_counter() - begin
+    regions = {name: region["size"] for name, region in artefact.memory_map["regions"].items()}
+    print(table([(name, size) for name, size in regions.items()], ("memory region", "bytes")))
+    note(f"{output}: {model.config.name} for machine {args.machine}, {len(artefact.program) // 24} instructions, "
+         f"{output.stat().st_size} bytes, {seconds:.1f} s")  # fmt: skip
+    write_json(args.json, {
+        "artefact": str(output), "model": model.config.to_json(), "machine": args.machine,
+        "instructions": len(artefact.program) // 24, "regions": regions, "grids": model.grids,
+        "file_bytes": output.stat().st_size, "wall_seconds": seconds,
+    })  # fmt: skip
+    return EXIT_OK
+
+
+def load_tokenizer(path: Path, model: QuantisedModel) -> Tokenizer:
+    """The tokenizer in `path`, recognised by content; UsageError where it does not belong to `model`."""
+    config = model.config
+    try:
+        with path.open("rb") as file:
+            json_like = file.read(64).lstrip().startswith(b"{")
+        tokenizer = Tokenizer.from_json(path) if json_like else Tokenizer.from_llama2c(path, config.vocab)
+    except OSError as error:
+        raise UsageError(f"cannot read tokenizer {path}: {error.strerror}; name one with --tokenizer") from error
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    if tokenizer.vocab_size != config.vocab or tokenizer.bos != config.bos:
+        raise UsageError(
+            f"tokenizer {path}: wanted {config.vocab} tokens with BOS {config.bos} for model {config.name!r}, found "
+            f"{tokenizer.vocab_size} with BOS {tokenizer.bos}; give the model's own tokenizer with --tokenizer"
+        )
+    return tokenizer
+
+
+def calibration_tokens(model: QuantisedModel, tokenizer: Tokenizer, text: Path | None) -> list[int]:
+    """BOS and the first tokens of `text`, or what the model itself writes."""
+    config = model.config
+    count = min(CALIBRATION_TOKENS, config.context - 1)
+    if text is None:
+        return [config.bos, *(token for token, _ in GoldenModel(model).generate([config.bos], count))]
+    try:
+        content = text.read_text(errors="replace")[:65536]
+    except OSError as error:
+        raise UsageError(f"cannot read calibration text {text}: {error.strerror}; check the path") from error
+    return [config.bos, *tokenizer.encode(content)[: config.context - 1]]

@@ -1,0 +1,72 @@
+"""Show what a checkpoint or an artefact holds, and which machines it fits."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from compiler.compile import compile_program
+from compiler.fit import CompileError
+from compiler.frontends import load_checkpoint
+from hw.artefact import Artefact
+from hw.machine import MACHINES
+from models.quantised import QuantisedModel
+
+from .errors import EXIT_OK
+from .output import read_file, table, write_json
+
+HELP = "show a checkpoint or an artefact"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """FILE."""
+    parser.add_argument("file", type=Path, metavar="FILE", help="a checkpoint or a .trine artefact")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Print model, weights and fit."""
+    path = args.file / "model.safetensors" if args.file.is_dir() else args.file
+    result: dict[str, Any] = {"file": str(path)}
+    if read_file(path, "checkpoint or artefact").startswith(b"PK"):
+        artefact = Artefact.read(path)
+        model = QuantisedModel.load(artefact.model)
+        result["artefact"] = {
+            "machine": artefact.machine.name, "instructions": len(artefact.program) // 24, "tools": artefact.tools,
+            "memory_bytes": artefact.memory_map["total_bytes"], "vectors": artefact.vectors is not None,
+            "regions": {name: region["size"] for name, region in artefact.memory_map["regions"].items()},
+        }  # fmt: skip
+    else:
+        model = load_checkpoint(path)
+    result |= {"model": model.config.to_json(), "weights": weights(model), "fit": fit(model)}
+    print(table(result["model"].items(), ("model", "value")), end="\n\n")
+    print(table(result["weights"].items(), ("weights", "value")), end="\n\n")
+    for name, value in result.get("artefact", {}).items():
+        print(f"{name}: {value}")
+    print(table(result["fit"].items(), ("machine", "fits")))
+    write_json(args.json, result)
+    return EXIT_OK
+
+
+def weights(model: QuantisedModel) -> dict[str, Any]:
+    """Counts of ternary and other weights, and the share of zeros."""
+    codes = [linear.codes for layer in model.layers for _, linear in layer.matrices()]
+    ternary = sum(c.numel() for c in codes)
+    zero = sum(int((c == 0).sum()) for c in codes)
+    return {
+        "ternary": ternary,
+        "zeros": f"{zero / ternary:.3f}",
+        "ternary bytes": sum(c.shape[0] * -(-c.shape[1] // 5) for c in codes),
+        "head int8": model.head_codes.numel(),
+        "embedding binary32": model.embedding.numel(),
+    }
+
+
+def fit(model: QuantisedModel) -> dict[str, str]:
+    """For each named machine "yes", or why not."""
+    verdicts = {}
+    for name, machine in MACHINES.items():
+        try:
+            compile_program(model, machine)
+            verdicts[name] = "yes"
+        except CompileError as error:
+            verdicts[name] = f"no: {error}"
+    return verdicts

@@ -1,0 +1,81 @@
+"""What verbs print and write: JSON files, tables, messages on standard error, streamed text."""
+
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from models.tokenizer import Tokenizer
+
+from .errors import UsageError
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write `data` under a temporary name beside `path`, then rename: `path` is whole or untouched."""
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as handle:
+            temporary = Path(handle.name)
+            handle.write(data)
+        mask = os.umask(0)
+        os.umask(mask)
+        temporary.chmod(0o666 & ~mask)
+        temporary.replace(path)
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror}; give a path in a folder that exists") from error
+
+
+def read_file(path: Path, what: str) -> bytes:
+    """Bytes of `path`; UsageError that names what it should be where it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"cannot read {what} {path}: {error.strerror}; check the path") from error
+
+
+def write_json(path: str | None, content: dict[str, Any]) -> None:
+    """Write the `--json` object where asked for."""
+    if path is not None:
+        write_file(Path(path), (json.dumps(content, indent=2) + "\n").encode())
+
+
+def note(text: str) -> None:
+    """A message to the person at the terminal (standard error)."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def table(rows: Iterable[Sequence[object]], head: Sequence[str]) -> str:
+    """Plain text table: first column left, the others right aligned."""
+    cells = [[str(c) for c in row] for row in (head, *rows)]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(head))]
+    lines = ["  ".join(c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
+             for row in cells]  # fmt: skip
+    return "\n".join([lines[0], "  ".join("-" * w for w in widths), *lines[1:]])
+
+
+class TextStream:
+    """Prints token after token as text; bytes of unfinished characters wait for their rest."""
+
+    def __init__(self, tokenizer: Tokenizer, quiet: bool = False):
+        self._tokenizer, self._quiet = tokenizer, quiet
+        self._ids: list[int] = []
+        self._shown = 0
+
+    def add(self, token: int) -> None:
+        """One more id; prints what became readable."""
+        self._ids.append(token)
+        text = self._tokenizer.decode(self._ids)
+        # A replacement character at the end may be half a character: it is printed when the next id decides.
+        ready = text.rstrip("\ufffd")
+        if len(ready) > self._shown and not self._quiet:
+            print(ready[self._shown :], end="", flush=True)
+        self._shown = max(self._shown, len(ready))
+
+    def end(self) -> str:
+        """Prints the rest and a line end; returns the whole text."""
+        text = self._tokenizer.decode(self._ids)
+        if not self._quiet:
+            print(text[self._shown :], flush=True)
+        return text
