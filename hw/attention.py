@@ -38,13 +38,16 @@ class Attention(wiring.Component):
     the last, `OutputScale` and `AttentionOutput` send the heads. Arithmetic: ``models/numerics.py``,
     attention.
 
-    Cycles for a token, P = head_size / attention_bytes, if the tape has the bytes: K kv_heads * max(P, group)
-    + kv_heads for the scales, some of which pass while dot products wait; V kv_heads * max(P, group); plus
-    one for each ``unit_bytes`` of row padding. An ATTEND of no tokens is done 2 cycles after it is taken. The
-    output follows ``done``; until its last beat has been sent, no command is taken.
+    Cycles for a token, P = head_size / attention_bytes, if the tape has the bytes: K kv_heads * max(1 + P,
+    group), V kv_heads * max(P, group), plus one for each ``unit_bytes`` of row padding. Beside its tokens,
+    from taking the command to ``done``: KEY 2, the stage 5, V 5, the first V weights at most 12 after the KEY
+    pass, and ``last`` 17 (KEY) or 2 (VALUE) more, because only the last ATTEND of a pass waits for the
+    pipelines, which keep order. The output follows ``done``: the first beat 27 cycles later, then a head each
+    ``Fp32Div.LATENCY + 1`` or head_size / lanes cycles. Until its last beat has been sent, no command is
+    taken.
 
-    Program order must be that of the passes: KEY (``first`` on the first), then VALUE (``first`` on the
-    first, ``last`` on the last), over the same tokens in the same order.
+    Program order must be that of the passes: KEY (``first`` on the first, ``last`` on the last), then VALUE
+    (likewise), over the same tokens in the same order and with one geometry.
 
     Parameters
     ----------
@@ -128,9 +131,12 @@ class Attention(wiring.Component):
             with m.State("start"):
                 m.d.comb += start.eq(1)
                 m.next = "run"
-            with m.State("run"), m.If(~(rows.busy | dots.busy | scores.busy | sums.busy)):
-                m.d.comb += finish.eq(1)
-                m.next = "idle"
+            with m.State("run"):
+                # The pipelines keep order, so only the end of a pass waits for them.
+                under_way = dots.busy | scores.busy | sums.busy
+                with m.If(~rows.busy & ~(command.last & under_way)):
+                    m.d.comb += finish.eq(1)
+                    m.next = "idle"
         m.d.comb += self.unit.done.eq(finish)
 
         # Rows from the tape or the stage.
@@ -173,11 +179,10 @@ class Attention(wiring.Component):
             scales.pair.eq(rows.pair),
         ]
 
-        # VALUE: weights, sums.
+        # VALUE: sums; the weights are begun as soon as the KEY pass is over.
         m.d.comb += [
-            weights.start.eq(start & is_value),
-            weights.first.eq(command.first),
-            weights.count.eq(count),
+            weights.start.eq(finish & command.last & ~is_value),
+            weights.count.eq(scores.count),
             scores.en.eq(weights.en),
             scores.address.eq(weights.score_address),
             weights.score.eq(scores.score),

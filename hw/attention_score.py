@@ -1,6 +1,6 @@
 """Attention scores: from dot products to fixed point, with the maximum of each head."""
 
-from amaranth.hdl import Cat, Module, Signal, signed
+from amaranth.hdl import Cat, Module, signed
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -45,6 +45,8 @@ class AttentionScore(wiring.Component):
         The score that is being written was beyond the limit.
     busy : Out(1)
         Dot products are under way.
+    count : Out(range(score_words + 1))
+        Scores kept in this pass.
     en, address, score : In(1), In(range(score_words)), Out(signed(32))
         Read score number ``address`` (token * heads + head), one cycle after ``en``.
     head, maximum : In(range(max_heads)), Out(signed(32))
@@ -64,6 +66,7 @@ class AttentionScore(wiring.Component):
             "query_scale": In(32),
             "saturated": Out(1),
             "busy": Out(1),
+            "count": Out(range(config.score_words + 1)),
             "en": In(1),
             "address": In(range(config.score_words)),
             "score": Out(signed(SCORE_BITS)),
@@ -112,19 +115,18 @@ class AttentionScore(wiring.Component):
         )
         write = scores.write_port()
         read = scores.read_port()
-        place = Signal(range(self.config.score_words))
         m.d.comb += [
             write.en.eq(valid),
-            write.addr.eq(place),
+            write.addr.eq(self.count),
             write.data.eq(fix.o),
             read.en.eq(self.en),
             read.addr.eq(self.address),
             self.score.eq(read.data),
         ]
         with m.If(valid):
-            m.d.sync += place.eq(place + 1)
+            m.d.sync += self.count.eq(self.count + 1)
         with m.If(self.restart):
-            m.d.sync += place.eq(0)
+            m.d.sync += self.count.eq(0)
 
         m.submodules.maxima = maxima = memory.Memory(
             shape=signed(SCORE_BITS), depth=self.config.max_heads, init=[]

@@ -26,7 +26,7 @@ def weights_layout(config: MachineConfig) -> data.ArrayLayout:
 
 
 class AttentionWeight(wiring.Component):
-    """Computes the value weights of ``count`` tokens in order; sums the probabilities of each head.
+    """Computes the value weights of all scores in order; sums the probabilities of each head.
 
     p = 2**(score - maximum), total += p, weight = value_weight(p, s_v, exponent): `Exp2`, `ValueWeight`. One
     weight a cycle; those of a (token, K/V head) leave together, up to `WAITING` groups ahead of their V head.
@@ -47,11 +47,9 @@ class AttentionWeight(wiring.Component):
     geometry : In(head_geometry_layout(config))
         Shape.
     start : In(1)
-        Begin; only while all weights asked for before have been taken.
-    first : In(1)
-        Begin with the first token of the pass, sums at 0, else where the last count ended.
-    count : In(20)
-        Tokens.
+        Begin with the first score, sums at 0; only while all weights asked for before have been taken.
+    count : In(range(score_words + 1))
+        Scores, taken together with ``start``: a multiple of the heads.
     en : Out(1)
         Advance; for the memories below.
     score_address, score, head, maximum : Out, In, Out, In
@@ -61,7 +59,7 @@ class AttentionWeight(wiring.Component):
     weights : Out(stream of weights_layout)
         Weights, one group after the other.
     total_head, total : In(range(max_heads)), Out(44)
-        Head whose sum is wanted, and this, in the same cycle.
+        Head whose sum is wanted, and this, in the same cycle; 0 before the first token of the pass.
     """
 
     LATENCY = Exp2.LATENCY + ValueWeight.LATENCY + 5
@@ -72,8 +70,7 @@ class AttentionWeight(wiring.Component):
         super().__init__({
             "geometry": In(head_geometry_layout(config)),
             "start": In(1),
-            "first": In(1),
-            "count": In(POSITION_BITS),
+            "count": In(range(config.score_words + 1)),
             "en": Out(1),
             "score_address": Out(score),
             "score": In(SCORE_BITS),
@@ -93,19 +90,20 @@ class AttentionWeight(wiring.Component):
         en = self.en
 
         # Walk the scores: member, K/V head, token.
-        tokens = Signal(POSITION_BITS)
+        left = Signal.like(self.count)
         fresh = Signal()
         member = Signal(range(self.config.max_group))
         head = Signal(range(self.config.max_heads))
         kv_head = Signal.like(head)
         score_place = Signal.like(self.score_address)
         scale_place = Signal.like(self.scale_address)
-        valid = tokens != 0
+        valid = left != 0
         last_member = member == self.geometry.group - 1
         last_head = kv_head == self.geometry.kv_heads - 1
         m.d.comb += self.score_address.eq(score_place)
         with m.If(en & valid):
             m.d.sync += [
+                left.eq(left - 1),
                 member.eq(member + 1),
                 head.eq(head + 1),
                 score_place.eq(score_place + 1),
@@ -120,17 +118,15 @@ class AttentionWeight(wiring.Component):
                     m.d.sync += [
                         head.eq(0),
                         kv_head.eq(0),
-                        tokens.eq(tokens - 1),
                         fresh.eq(0),
                     ]
         with m.If(self.start):
-            m.d.sync += tokens.eq(self.count)
-            with m.If(self.first):
-                m.d.sync += [
-                    fresh.eq(1),
-                    score_place.eq(0),
-                    scale_place.eq(0),
-                ]
+            m.d.sync += [
+                left.eq(self.count),
+                fresh.eq(1),
+                score_place.eq(0),
+                scale_place.eq(0),
+            ]
 
         # Distance below the maximum, its power of two.
         m.submodules.power = power = Exp2()
@@ -169,7 +165,7 @@ class AttentionWeight(wiring.Component):
             update.addr.eq(before.addr),
             update.data.eq(Mux(delay(m, fresh, ahead, en), 0, before.data) + power.o),
             found.addr.eq(self.total_head),
-            self.total.eq(found.data),
+            self.total.eq(Mux(fresh, 0, found.data)),
         ]
 
         # Gather the members of a group. All halts while a whole group can't leave.

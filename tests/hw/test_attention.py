@@ -15,6 +15,8 @@ from hw.machine import CI, MachineConfig
 from models import numerics
 from models.numerics import float_bits
 
+from .attention_case import Case
+
 
 def machine(bus: int, word: int, lanes: int, group: int) -> MachineConfig:
     return dataclasses.replace(
@@ -30,68 +32,12 @@ B16_SMALL = machine(16, 4, 16, 2)
 B64 = machine(64, 8, 16, 1)
 
 
-@dataclass
-class Case:
-    """Random operands of one token: tokens x K/V heads x elements, the last token being the staged one."""
-
-    kv_heads: int
-    group: int
-    head_size: int
-    tokens: int
-    seed: int
-    spread: float = 4.0
-    value_spread: int = 3
-    q: torch.Tensor = field(init=False)
-
-    def __post_init__(self) -> None:
-        rng = torch.Generator().manual_seed(self.seed)
-        shape = (self.tokens, self.kv_heads, self.head_size)
-        self.q = torch.randint(-32767, 32768, (self.heads, self.head_size), generator=rng)
-        self.k = torch.randint(-127, 128, shape, generator=rng)
-        self.v = torch.randint(-127, 128, shape, generator=rng)
-        size = 32767 * 127 * self.head_size**0.5
-        self.s_q = torch.rand(self.heads, generator=rng) * self.spread / size
-        self.s_k = torch.rand(shape[:2], generator=rng)
-        power = torch.randint(-self.value_spread, self.value_spread + 1, shape[:2], generator=rng)
-        self.s_v = (1 + torch.rand(shape[:2], generator=rng)) * 2.0**power
-
-    @property
-    def heads(self) -> int:
-        return self.kv_heads * self.group
-
-    def scores(self, limit: int = numerics.SCORE_LIMIT) -> torch.Tensor:
-        """[tokens, heads]."""
-        k, s_k = (x.repeat_interleave(self.group, 1) for x in (self.k, self.s_k))
-        dot = (self.q * k).sum(-1)
-        if limit == numerics.SCORE_LIMIT:
-            return numerics.attention_score(dot, self.s_q, s_k)
-        product = numerics.fmul(numerics.dequantise(dot, self.s_q), s_k)
-        return numerics.float_to_int(product, numerics.SCORE_FRACTION, limit)
-
-    def saturated(self) -> int:
-        return int((self.scores(2**62).abs() > numerics.SCORE_LIMIT).sum())
-
-    def output(self) -> list[tuple[list[int], int]]:
-        """(sums, scale bits) of each head."""
-        score = self.scores()
-        p = numerics.exp2(score.amax(0) - score)
-        exponent = numerics.value_exponent(self.s_v.amax(0)).repeat_interleave(self.group)
-        w = numerics.value_weight(p, self.s_v.repeat_interleave(self.group, 1), exponent)
-        acc = (w[:, :, None] * self.v.repeat_interleave(self.group, 1)).sum(0)
-        scale = float_bits(numerics.output_scale(p.sum(0), exponent))
-        return [(acc[h].tolist(), int(scale[h])) for h in range(self.heads)]
-
-    def key_row(self, token: int) -> bytes:
-        pairs = torch.stack((self.s_k[token], self.s_v[token]), -1).flatten()
-        scales = b"".join(int(bits).to_bytes(4, "little") for bits in float_bits(pairs))
-        return scales + bytes(self.k[token].flatten().remainder(256).tolist())
-
-    def value_row(self, token: int) -> bytes:
-        return bytes(self.v[token].flatten().remainder(256).tolist())
-
-
 def padded(rows: list[bytes], bus: int, rng: random.Random) -> bytes:
     return b"".join(row + rng.randbytes(-len(row) % bus) for row in rows)
+
+
+#: Cycles of an ATTEND of no tokens, from the one in which it is taken to the one of `done`.
+EMPTY = 2
 
 
 @dataclass
@@ -124,14 +70,14 @@ def run(config: MachineConfig, cases: list[Case], stall: float, seed: int = 0) -
         for head in range(case.heads):
             steps.append(("scale", number, head, int(float_bits(case.s_q)[head])))
         for half, row in ((Pass.KEY, case.key_row), (Pass.VALUE, case.value_row)):
-            position = case.tokens - 1
-            tape += padded([row(t) for t in range(position)], config.bus_bytes, rng)
-            for feed in Feed:
+            for feed in case.feeds:
+                if feed == Feed.TAPE:
+                    tape += padded([row(t) for t in range(case.position)], config.bus_bytes, rng)
                 command = encode(
-                    "ATTEND", half=half, feed=feed, first=feed == Feed.TAPE, last=feed == Feed.STAGE,
+                    "ATTEND", half=half, feed=feed, first=feed == case.feeds[0], last=feed == case.feeds[-1],
                     kv_heads=case.kv_heads, group=case.group, head_size=case.head_size,
                 )  # fmt: skip
-                payload = {"word": command, "layer": 0, "position": position}
+                payload = {"word": command, "layer": 0, "position": case.position}
                 steps.append(("command", number, payload, len(tape), feed))
     tape += rng.randbytes(2 * config.unit_bytes)
 
@@ -183,7 +129,9 @@ def run(config: MachineConfig, cases: list[Case], stall: float, seed: int = 0) -
             if ctx.get(dut.output.valid) and ctx.get(dut.output.ready):
                 beats.append((ctx.get(dut.output.payload.sums), ctx.get(dut.output.payload.scale)))
             staged = cases[number if running is None else running[1]]
-            row = (staged.value_row if ctx.get(dut.stage.value) else staged.key_row)(staged.tokens - 1)
+            row = b""
+            if Feed.STAGE in staged.feeds:
+                row = (staged.value_row if ctx.get(dut.stage.value) else staged.key_row)(staged.tokens - 1)
             address = ctx.get(dut.stage.address)
             assert address % word == 0
             stage_data = int.from_bytes((row[address:] + rng.randbytes(word))[:word], "little")
@@ -248,5 +196,57 @@ def test_rounds_of_different_models():
     check(B8, [Case(1, 1, 8, 6, 1), Case(4, 1, 16, 2, 2), Case(1, 4, 8, 1, 3), Case(2, 3, 24, 3, 4)], 0.5)
 
 
+def test_feeds():
+    tape, stage = (Feed.TAPE,), (Feed.STAGE,)
+    pairs = Case(2, 2, 8, 1, 1, feeds=stage), Case(2, 2, 8, 0, 2, feeds=tape), Case(2, 2, 8, 3, 3, feeds=tape)
+    odd = Case(3, 1, 16, 0, 4, feeds=tape), Case(3, 1, 16, 1, 5, feeds=stage)
+    check(B8, [*pairs, *odd])
+
+
+def test_zero_scales():
+    cases = [Case(2, 2, 8, 4, seed) for seed in range(6)]
+    cases[0].s_k[1:3] = 0
+    cases[1].s_v[:, 1] = 0
+    cases[2].s_v[1:3, 0] = 0
+    cases[3].s_v[:] = 0
+    cases[4].s_q[1] = 0
+    cases[5].q[:] = 0
+    assert len(set(cases[5].scores().flatten().tolist())) == 1
+    check(B8, cases)
+
+
+def test_extreme_scales():
+    distant = Case(2, 2, 8, 6, 1, spread=1000.0)
+    assert (distant.probabilities() == 0).any()
+    saturated = Case(2, 2, 8, 4, 2, spread=1e6)
+    assert 0 < saturated.saturated() < 16
+    both = Case(1, 1, 8, 5, 3, spread=1e9)
+    assert {-numerics.SCORE_LIMIT, numerics.SCORE_LIMIT} <= set(both.scores().flatten().tolist())
+    negative = Case(1, 2, 8, 3, 4)
+    negative.k, negative.q = -negative.k.abs() - 1, negative.q.abs() + 1
+    assert (negative.scores() < 0).all()
+    values = Case(2, 2, 8, 6, 5)
+    values.s_v[:3, 0] = torch.tensor([2.0**-100, 2.0**126, 1.5 * 2.0**127])
+    values.s_v[:3, 1] = torch.tensor([2.0**-100, 2.0**-99, 1.25 * 2.0**-100])
+    values.s_v[3:, 1] = 0
+    largest = Case(1, 2, 24, 3, 6)
+    largest.q[:], largest.k[:], largest.v[:] = 32767, -127, 127
+    check(B8, [distant, saturated, both, negative, values, largest])
+
+
+@pytest.mark.parametrize(("kv_heads", "group", "parts"), [(2, 1, 3), (2, 4, 2)])
+def test_cycles(kv_heads: int, group: int, parts: int):
+    """Without stalls: the slope of each pass, and what start and finish may cost."""
+    results = check(B8, [Case(kv_heads, group, 8 * parts, tokens, 1) for tokens in (1, 3, 8)], 0.0)
+    none, few, many = (result.cycles for result in results)
+    key, value = kv_heads * max(1 + parts, group), kv_heads * max(parts, group)
+    assert [after - before for before, after in zip(few, many, strict=True)] == [5 * key, 0, 5 * value, 0]
+    assert none[0] == EMPTY
+    assert few[0] - 2 * key <= 2
+    assert few[1] - key <= 25
+    assert few[2] - 2 * value <= 12
+    assert few[3] - value <= 6
+
+
 def test_verilog():
-    assert "module Attention(" in verilog.convert(Attention(CI), name="Attention")
+    assert "module Attention(" in verilog.convert(Attention(B8), name="Attention")
