@@ -134,7 +134,9 @@ def value_exponent(largest: int) -> int:
     """Exponent of the least power of two that is no less than ``largest``."""
     if largest == 0:
         return -126
-    return next(e for e in range(-126, 129) if Fraction(2) ** e >= value(largest))
+    number = value(largest)
+    exponent = number.numerator.bit_length() - number.denominator.bit_length()
+    return next(e for e in (exponent - 1, exponent, exponent + 1) if Fraction(2) ** e >= number)
 
 
 def value_weight(probability: int, scale: int, exponent: int) -> int:
