@@ -107,6 +107,7 @@ class VectorIssue(wiring.Component):
                 wait.eq(self.decoded.wait),
             ]
 
+        # What an earlier instruction left would pass the later taps of the next one.
         for name, taps, now in (
             ("words", flow.words, flow.issue),
             ("ends", flow.ends, flow.issue & (segment_end | last)),
@@ -115,5 +116,5 @@ class VectorIssue(wiring.Component):
         ):
             past = Signal(MAX_TAP, name=f"past_{name}")
             m.d.comb += taps.eq(Cat(now, past))
-            m.d.sync += past.eq(taps)
+            m.d.sync += past.eq(Mux(self.start, 0, taps))
         return m
