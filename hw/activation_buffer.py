@@ -77,7 +77,7 @@ class ActivationBuffer(wiring.Component):
             m.d.comb += read.addr.eq((self.read.block + (banks - 1 - bank)) >> bank_bits)
             words.append(read.data)
 
-        first = Signal(range(banks))
+        first = Signal(max(1, bank_bits))
         m.d.sync += first.eq(self.read.block[:bank_bits])
         turn = Cat(Const(0, (8 * BLOCK - 1).bit_length()), first)
         m.d.comb += self.read.data.eq(Cat(*words, *words) >> turn)
