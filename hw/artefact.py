@@ -16,7 +16,9 @@ import dataclasses
 import hashlib
 import io
 import json
+import lzma
 import os
+import struct
 import zipfile
 import zlib
 from dataclasses import dataclass, field
@@ -38,6 +40,20 @@ MEMBERS = {
 }
 #: All members carry this time, so that the same contents give the same file.
 _EPOCH = (1980, 1, 1, 0, 0, 0)
+#: What reading a damaged archive may raise.
+_DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    EOFError,
+    KeyError,
+    MemoryError,
+    OSError,
+    OverflowError,
+    RuntimeError,
+    ValueError,
+)
 
 
 class ArtefactError(ValueError):
@@ -170,24 +186,15 @@ def _members(path: Path, data: bytes) -> dict[str, bytes]:
             f"a file that begins with {data[:8]!r}",
             "make one with `trine compile`",
         )
-    members = {}
+    members, at = {}, "its directory"
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             for name in archive.namelist():
+                at = f"member {name!r}"
                 members[name] = archive.read(name)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        at = f"member {name!r}: " if (name := next(iter(set(_names(data)) - set(members)), "")) else ""
-        raise _error(path, "a whole archive", f"one cut short or damaged ({at}{error})", again) from error
+    except _DAMAGE as error:
+        raise _error(path, "a whole archive", f"one cut short or damaged ({at}: {error})", again) from error
     return members
-
-
-def _names(data: bytes) -> list[str]:
-    """Names in the archive's directory, as far as it can be read."""
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            return archive.namelist()
-    except zipfile.BadZipFile:
-        return []
 
 
 def _manifest(path: Path, members: dict[str, bytes]) -> dict[str, Any]:
