@@ -13,9 +13,10 @@ __all__ = ["StageFeed"]
 class StageFeed(wiring.Component):
     """Byte-granular reading of a staged row, from its first byte on, through the port of a tape.
 
-    Words of ``attention_bytes`` are requested while there is room for two times the larger of a word and a
-    pair of scales; the first bytes are there three cycles after ``start``, then a word a cycle. It reads past
-    the end of the row, whose length it does not know; the next ``start`` drops what is left.
+    Words of ``attention_bytes`` are requested as long as the buffer has room, which is enough for a word a
+    cycle even when pairs of scales leave the words out of step. The first bytes are there three cycles after
+    ``start``. It reads past the end of the row, whose length it does not know; the next ``start`` drops what
+    is left.
 
     Parameters
     ----------
@@ -48,19 +49,20 @@ class StageFeed(wiring.Component):
         word = self.config.attention_bytes
         window = max(word, 8)
         unit = min(word, 8)
+        room = 2 * window + word - unit
 
         # Bytes held, counted in units, as all takes and words are multiples of it.
         running = Signal()
         arriving = Signal()
         address = Signal(16)
-        held = Signal(range(2 * window // unit + 1))
+        held = Signal(range(room // unit + 1))
         kept = Signal.like(held)
         following = Signal.like(held)
         request = Signal()
         m.d.comb += [
             kept.eq(held - (self.tape.take // unit)),
             following.eq(kept + Mux(arriving, word // unit, 0)),
-            request.eq(running & (following <= (2 * window - word) // unit)),
+            request.eq(running & (following <= (room - word) // unit)),
             self.stage.address.eq(address),
         ]
         m.d.sync += [
@@ -70,12 +72,12 @@ class StageFeed(wiring.Component):
         with m.If(request):
             m.d.sync += address.eq(address + word)
 
-        buffer = Signal(8 * 2 * window)
+        buffer = Signal(8 * room)
         rest = Signal.like(buffer)
         m.d.comb += rest.eq(buffer >> (self.tape.take // unit * (8 * unit)))
         m.d.sync += buffer.eq(rest)
         with m.If(arriving), m.Switch(kept):
-            for position in range((2 * window - word) // unit + 1):
+            for position in range((room - word) // unit + 1):
                 with m.Case(position):
                     m.d.sync += buffer[8 * unit * position:][: 8 * word].eq(self.stage.data)
 
