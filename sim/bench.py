@@ -14,8 +14,8 @@ quit       none                                        none: the simulation ends
 =========  ==========================================  ====================================================
 
 A ``run`` does its writes, the last of which starts the machine, waits for the interrupt or for
-``max_cycles``, then reads. ``cycles`` counts clock edges from the one that took the last write to the one that
-raised the interrupt. Addresses are 32-bit word indices.
+``max_cycles``, then reads. ``cycles`` counts clock edges from the one that took the last write to the one
+that raised the interrupt. Addresses are 32-bit word indices.
 """
 
 import json
