@@ -1,12 +1,11 @@
 """The vector unit: MAP, QUANTISE and NORM."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from .absmax import Absmax
 from .fp32_mul import Fp32Mul
-from .isa import Source, Target
+from .isa import Source
 from .machine import MachineConfig
 from .norm import Norm
 from .ports import (
@@ -21,12 +20,13 @@ from .ports import (
     attention_output_layout,
 )
 from .quantise_scale import QuantiseScale
-from .square_sum import SquareSum
+from .quantise_targets import QuantiseTargets
 from .vector_decode import VectorDecode
 from .vector_issue import VectorIssue
 from .vector_lane import VectorLane
 from .vector_memory import VectorMemory
 from .vector_operands import VectorOperands
+from .vector_statistics import VectorStatistics
 
 __all__ = ["Vector"]
 
@@ -115,8 +115,8 @@ class Vector(wiring.Component):
         m.submodules.operands = operands = VectorOperands(self.config)
         m.submodules.product = product = Fp32Mul()
         m.submodules.scales = scales = QuantiseScale()
-        m.submodules.square_sum = square_sum = SquareSum(lanes)
-        m.submodules.absmax = absmax = Absmax(lanes)
+        m.submodules.targets = targets = QuantiseTargets(lanes)
+        m.submodules.statistics = statistics = VectorStatistics(lanes)
         m.submodules.norm = norm = Norm()
         flow, plan = issue.flow, issue.flow.plan
 
@@ -217,70 +217,53 @@ class Vector(wiring.Component):
             ]
 
         # Write.
+        connect(m, targets.matmul, flipped(self.q_write))
+        connect(m, targets.query, flipped(self.query))
+        connect(m, targets.stage, flipped(self.stage))
         d = Signal(16)
-        head = Signal(8)
         written = flow.words.bit_select(plan.z_at, 1)
-        scaled = flow.marks.bit_select(plan.z_at, 1)
         with m.If(written):
             m.d.sync += d.eq(d + lanes)
-        with m.If(scaled):
-            m.d.sync += head.eq(head + 1)
         with m.If(accept):
-            m.d.sync += [
-                d.eq(decode.plan.d),
-                head.eq(0),
-            ]
-        of_query = plan.target == Target.QUERY
-        of_stage = (plan.target == Target.KEY) | (plan.target == Target.VALUE)
-        value = plan.target == Target.VALUE
+            m.d.sync += d.eq(decode.plan.d)
         m.d.comb += [
             memory.write_en.eq(plan.map & written),
             memory.write_dest.eq(plan.dest),
             memory.write_address.eq(d),
-            *(memory.write_word[lane].eq(unit.z) for lane, unit in enumerate(units)),
-            self.q_write.en.eq(plan.quantise & written & (plan.target == Target.MATMUL)),
-            self.q_write.address.eq(d),
-            self.q_write.data.eq(Cat(unit.q[:8] for unit in units)),
-            self.query.en.eq(plan.quantise & written & of_query),
-            self.query.address.eq(d),
-            self.query.data.eq(Cat(unit.q for unit in units)),
-            self.query.scale_en.eq(scaled & of_query),
-            self.query.scale_head.eq(head),
-            self.query.scale.eq(product.o),
-            self.stage.en.eq(plan.quantise & written & of_stage),
-            self.stage.value.eq(value),
-            self.stage.address.eq(d),
-            self.stage.data.eq(self.q_write.data),
-            self.stage.scale_en.eq(scaled & of_stage),
-            self.stage.scale_address.eq(Cat(Const(0, 2), value, head)),
-            self.stage.scale.eq(segment_scale),
+            targets.start.eq(accept),
+            targets.target.eq(plan.target),
+            targets.en.eq(plan.quantise & written),
+            targets.address.eq(d),
+            targets.scale_en.eq(flow.marks.bit_select(plan.z_at, 1)),
+            targets.scale.eq(segment_scale),
+            targets.query_scale.eq(product.o),
         ]
+        for lane, unit in enumerate(units):
+            m.d.comb += [
+                memory.write_word[lane].eq(unit.z),
+                targets.q[lane].eq(unit.q),
+                statistics.z[lane].eq(unit.z),
+                statistics.y[lane].eq(unit.y),
+            ]
 
         # Gather statistics.
         gather = plan.map & plan.statistics
         m.d.comb += [
-            square_sum.valid.eq(gather & written),
-            square_sum.last.eq(flow.ends.bit_select(plan.z_at, 1)),
-            square_sum.grid.eq(plan.grid),
-            absmax.valid.eq(gather & flow.words.bit_select(plan.y_at, 1)),
-            absmax.last.eq(flow.ends.bit_select(plan.y_at, 1)),
-            memory.total_en.eq(square_sum.done),
-            memory.total_value.eq(square_sum.total),
-            memory.maximum_en.eq(absmax.done),
-            memory.maximum_value.eq(absmax.maximum),
+            statistics.start.eq(accept),
+            statistics.slot.eq(decode.plan.slot),
+            statistics.grid.eq(plan.grid),
+            statistics.gain.eq(plan.gain),
+            statistics.z_valid.eq(gather & written),
+            statistics.z_last.eq(flow.ends.bit_select(plan.z_at, 1)),
+            statistics.y_valid.eq(gather & flow.words.bit_select(plan.y_at, 1)),
+            statistics.y_last.eq(flow.ends.bit_select(plan.y_at, 1)),
+            memory.total_en.eq(statistics.total_en),
+            memory.total_slot.eq(statistics.total_slot),
+            memory.total_value.eq(statistics.total_value),
+            memory.maximum_en.eq(statistics.maximum_en),
+            memory.maximum_slot.eq(statistics.maximum_slot),
+            memory.maximum_value.eq(statistics.maximum_value),
         ]
-        for lane, unit in enumerate(units):
-            m.d.comb += [
-                square_sum.x[lane].eq(unit.z),
-                absmax.x[lane].eq(Mux(plan.gain, unit.y, unit.z)),
-            ]
-        for done, written_slot in ((square_sum.done, memory.total_slot), (absmax.done, memory.maximum_slot)):
-            gathered = Signal.like(slot, name="gathered")
-            m.d.comb += written_slot.eq(gathered)
-            with m.If(done):
-                m.d.sync += gathered.eq(gathered + 1)
-            with m.If(accept):
-                m.d.sync += gathered.eq(decode.plan.slot)
 
         # Compute a norm.
         m.d.comb += [

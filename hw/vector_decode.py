@@ -5,20 +5,19 @@ from amaranth.lib import wiring
 from amaranth.lib.data import StructLayout
 from amaranth.lib.wiring import In, Out
 
-from .absmax import Absmax
 from .fp32_mul import Fp32Mul
 from .isa import BY_NAME, HEADER, INSTRUCTION_BITS, SCALARS, STATISTICS, Function, Source, Target
 from .ports import instruction_layout
-from .square_sum import SquareSum
 from .vector_lane import LaneControl, VectorLane
 from .vector_memory import VectorMemory
+from .vector_statistics import VectorStatistics
 
 __all__ = ["MAX_TAP", "VectorDecode", "VectorPlan"]
 
 #: Cycles from the issue of a word to the last event it causes, at most.
 MAX_TAP = (
     VectorMemory.LATENCY + VectorLane.CONVERT + 2 * VectorLane.SCALE + max(VectorLane.FUNCTION.values())
-    + max(SquareSum.LATENCY, VectorLane.GAIN + Absmax.LATENCY)
+    + max(VectorStatistics.TOTAL_LATENCY, VectorLane.GAIN + VectorStatistics.MAXIMUM_LATENCY)
 )  # fmt: skip
 _TAP = range(MAX_TAP + 1)
 
@@ -130,8 +129,8 @@ class VectorDecode(wiring.Component):
             + Mux(fields.scaled, lane.SCALE, 0)
         )  # fmt: skip
         constants = Mux(fields.function == Function.ROPE, plan.x_at, plan.z_at)
-        after = Mux(fields.gain, max(SquareSum.LATENCY, lane.GAIN + Absmax.LATENCY),
-                    max(SquareSum.LATENCY, Absmax.LATENCY))  # fmt: skip
+        total, maximum = VectorStatistics.TOTAL_LATENCY, VectorStatistics.MAXIMUM_LATENCY
+        after = Mux(fields.gain, max(total, lane.GAIN + maximum), max(total, maximum))
         m.d.comb += [
             plan.x_at.eq(x_at),
             plan.b_at.eq(plan.x_at + second - VectorMemory.LATENCY),
