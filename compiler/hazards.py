@@ -156,8 +156,9 @@ def wait_bounds(program: list[tuple[str, dict[str, int]]]) -> list[dict[str, int
                 ]
                 behind = min(sum(i >= needed for i in certain), NO_WAIT - 1)
                 bounds[index][unit] = min(bounds[index][unit], behind)
-                # All but the last `behind` that are certainly issued are finished.
-                finished[unit] = certain[-behind] if behind else len(issued[unit])
+                # All but the last `behind` that are certainly issued are finished, if this one is not skipped.
+                if not program[index][1].get("predicate"):
+                    finished[unit] = certain[-behind] if behind else len(issued[unit])
         issued[mine].append(index)
     return [{f"wait_{unit.name.lower()}": bound for unit, bound in row.items()} for row in bounds]
 
