@@ -1,0 +1,165 @@
+"""From a model to an artefact: layout byte for byte, schedule, memory map, reproducibility."""
+
+import dataclasses
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from compiler.check import check
+from compiler.compile import compile_model, compile_program
+from compiler.fit import CompileError, place
+from compiler.graph import BLOCKS, attach_statistics, build, fuse
+from compiler.hazards import accesses, conflict
+from compiler.lower import Step, lower
+from compiler.memory_map import REGION_ALIGN, map_memory
+from compiler.schedule import schedule
+from compiler.tape import chunked
+from hw.artefact import Artefact
+from hw.machine import CI, MACHINES
+from models import numerics
+from models.quantised import QuantisedModel
+
+from ..models.random_model import random_model
+
+
+def blocks_of(model: QuantisedModel) -> dict[str, list[Step]]:
+    graph = fuse(attach_statistics(build(model.config), True))
+    return lower(check(graph, statistics=True), place(model.config, CI), model.grids)
+
+
+@pytest.mark.parametrize("machine", MACHINES.values(), ids=MACHINES.keys())
+def test_a_matrix_on_the_tape(machine):
+    """Read a chunked matrix back by the words of the ISA: chunk by chunk, in a chunk row by row."""
+    rows, k = 6, 77
+    codes = torch.randint(-1, 2, (rows, k), generator=torch.Generator().manual_seed(1))
+    tape = chunked(numerics.pack_trits(codes).to(torch.uint8).numpy(), machine.tables).tolist()
+    columns, found = -(-k // 5), [[] for _ in range(rows)]
+    while columns:
+        width = min(machine.tables, columns)
+        for row in found:
+            row += [tape.pop(0) for _ in range(width)]
+        columns -= width
+    assert not tape
+    assert torch.equal(numerics.unpack_trits(torch.tensor(found), k), codes.to(torch.int64))
+
+
+def test_head_rows_on_the_tape():
+    model = random_model(1)
+    compiled = compile_program(model, CI)
+    region, c = compiled.memory.regions["tape_epilogue"], model.config
+    row = c.dim + 4
+    data = compiled.image[region.start :][: c.vocab * row].reshape(c.vocab, row)
+    assert np.array_equal(data[:, : c.dim].view(np.int8), model.head_codes.numpy())
+    assert np.array_equal(data[:, c.dim :].copy().view(np.float32)[:, 0], model.head_scales.numpy())
+
+
+def test_embedding_and_rope_in_the_image():
+    model = random_model(1)
+    compiled, c = compile_program(model, CI), model.config
+    at = compiled.memory.regions["embedding"].start
+    found = compiled.image[at : at + 4 * c.vocab * c.dim].view(np.float32).reshape(c.vocab, c.dim)
+    assert np.array_equal(found, model.embedding.numpy())
+    at = compiled.memory.regions["rope"].start
+    found = compiled.image[at : at + 4 * c.context * c.head_size].view(np.float32)
+    assert np.array_equal(found, numerics.rope_table(c.context, c.head_size, c.rope_base).reshape(-1).numpy())
+
+
+def test_every_byte_of_a_layer_is_weights_or_constants():
+    """Nothing is fetched twice or left out: image bytes of the layers follow from the shapes."""
+    model = random_model(1)
+    c = model.config
+    compiled = compile_program(model, CI)
+    weights = 2 * c.dim * -(-c.dim // 5) + 2 * c.kv_dim * -(-c.dim // 5)
+    weights += 2 * c.hidden * -(-c.dim // 5) + c.dim * -(-c.hidden // 5)
+    constants = 4 * (8 + 2 * c.dim)
+    assert 0 <= compiled.memory.strides["layer"] - weights - constants < 2 * REGION_ALIGN
+
+
+def test_regions_are_aligned_and_apart():
+    memory = map_memory(random_model().config, CI, 64, 640, 128)
+    end = 0
+    for region in memory.regions.values():
+        assert region.start % REGION_ALIGN == 0
+        assert region.start >= end
+        end = region.start + region.size
+    assert end <= memory.total_bytes
+    assert memory.image_bytes == memory.regions["key"].start
+
+
+def test_memory_beyond_32_bits_is_refused():
+    config = dataclasses.replace(random_model().config, context=2**20)
+    with pytest.raises(CompileError, match="32-bit addresses"):
+        map_memory(config, CI, 64, 2**31, 64)
+
+
+def test_schedule_keeps_dependences():
+    """Any order in, the same steps out, conflicting ones and tape consumers in their order."""
+    for block, steps in blocks_of(random_model()).items():
+        done = schedule(steps, CI, 512)
+        assert sorted(map(id, done)) == sorted(map(id, steps)), block
+        order = {id(step): i for i, step in enumerate(done)}
+        for i, later in enumerate(steps):
+            for earlier in steps[:i]:
+                both = earlier.content and later.content
+                touched = [accesses(step.name, step.fields) for step in (earlier, later)]
+                if both or conflict(*touched):
+                    assert order[id(earlier)] < order[id(later)]
+
+
+def test_schedule_queues_matmuls_early():
+    names = [
+        (s.name, s.content and s.content.name) for s in schedule(blocks_of(random_model())["body"], CI, 512)
+    ]
+    assert [name for name, _ in names[:2]] == ["QUANTISE", "NORM"]
+    assert names[2:5] == [("MATMUL", "q"), ("MATMUL", "k"), ("MATMUL", "v")]
+    both = names.index(("MATMUL", "up"))
+    assert names[both + 1] == ("MATMUL", "gate")
+
+
+def test_blocks_are_complete():
+    blocks = blocks_of(random_model())
+    taken = [step.content for block in BLOCKS for step in blocks[block] if step.content]
+    matrices = sorted(content.name for content in taken if content.kind == "matrix")
+    assert matrices == sorted(["q", "k", "v", "o", "up", "gate", "down"])
+    assert [content.kind for content in taken].count("head") == 1
+
+
+def test_too_many_instructions():
+    machine = dataclasses.replace(CI, program_words=20)
+    with pytest.raises(CompileError, match=r"at most 20 instructions \(program_words\)"):
+        compile_program(random_model(), machine)
+
+
+def test_artefact_round_trip(tmp_path: Path):
+    model = random_model(2)
+    made = compile_model(model, b"tokenizer", CI)
+    made.write(tmp_path / "m.trine")
+    found = Artefact.read(tmp_path / "m.trine", CI)
+    assert found == made
+    assert found.vectors is not None
+    assert len(found.vectors["tokens"]) == 8
+    assert found.tokenizer == b"tokenizer"
+    again = QuantisedModel.load(found.model)
+    assert compile_program(again, CI).image.tobytes() == found.image
+    assert compile_program(again, CI).program == found.program
+    assert compile_model(model, b"", CI, vectors=False).vectors is None
+
+
+def test_vectors_fit_a_short_context():
+    vectors = compile_model(random_model(2, context=4), b"", CI).vectors
+    assert vectors is not None
+    assert vectors["kv_tokens"] <= 4
+
+
+def test_program_does_not_grow_with_depth():
+    sizes = {len(compile_program(random_model(layers=n), CI).program) for n in (1, 2, 9)}
+    assert len(sizes) == 1
+
+
+def test_packing_is_reproducible():
+    rng = random.Random(1)
+    model = random_model(rng.randrange(100))
+    assert compile_program(model, CI).image.tobytes() == compile_program(model, CI).image.tobytes()

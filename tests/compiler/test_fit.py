@@ -1,0 +1,84 @@
+"""Fit: places do not overlap, and everything that is too large for a machine is named."""
+
+import dataclasses
+
+import pytest
+
+from compiler.fit import CompileError, place
+from hw.machine import CI, MACHINES, MachineConfig
+from models.config import ModelConfig
+
+from ..models.random_model import random_model
+
+
+def shape(**changes: object) -> ModelConfig:
+    """A model that fits `CI`, with changes."""
+    values = {"name": "m", "dim": 128, "hidden": 256, "layers": 8, "heads": 8, "kv_heads": 4, "vocab": 512,
+              "context": 512}  # fmt: skip
+    return ModelConfig(**(values | changes))
+
+
+#: Changes to model and machine, and the machine field or limit in the message.
+TOO_LARGE = {
+    "lanes": ({"hidden": 254}, {}, "hidden.*lanes"),
+    "attention bytes": ({"dim": 96}, {}, "head_size.*attention_bytes"),
+    "head lanes": ({}, {"head_lanes": 256}, "dim.*head_lanes"),
+    "group": ({"kv_heads": 1}, {}, "max_group"),
+    "heads": ({"dim": 256, "heads": 32, "kv_heads": 8, "context": 64}, {}, "max_heads"),
+    "query": ({}, {"max_query": 64}, "max_query"),
+    "context": ({"context": 513, "heads": 4}, {}, "max_context"),
+    "scores": ({}, {"score_words": 2048}, "8 heads x 512 tokens.*score_words.*found 4096"),
+    "stage": ({}, {"stage_bytes": 64}, "stage_bytes"),
+    "partial sums": ({}, {"accumulator_rows": 256}, "up and gate.*accumulator_rows"),
+    "partial sums of q, k, v": ({"hidden": 64}, {"accumulator_rows": 128}, "q, k and v.*accumulator_rows"),
+    "int8 activations": ({}, {"quantised_words": 128}, "quantised_words"),
+    "activations": ({}, {"activation_words": 512}, "activation_words"),
+    "constants": ({}, {"constant_words": 128}, "constant_words"),
+    "statistics": (
+        {"dim": 512, "heads": 32, "kv_heads": 16, "context": 64},
+        {"max_heads": 32, "stage_bytes": 512, "quantised_words": 1024, "constant_words": 2048},
+        "statistics slots",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", TOO_LARGE)
+def test_what_does_not_fit_is_named(case: str):
+    model, machine, message = TOO_LARGE[case]
+    with pytest.raises(CompileError, match=rf"model 'm' on machine 'ci': .*{message}"):
+        place(shape(**model), dataclasses.replace(CI, **machine))
+
+
+def test_the_reference_shape_fits_everywhere():
+    for machine in MACHINES.values():
+        place(shape(), machine)
+
+
+@pytest.mark.parametrize("machine", [*MACHINES.values(), dataclasses.replace(CI, name="16", lanes=16)],
+                         ids=lambda machine: machine.name)  # fmt: skip
+@pytest.mark.parametrize("gains", [False, True])
+def test_places_do_not_overlap(machine: MachineConfig, gains: bool):
+    config = random_model(gains=gains, dim=64, hidden=96).config
+    kv, places = config.kv_dim, place(config, machine)
+    together = {
+        "activation": [{"x": 64, "q": 64, "k": kv, "v": kv, "attended": 64}, {"x": 64, "up": 96, "h": 96}],
+        "accumulator": [{"q": 64, "k": kv, "v": kv}, {"up": 96, "gate": 96}],
+        "quantised": [{"attention": 64, "o": 64}, {"mlp": 64, "down": 96}],
+        "constant": [{"attention": 64, "mlp": 64, "rope": 16} if gains else {"final": 64, "rope": 16}],
+        "statistics": [{"attention": 1, "mlp": 1, "o": 1, "down": 1, "query": 4, "key": 2, "value": 2}],
+        "scalar": [dict.fromkeys(places.scalar, 1)],
+    }
+    for memory, groups in together.items():
+        found = getattr(places, memory)
+        step = {"quantised": 16, "statistics": 1, "scalar": 1}.get(memory, machine.lanes)
+        for group in groups:
+            taken = [i for name, size in group.items() for i in range(found[name], found[name] + size)]
+            assert len(taken) == len(set(taken)), (memory, group)
+            assert all(found[name] % step == 0 for name in group)
+    assert len(places.fixed_scalars) % machine.lanes == len(places.layer_scalars) % machine.lanes == 0
+
+
+def test_one_activation_buffer_where_two_do_not_fit():
+    config = shape(dim=128, hidden=512)
+    assert set(place(config, CI).quantised.values()) == {0}
+    assert set(place(shape(), CI).quantised.values()) == {0, 128}
