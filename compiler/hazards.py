@@ -156,7 +156,7 @@ def wait_bounds(program: list[tuple[str, dict[str, int]]]) -> list[dict[str, int
                 ]
                 behind = min(sum(i >= needed for i in certain), NO_WAIT - 1)
                 bounds[index][unit] = min(bounds[index][unit], behind)
-                # All but the last `behind` that are certainly issued are finished, if this one is not skipped.
+                # All but the last `behind` certainly issued ones are finished, unless this one is skipped.
                 if not program[index][1].get("predicate"):
                     finished[unit] = certain[-behind] if behind else len(issued[unit])
         issued[mine].append(index)
