@@ -71,7 +71,8 @@ def test_int_to_float(numbers):
 
 
 def test_int_to_float_at_ties():
-    ties = [(1 << w) + (odd << w - 24) + d for w in range(25, 63) for odd in (1, 3) for d in (-1, 0, 1)]
+    near = [0, *(sign << bit for bit in range(12) for sign in (-1, 1))]
+    ties = [(1 << w) + (odd << w - 24) + d for w in range(25, 63) for odd in (1, 3) for d in near]
     ties += [-i for i in ties] + [2**63 - 1, 1 - 2**63, 2**53, 2**53 + 1, 0]
     assert bits(numerics.int_to_float(integers(ties))) == [fp32.from_int(i) for i in ties]
 
