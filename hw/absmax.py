@@ -47,13 +47,15 @@ class Absmax(wiring.Component):
 
     def __init__(self, lanes: int) -> None:
         self.lanes = lanes
-        super().__init__({
-            "valid": In(1),
-            "last": In(1),
-            "x": In(ArrayLayout(32, lanes)),
-            "done": Out(1),
-            "maximum": Out(32),
-        })
+        super().__init__(
+            {
+                "valid": In(1),
+                "last": In(1),
+                "x": In(ArrayLayout(32, lanes)),
+                "done": Out(1),
+                "maximum": Out(32),
+            }
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

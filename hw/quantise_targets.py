@@ -36,19 +36,21 @@ class QuantiseTargets(wiring.Component):
     """
 
     def __init__(self, lanes: int) -> None:
-        super().__init__({
-            "start": In(1),
-            "target": In(2),
-            "en": In(1),
-            "address": In(16),
-            "q": In(ArrayLayout(signed(16), lanes)),
-            "scale_en": In(1),
-            "scale": In(32),
-            "query_scale": In(32),
-            "matmul": Out(ElementWrite(lanes, 8)),
-            "query": Out(QueryWrite(lanes)),
-            "stage": Out(StageWrite(lanes)),
-        })
+        super().__init__(
+            {
+                "start": In(1),
+                "target": In(2),
+                "en": In(1),
+                "address": In(16),
+                "q": In(ArrayLayout(signed(16), lanes)),
+                "scale_en": In(1),
+                "scale": In(32),
+                "query_scale": In(32),
+                "matmul": Out(ElementWrite(lanes, 8)),
+                "query": Out(QueryWrite(lanes)),
+                "stage": Out(StageWrite(lanes)),
+            }
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

@@ -59,14 +59,16 @@ class SquareSum(wiring.Component):
 
     def __init__(self, lanes: int) -> None:
         self.lanes = lanes
-        super().__init__({
-            "valid": In(1),
-            "last": In(1),
-            "x": In(ArrayLayout(32, lanes)),
-            "grid": In(signed(8)),
-            "done": Out(1),
-            "total": Out(TOTAL_BITS),
-        })
+        super().__init__(
+            {
+                "valid": In(1),
+                "last": In(1),
+                "x": In(ArrayLayout(32, lanes)),
+                "grid": In(signed(8)),
+                "done": Out(1),
+                "total": Out(TOTAL_BITS),
+            }
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

@@ -19,7 +19,7 @@ from .ports import (
     UnitPort,
     attention_output_layout,
 )
-from .quantise_scale import QuantiseScale
+from .quantise_segments import QuantiseSegments
 from .quantise_targets import QuantiseTargets
 from .vector_decode import VectorDecode
 from .vector_issue import VectorIssue
@@ -91,20 +91,22 @@ class Vector(wiring.Component):
     def __init__(self, config: MachineConfig) -> None:
         self.config = config
         self.memory = VectorMemory(config)
-        super().__init__({
-            "unit": In(UnitPort()),
-            "tape": Out(TapePort(config)),
-            "accumulator": Out(AccumulatorRead(config.lanes)),
-            "attention": In(stream.Signature(attention_output_layout(config.lanes))),
-            "q_write": Out(ElementWrite(config.lanes, 8)),
-            "query": Out(QueryWrite(config.lanes)),
-            "stage": Out(StageWrite(config.lanes)),
-            "scalar": In(ScalarRead()),
-            "error": Out(1),
-            "error_layer": Out(LAYER_BITS),
-            "busy": Out(1),
-            "elements": Out(range(config.lanes + 1)),
-        })
+        super().__init__(
+            {
+                "unit": In(UnitPort()),
+                "tape": Out(TapePort(config)),
+                "accumulator": Out(AccumulatorRead(config.lanes)),
+                "attention": In(stream.Signature(attention_output_layout(config.lanes))),
+                "q_write": Out(ElementWrite(config.lanes, 8)),
+                "query": Out(QueryWrite(config.lanes)),
+                "stage": Out(StageWrite(config.lanes)),
+                "scalar": In(ScalarRead()),
+                "error": Out(1),
+                "error_layer": Out(LAYER_BITS),
+                "busy": Out(1),
+                "elements": Out(range(config.lanes + 1)),
+            }
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -114,7 +116,7 @@ class Vector(wiring.Component):
         m.submodules.issue = issue = VectorIssue()
         m.submodules.operands = operands = VectorOperands(self.config)
         m.submodules.product = product = Fp32Mul()
-        m.submodules.scales = scales = QuantiseScale()
+        m.submodules.segments = segments = QuantiseSegments()
         m.submodules.targets = targets = QuantiseTargets(lanes)
         m.submodules.statistics = statistics = VectorStatistics(lanes)
         m.submodules.norm = norm = Norm()
@@ -139,35 +141,19 @@ class Vector(wiring.Component):
                 self.error_layer.eq(command.payload.layer),
             ]
 
-        # Divide by the absmax of a segment while the one before it streams.
-        slot = Signal.like(plan.slot)
-        dividing = Signal()
-        segment_scale = Signal(32, reset_less=True)
-        next_inverse = Signal(32, reset_less=True)
+        # Divide by the absmax of each segment of a QUANTISE. The mark of a segment passes ahead of its words.
         m.d.comb += [
-            memory.slot.eq(slot),
-            scales.i.payload.maximum.eq(memory.maximum),
-            scales.i.payload.wide.eq(plan.control.wide),
-            scales.i.valid.eq(dividing),
-            issue.divided.eq(scales.o.valid),
-            scales.o.ready.eq(flow.mark),
+            segments.start.eq(accept),
+            segments.quantise.eq(decode.plan.quantise & decode.plan.words.any()),
+            segments.slot.eq(decode.plan.slot),
+            segments.wide.eq(plan.control.wide),
+            memory.slot.eq(segments.read_slot),
+            segments.maximum.eq(memory.maximum),
+            issue.divided.eq(segments.divided),
+            segments.mark.eq(flow.mark),
+            segments.more.eq(issue.more),
+            segments.mark_late.eq(flow.marks.bit_select((plan.x_at - 1).as_unsigned(), 1)),
         ]
-        with m.If(dividing & scales.i.ready):
-            m.d.sync += [
-                dividing.eq(0),
-                slot.eq(slot + 1),
-            ]
-        with m.If(flow.mark):
-            m.d.sync += [
-                dividing.eq(issue.more),
-                segment_scale.eq(scales.o.payload.live),
-                next_inverse.eq(scales.o.payload.inverse),
-            ]
-        with m.If(accept):
-            m.d.sync += [
-                dividing.eq(decode.plan.quantise & decode.plan.words.any()),
-                slot.eq(decode.plan.slot),
-            ]
 
         # The product of two scalars: for MAP of those it names, for a query of one with the segment's scale.
         m.d.comb += [
@@ -176,7 +162,7 @@ class Vector(wiring.Component):
             memory.index_2.eq(self.scalar.index),
             self.scalar.value.eq(memory.value_2),
             product.en.eq(1),
-            product.a.eq(Mux(plan.quantise, segment_scale, memory.value_1)),
+            product.a.eq(Mux(plan.quantise, segments.scale, memory.value_1)),
             product.b.eq(memory.value_0),
         ]
 
@@ -192,11 +178,8 @@ class Vector(wiring.Component):
             self.elements.eq(Mux(flow.issue, lanes, 0)),
         ]
 
-        # Compute. The mark of a segment passes ahead of its words and brings their factor.
+        # Compute.
         again = plan.twice & flow.words[_AGAIN]
-        inverse = Signal(32, reset_less=True)
-        with m.If(flow.marks.bit_select((plan.x_at - 1).as_unsigned(), 1)):
-            m.d.sync += inverse.eq(next_inverse)
         in_memory = plan.source == Source.ACTIVATION
         per_head = (plan.source == Source.ATTENTION) & ~again
         units = [VectorLane(odd=bool(lane % 2)) for lane in range(lanes)]
@@ -212,7 +195,7 @@ class Vector(wiring.Component):
                 unit.b.eq(memory.b_word[lane]),
                 unit.cosine.eq(memory.c_word[lane & ~1]),
                 unit.sine.eq(memory.c_word[lane | 1]),
-                unit.inverse.eq(inverse),
+                unit.inverse.eq(segments.inverse),
                 unit.gain.eq(gain),
             ]
 
@@ -235,7 +218,7 @@ class Vector(wiring.Component):
             targets.en.eq(plan.quantise & written),
             targets.address.eq(d),
             targets.scale_en.eq(flow.marks.bit_select(plan.z_at, 1)),
-            targets.scale.eq(segment_scale),
+            targets.scale.eq(segments.scale),
             targets.query_scale.eq(product.o),
         ]
         for lane, unit in enumerate(units):
@@ -247,6 +230,7 @@ class Vector(wiring.Component):
             ]
 
         # Gather statistics.
+        connect(m, statistics.write, memory.statistics)
         gather = plan.map & plan.statistics
         m.d.comb += [
             statistics.start.eq(accept),
@@ -257,12 +241,6 @@ class Vector(wiring.Component):
             statistics.z_last.eq(flow.ends.bit_select(plan.z_at, 1)),
             statistics.y_valid.eq(gather & flow.words.bit_select(plan.y_at, 1)),
             statistics.y_last.eq(flow.ends.bit_select(plan.y_at, 1)),
-            memory.total_en.eq(statistics.total_en),
-            memory.total_slot.eq(statistics.total_slot),
-            memory.total_value.eq(statistics.total_value),
-            memory.maximum_en.eq(statistics.maximum_en),
-            memory.maximum_slot.eq(statistics.maximum_slot),
-            memory.maximum_value.eq(statistics.maximum_value),
         ]
 
         # Compute a norm.

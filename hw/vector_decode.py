@@ -64,7 +64,7 @@ class VectorDecode(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         plan = self.plan
-        opcode = self.word[:HEADER[0].bits]
+        opcode = self.word[: HEADER[0].bits]
         with m.Switch(opcode):
             with m.Case(BY_NAME["MAP"].opcode):
                 self._map(m)

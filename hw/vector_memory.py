@@ -9,6 +9,7 @@ from amaranth.lib.wiring import In, Out
 from .isa import SCALARS, STATISTICS, Dest
 from .machine import MachineConfig
 from .square_sum import TOTAL_BITS
+from .vector_statistics import StatisticsWrite
 
 __all__ = ["VectorMemory"]
 
@@ -48,10 +49,8 @@ class VectorMemory(wiring.Component):
         Three scalars, read in the same cycle.
     slot, total, maximum : In(range(STATISTICS)), Out(63), Out(32)
         A statistics slot, read in the same cycle.
-    total_en, total_slot, total_value : In(1), In(range(STATISTICS)), In(63)
-        Write the sum of a slot.
-    maximum_en, maximum_slot, maximum_value : In(1), In(range(STATISTICS)), In(32)
-        Write the maximum of a slot.
+    statistics : In(StatisticsWrite())
+        Write statistics slots.
     """
 
     LATENCY = 2
@@ -64,17 +63,33 @@ class VectorMemory(wiring.Component):
         self.scalar = MemoryData(shape=word, depth=SCALARS // self.lanes, init=[])
         self.totals = MemoryData(shape=TOTAL_BITS, depth=STATISTICS, init=[])
         self.maxima = MemoryData(shape=32, depth=STATISTICS, init=[])
-        super().__init__({
-            "a": In(16), "b": In(16), "c": In(16),
-            "a_word": Out(word), "b_word": Out(word), "c_word": Out(word),
-            "write_en": In(1), "write_dest": In(2), "write_address": In(16), "write_word": In(word),
-            "scalar_en": In(1), "scalar_index": In(index), "scalar_value": In(32),
-            "index_0": In(index), "index_1": In(index), "index_2": In(index),
-            "value_0": Out(32), "value_1": Out(32), "value_2": Out(32),
-            "slot": In(slot), "total": Out(TOTAL_BITS), "maximum": Out(32),
-            "total_en": In(1), "total_slot": In(slot), "total_value": In(TOTAL_BITS),
-            "maximum_en": In(1), "maximum_slot": In(slot), "maximum_value": In(32),
-        })
+        super().__init__(
+            {
+                "a": In(16),
+                "b": In(16),
+                "c": In(16),
+                "a_word": Out(word),
+                "b_word": Out(word),
+                "c_word": Out(word),
+                "write_en": In(1),
+                "write_dest": In(2),
+                "write_address": In(16),
+                "write_word": In(word),
+                "scalar_en": In(1),
+                "scalar_index": In(index),
+                "scalar_value": In(32),
+                "index_0": In(index),
+                "index_1": In(index),
+                "index_2": In(index),
+                "value_0": Out(32),
+                "value_1": Out(32),
+                "value_2": Out(32),
+                "slot": In(slot),
+                "total": Out(TOTAL_BITS),
+                "maximum": Out(32),
+                "statistics": In(StatisticsWrite()),
+            }
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -131,16 +146,17 @@ class VectorMemory(wiring.Component):
                 value.eq(port.data[index[:in_word]]),
             ]
 
+        write = self.statistics
         for memory, en, slot, value, found in (
-            (totals, self.total_en, self.total_slot, self.total_value, self.total),
-            (maxima, self.maximum_en, self.maximum_slot, self.maximum_value, self.maximum),
+            (totals, write.total_en, write.total_slot, write.total, self.total),
+            (maxima, write.maximum_en, write.maximum_slot, write.maximum, self.maximum),
         ):
-            write = memory.write_port()
+            port = memory.write_port()
             read = memory.read_port(domain="comb")
             m.d.comb += [
-                write.addr.eq(slot),
-                write.data.eq(value),
-                write.en.eq(en),
+                port.addr.eq(slot),
+                port.data.eq(value),
+                port.en.eq(en),
                 read.addr.eq(self.slot),
                 found.eq(read.data),
             ]

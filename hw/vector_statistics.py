@@ -9,7 +9,26 @@ from .absmax import Absmax
 from .isa import STATISTICS
 from .square_sum import TOTAL_BITS, SquareSum
 
-__all__ = ["VectorStatistics"]
+__all__ = ["StatisticsWrite", "VectorStatistics"]
+
+
+class StatisticsWrite(wiring.Signature):
+    """Write the halves of statistics slots, each when it is finished (seen from the writer).
+
+    Members
+    -------
+    total_en, total_slot, total : Out(1), Out(range(STATISTICS)), Out(63)
+        A sum of squares.
+    maximum_en, maximum_slot, maximum : Out(1), Out(range(STATISTICS)), Out(32)
+        An absmax, binary32.
+    """
+
+    def __init__(self) -> None:
+        slot = range(STATISTICS)
+        super().__init__(
+            {"total_en": Out(1), "total_slot": Out(slot), "total": Out(TOTAL_BITS),
+             "maximum_en": Out(1), "maximum_slot": Out(slot), "maximum": Out(32)}
+        )  # fmt: skip
 
 
 class VectorStatistics(wiring.Component):
@@ -23,7 +42,7 @@ class VectorStatistics(wiring.Component):
     Attributes
     ----------
     TOTAL_LATENCY, MAXIMUM_LATENCY : int
-        Cycles from the last word of a segment, of z and y, to ``total_en`` and ``maximum_en``.
+        Cycles from the last word of a segment, of z and y, to ``write``.
 
     Members
     -------
@@ -36,10 +55,8 @@ class VectorStatistics(wiring.Component):
     y, y_valid, y_last : In(ArrayLayout(32, lanes)), In(1), In(1)
         A word of results times the gain; a word to take the absmax of is there, here or, without gain, in z;
         it ends a segment.
-    total_en, total_slot, total_value : Out(1), Out(range(STATISTICS)), Out(63)
-        A sum is finished.
-    maximum_en, maximum_slot, maximum_value : Out(1), Out(range(STATISTICS)), Out(32)
-        An absmax is finished.
+    write : Out(StatisticsWrite())
+        Finished statistics.
     """
 
     TOTAL_LATENCY = SquareSum.LATENCY
@@ -52,14 +69,14 @@ class VectorStatistics(wiring.Component):
             "start": In(1), "slot": In(slot), "grid": In(signed(8)), "gain": In(1),
             "z": In(word), "z_valid": In(1), "z_last": In(1),
             "y": In(word), "y_valid": In(1), "y_last": In(1),
-            "total_en": Out(1), "total_slot": Out(slot), "total_value": Out(TOTAL_BITS),
-            "maximum_en": Out(1), "maximum_slot": Out(slot), "maximum_value": Out(32),
+            "write": Out(StatisticsWrite()),
         })  # fmt: skip
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.square_sum = square_sum = SquareSum(self.lanes)
         m.submodules.absmax = absmax = Absmax(self.lanes)
+        write = self.write
         weighed = Signal.like(self.y)
         m.d.comb += [
             weighed.eq(Mux(self.gain, self.y, self.z)),
@@ -70,12 +87,12 @@ class VectorStatistics(wiring.Component):
             absmax.x.eq(weighed),
             absmax.valid.eq(self.y_valid),
             absmax.last.eq(self.y_last),
-            self.total_en.eq(square_sum.done),
-            self.total_value.eq(square_sum.total),
-            self.maximum_en.eq(absmax.done),
-            self.maximum_value.eq(absmax.maximum),
+            write.total_en.eq(square_sum.done),
+            write.total.eq(square_sum.total),
+            write.maximum_en.eq(absmax.done),
+            write.maximum.eq(absmax.maximum),
         ]
-        for en, slot in ((self.total_en, self.total_slot), (self.maximum_en, self.maximum_slot)):
+        for en, slot in ((write.total_en, write.total_slot), (write.maximum_en, write.maximum_slot)):
             with m.If(en):
                 m.d.sync += slot.eq(slot + 1)
             with m.If(self.start):

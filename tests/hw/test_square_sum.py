@@ -17,7 +17,11 @@ SATURATED = numerics.SQUARE_SUM_MAX
 
 
 def check_segments(
-    dut: Elaboratable, segments: list[list[int]], settings: list[dict[str, int]], wanted: list[int], output: str,
+    dut: Elaboratable,
+    segments: list[list[int]],
+    settings: list[dict[str, int]],
+    wanted: list[int],
+    output: str,
 ) -> None:
     """Send ``segments`` of words, with gaps; ``done`` comes LATENCY after each last word, and only then."""
     rng = random.Random(7)
@@ -35,7 +39,9 @@ def check_segments(
             if done:
                 segment = due.pop(0)[1]
                 found = ctx.get(getattr(dut, output))
-                assert found == wanted[segment], f"segment {segment}: wanted {wanted[segment]:#x}, found {found:#x}"
+                assert found == wanted[segment], (
+                    f"segment {segment}: wanted {wanted[segment]:#x}, found {found:#x}"
+                )
 
         for i, (segment, setting) in enumerate(zip(segments, settings, strict=True)):
             if i and setting != settings[i - 1]:
@@ -49,7 +55,7 @@ def check_segments(
                 while rng.random() < 0.2:
                     await step()
                 ctx.set(dut.valid, 1)
-                ctx.set(dut.x, segment[j:j + dut.lanes])
+                ctx.set(dut.x, segment[j : j + dut.lanes])
                 ctx.set(dut.last, j + dut.lanes == len(segment))
                 if j + dut.lanes == len(segment):
                     due.append((now + dut.LATENCY, i))
@@ -71,13 +77,19 @@ def test_totals(lanes):
     grids = [-128, -80, -44, -43, -1, 0, 1, 50, 127]
     segments, settings = [], []
     for grid in grids:
-        # Squares of every size from nothing to saturation; then a few that a corner ends; then near the limit.
+        # Squares of every size from nothing to saturation; some with a corner; some near the limit.
         reach = [(grid + shift) // 2 + 127 for shift in range(-2, 66)]
         for _ in range(12):
             largest = rng.choice(reach[:-4])
             words = rng.randrange(1, 8)
-            segments.append([with_exponent(random_bits(rng), rng.choice((largest, largest - 1, largest - rng.randrange(30))))
-                             for _ in range(words * lanes)])
+            segments.append(
+                [
+                    with_exponent(
+                        random_bits(rng), rng.choice((largest, largest - 1, largest - rng.randrange(30)))
+                    )
+                    for _ in range(words * lanes)
+                ]
+            )
         for corner in corners():
             if rng.random() < 0.4:
                 segment = [with_exponent(random_bits(rng), reach[20]) for _ in range(2 * lanes)]
@@ -87,9 +99,12 @@ def test_totals(lanes):
             segments.append([with_exponent(random_bits(rng), exponent)] + [0] * (lanes - 1))
             segments.append([with_exponent(random_bits(rng), exponent) for _ in range(2 * lanes)])
         settings += [{"grid": grid}] * (len(segments) - len(settings))
-    wanted = [int(numerics.square_sum(floats(segment), setting["grid"])[0])
-              for segment, setting in zip(segments, settings, strict=True)]
-    assert SATURATED in wanted and len(set(wanted)) > len(wanted) // 2
+    wanted = [
+        int(numerics.square_sum(floats(segment), setting["grid"])[0])
+        for segment, setting in zip(segments, settings, strict=True)
+    ]
+    assert SATURATED in wanted
+    assert len(set(wanted)) > len(wanted) // 2
     check_segments(SquareSum(lanes), segments, settings, wanted, "total")
 
 

@@ -1,280 +1,97 @@
-"""Vector against the interpreter's units: MAP, QUANTISE and NORM, back to back, with starving sources."""
+"""Vector against the interpreter: MAP of every kind, back to back, with starving sources."""
 
-import random
-from dataclasses import dataclass, field
 from itertools import product
 
-import numpy as np
 import pytest
-import torch
 
-from hw.isa import SCALARS, STATISTICS, Dest, Function, Source, Target, encode
+from hw.isa import Dest, Function, Source
 from hw.machine import CI, WIDE, MachineConfig
 from hw.vector import Vector
-from models import numerics
-from sim.interpreter_tape import Tape
-from sim.interpreter_units import Units
 
-from .test_fp32_format import check_verilog, simulate
-from .test_fp32_reference import corners, random_bits
-
-#: A sum saturates on this grid, and not on the others, of the numbers of `_number`.
-GRIDS = (-44, -20, -60)
-SATURATING_GRID = -128
-
-
-@dataclass
-class Step:
-    """One instruction, what it finds in its sources, and what it leaves behind."""
-
-    name: str
-    fields: dict[str, int]
-    tape: bytes = b""
-    attention: list[tuple[list[int], int]] = field(default_factory=list)
-    after: dict[str, list[int]] = field(default_factory=dict)
-    error: bool = False
-
-
-def _number(rng: random.Random) -> int:
-    """Bits of a binary32 number: of moderate size, or now and then of any."""
-    chance = rng.random()
-    if chance < 0.02:
-        return rng.choice(corners())
-    if chance < 0.05:
-        return random_bits(rng)
-    return rng.getrandbits(1) << 31 | rng.randrange(118, 133) << 23 | rng.getrandbits(23)
-
-
-def _bits(x: torch.Tensor) -> list[int]:
-    return numerics.float_bits(x).tolist()
-
-
-class Program:
-    """Instructions with what the interpreter says they do. Lower halves of memories are never written."""
-
-    def __init__(self, machine: MachineConfig, seed: int) -> None:
-        self.machine, self.rng = machine, random.Random(seed)
-        self.units = Units(machine)
-        for memory in (self.units.act, self.units.const, self.units.scalar):
-            memory[:] = numerics.bits_float(torch.tensor([_number(self.rng) for _ in memory]))
-        for i in range(8):  # scalars as they are: small positive numbers
-            self.units.scalar[i] = 2.0 ** -self.rng.randrange(10) * self.rng.uniform(1, 2)
-        self.units.acc[:] = torch.tensor([self.rng.getrandbits(32) - 2**31 >> self.rng.randrange(32)
-                                          for _ in self.units.acc])
-        self.start = {name: getattr(self.units, name).clone() for name in ("act", "const", "scalar", "acc")}
-        self.steps: list[Step] = []
-
-    def address(self, size: int, n: int, upper: bool) -> int:
-        """A word in one half of a memory of `size` elements, so that n of them fit."""
-        half, lanes = size // 2, self.machine.lanes
-        return self.rng.randrange(0, (half - n) // lanes + 1) * lanes + half * upper
-
-    def map(self, **fields: int) -> None:
-        rng, machine, n = self.rng, self.machine, fields["n"]
-        source, dest = fields["source"], fields["dest"]
-        size = {Dest.ACTIVATION: machine.activation_words, Dest.CONSTANT: machine.constant_words,
-                Dest.SCALAR: SCALARS}[Dest(dest)]
-        slots = -(-n // (fields["segment"] or n))
-        accumulator = source == Source.ACCUMULATOR
-        fields = {
-            "a": self.address(machine.accumulator_rows if accumulator else machine.activation_words, n, accumulator),
-            "b": self.address(machine.activation_words, n, False),
-            "c": self.address(machine.constant_words, n, False),
-            "d": self.address(size, n, True),
-            "s1": rng.randrange(8), "s2": rng.randrange(8),
-            "stat": rng.randrange(STATISTICS - slots + 1),
-            "grid": rng.choice(GRIDS),
-            **fields,
-        }  # fmt: skip
-        step = Step("MAP", fields)
-        memory = np.zeros(0, np.uint8)
-        if source == Source.TAPE:
-            step.tape = b"".join(_number(rng).to_bytes(4, "little") for _ in range(n))
-            memory = np.frombuffer(step.tape, np.uint8)
-        if source == Source.ATTENTION:
-            lanes = machine.lanes
-            scales = [_number(rng) for _ in range(n // lanes)]
-            sums = torch.tensor([rng.getrandbits(48) - 2**47 >> rng.randrange(48) for _ in range(n)])
-            step.attention = list(zip(sums.reshape(-1, lanes).tolist(), scales, strict=True))
-            self.units.attention.output = (sums.reshape(-1, lanes), numerics.bits_float(torch.tensor(scales)))
-        tape = Tape(memory)
-        tape.append(0, len(memory))
-        self.units.map(fields, tape)
-        written = {Dest.ACTIVATION: "act", Dest.CONSTANT: "const", Dest.SCALAR: "scalar"}[Dest(dest)]
-        step.after[f"{written} {fields['d']}"] = _bits(getattr(self.units, written)[fields["d"]:][:n])
-        if fields["statistics"]:
-            where = slice(fields["stat"], fields["stat"] + slots)
-            step.after[f"totals {fields['stat']}"] = self.units.stat_sum[where].tolist()
-            step.after[f"maxima {fields['stat']}"] = _bits(self.units.stat_max[where])
-        self.steps.append(step)
-
-    def quantise(self, **fields: int) -> None:
-        machine, n = self.machine, fields["n"]
-        heads, target = -(-n // (fields["segment"] or n)), fields["target"]
-        d = {Target.MATMUL: self.rng.randrange((machine.quantised_words - n) // 16 + 1) * 16, Target.QUERY: 0,
-             Target.KEY: 8 * heads, Target.VALUE: 0}[Target(target)]  # fmt: skip
-        fields = {"c": self.address(machine.constant_words, n, False), "d": d, "s1": self.rng.randrange(8), **fields}
-        self.units.quantise(fields, Tape(np.zeros(0, np.uint8)))
-        step = Step("QUANTISE", fields)
-        if target == Target.MATMUL:
-            step.after[f"q {d}"] = self.units.q[d:d + n].tolist()
-        elif target == Target.QUERY:
-            step.after["query 0"] = self.units.attention.query[:n].tolist()
-            step.after["query_scale 0"] = _bits(self.units.attention.query_scale[:heads])
-        else:
-            step.after["stage_k 0"] = self.units.stage[0].tolist()
-            step.after["stage_v 0"] = self.units.stage[1].tolist()
-        self.steps.append(step)
-
-    def norm(self, **fields: int) -> None:
-        step = Step("NORM", {"d": self.rng.randrange(64, SCALARS), "eps": 5, "c": 6, **fields})
-        step.error = self.units.norm(step.fields)
-        step.after[f"scalar {step.fields['d']}"] = _bits(self.units.scalar[step.fields["d"]:][:1])
-        self.steps.append(step)
-
-
-class Bench:
-    """Plays the units around the vector unit, and compares after every ``done``."""
-
-    def __init__(self, program: Program, patience: float = 0.7) -> None:
-        self.program, self.rng, self.patience = program, random.Random(5), patience
-        self.dut = Vector(program.machine)
-        self.cycles: list[int] = []
-        machine = program.machine
-        self.found = {"q": [0] * machine.quantised_words, "query": [0] * machine.max_query,
-                      "query_scale": [0] * machine.max_heads, "stage_k": [0] * machine.stage_bytes,
-                      "stage_v": [0] * machine.stage_bytes}  # fmt: skip
-        memory = self.dut.memory
-        self.memories = {"act": memory.activation, "const": memory.constant, "scalar": memory.scalar,
-                         "totals": memory.totals, "maxima": memory.maxima}  # fmt: skip
-
-    def run(self) -> list[int]:
-        """Cycles from the one in which an instruction was taken to its ``done``, for each."""
-        simulate(self.dut, self._bench)
-        return self.cycles
-
-    def _read(self, ctx, name: str, first: int, size: int) -> list[int]:
-        if name in self.found:
-            return self.found[name][first:first + size]
-        lanes, memory = self.program.machine.lanes, self.memories[name]
-        if name in ("totals", "maxima"):
-            return [ctx.get(memory[i]) for i in range(first, first + size)]
-        return [ctx.get(memory[i // lanes])[i % lanes] for i in range(first, first + size)]
-
-    def _catch(self, ctx) -> None:
-        """Take what the unit writes in this cycle."""
-        dut, lanes = self.dut, self.program.machine.lanes
-        for port, name, bits in ((dut.q_write, "q", 8), (dut.query, "query", 16)):
-            if ctx.get(port.en):
-                first, data = ctx.get(port.address), ctx.get(port.data)
-                values = [(data >> bits * i & (1 << bits) - 1 ^ 1 << bits - 1) - (1 << bits - 1) for i in range(lanes)]
-                self.found[name][first:first + lanes] = values
-        if ctx.get(dut.query.scale_en):
-            self.found["query_scale"][ctx.get(dut.query.scale_head)] = ctx.get(dut.query.scale)
-        stage = dut.stage
-        assert not (ctx.get(stage.en) and ctx.get(stage.scale_en))
-        if ctx.get(stage.en):
-            row, first = ("stage_k", "stage_v")[ctx.get(stage.value)], ctx.get(stage.address)
-            self.found[row][first:first + lanes] = ctx.get(stage.data).to_bytes(lanes, "little")
-        if ctx.get(stage.scale_en):
-            first = ctx.get(stage.scale_address)
-            self.found["stage_k"][first:first + 4] = ctx.get(stage.scale).to_bytes(4, "little")
-
-    def _compare(self, ctx, step: Step, number: int) -> None:
-        for key, wanted in step.after.items():
-            name, first = key.split()
-            found = self._read(ctx, name, int(first), len(wanted))
-            if found != wanted:
-                i = next(i for i in range(len(wanted)) if wanted[i] != found[i])
-                raise AssertionError(f"step {number}, {step.name} {step.fields}: {name}[{int(first) + i}], element {i}: "
-                                     f"wanted {wanted[i]:#x}, found {found[i]:#x}")
-
-    async def _bench(self, ctx) -> None:
-        dut, rng, program = self.dut, self.rng, self.program
-        machine, lanes, start = program.machine, program.machine.lanes, program.start
-        for name in ("act", "const", "scalar"):
-            words = start[name].reshape(-1, lanes)
-            for i in range(len(words)):
-                ctx.set(self.memories[name][i], _bits(words[i]))
-        acc = start["acc"].tolist()
-        tape = b"".join(step.tape for step in program.steps)
-        attention = [word for step in program.steps for word in step.attention]
-        unit = dut.unit
-        taken: list[tuple[int, Step, int]] = []
-        sent = finished = now = elements = 0
-        while finished < len(program.steps):
-            offer = sent < len(program.steps) and (ctx.get(unit.command.valid) or rng.random() < self.patience)
-            ctx.set(unit.command.valid, offer)
-            if offer:
-                step = program.steps[sent]
-                ctx.set(unit.command.payload, {"word": encode(step.name, **step.fields), "layer": sent, "position": 0})
-            level = min(len(tape), machine.unit_bytes, rng.choice((0, rng.randrange(machine.unit_bytes + 1), 99))
-                        if self.patience < 1 else 99)
-            ctx.set(dut.tape.level, level)
-            ctx.set(dut.tape.data, int.from_bytes(tape[:level], "little"))
-            waiting = bool(attention) and (ctx.get(dut.attention.valid) or rng.random() < self.patience)
-            ctx.set(dut.attention.valid, waiting)
-            if waiting:
-                sums = sum((s & 2**48 - 1) << 48 * i for i, s in enumerate(attention[0][0]))
-                ctx.set(dut.attention.payload, {"sums": sums, "scale": attention[0][1]})
-            index = rng.randrange(SCALARS)
-            ctx.set(dut.scalar.index, index)
-
-            # Before the clock edge: who takes what.
-            assert ctx.get(dut.scalar.value) == self._read(ctx, "scalar", index, 1)[0]
-            take = ctx.get(dut.tape.take)
-            assert take <= level
-            tape = tape[take:]
-            if waiting and ctx.get(dut.attention.ready):
-                attention.pop(0)
-            row = ctx.get(dut.accumulator.address) if ctx.get(dut.accumulator.en) else None
-            self._catch(ctx)
-            elements += ctx.get(dut.elements)
-            assert ctx.get(dut.busy) == bool(taken)
-            done = ctx.get(unit.done)
-            if ctx.get(dut.error):
-                assert done and taken[0][1].error and ctx.get(dut.error_layer) == finished
-            elif done:
-                assert not taken[0][1].error
-            accepted = offer and ctx.get(unit.command.ready)
-            await ctx.tick()
-            if row is not None:
-                words = acc[row:row + lanes]
-            else:
-                words = [rng.getrandbits(32) for _ in range(lanes)]
-            ctx.set(dut.accumulator.data, sum((word & 2**32 - 1) << 32 * i for i, word in enumerate(words)))
-            if done:
-                began, step, number = taken.pop(0)
-                self.cycles.append(now - began)
-                self._compare(ctx, step, number)
-                finished += 1
-            if accepted:
-                taken.append((now, program.steps[sent], sent))
-                sent += 1
-                ctx.set(unit.command.valid, 0)
-            now += 1
-            assert now < 400 * len(program.steps), "the unit does not finish"
-        assert not tape
-        assert not attention
-        assert elements == sum(step.fields["n"] for step in program.steps if "n" in step.fields)
-        for name, memory in (("act", program.units.act), ("const", program.units.const), ("scalar", program.units.scalar)):
-            assert self._read(ctx, name, 0, len(memory)) == _bits(memory), name
-
+from .test_fp32_format import check_verilog
+from .vector_bench import Bench, Program
 
 #: (statistics, gain) that mean something.
 GATHER = ((0, 0), (1, 0), (1, 1))
+KINDS = [
+    {
+        "source": source,
+        "function": function,
+        "dest": dest,
+        "scaled": scaled,
+        "statistics": statistics,
+        "gain": gain,
+    }
+    for source, function, dest, scaled, (statistics, gain) in product(Source, Function, Dest, (0, 1), GATHER)
+    if not (gain and function == Function.ROPE)
+]
 
 
-@pytest.mark.parametrize("function", Function)
-def test_map(function):
-    program = Program(CI, seed=100 + function)
-    rng, lanes = program.rng, CI.lanes
-    cases = list(product(Source, Dest, (0, 1), GATHER))
-    rng.shuffle(cases)
-    for source, dest, scaled, (statistics, gain) in cases:
-        if gain and function == Function.ROPE:
-            continue
-        words = rng.randrange(1, 8)
-        program.map(source=source, function=function, dest=dest, scaled=scaled, statistics=statistics, gain=gain,
-                    n=words * lanes, segment=rng.choice((0, 1, 2, 3)) * lanes)
+def run_maps(machine: MachineConfig, kinds: list[dict[str, int]], seed: int) -> None:
+    program = Program(machine, seed)
+    rng, lanes = program.rng, machine.lanes
+    for kind in kinds:
+        program.map(**kind, n=rng.randrange(1, 7) * lanes, segment=rng.choice((0, 1, 2, 3)) * lanes)
     Bench(program).run()
+
+
+def sample(seed: int, size: int) -> list[dict[str, int]]:
+    """Some kinds, in random order; every function meets every source and every destination."""
+    program = Program(CI, seed)
+    kinds = program.rng.sample(KINDS, size)
+    for one, other, count in (("source", "function", 20), ("function", "dest", 15), ("source", "scaled", 8)):
+        assert len({(kind[one], kind[other]) for kind in kinds}) == count
+    return kinds
+
+
+def test_some_maps():
+    run_maps(CI, sample(100, 110), seed=101)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("function", Function)
+def test_every_map(function):
+    run_maps(CI, [kind for kind in KINDS if kind["function"] == function], seed=110 + function)
+
+
+@pytest.mark.slow
+def test_eight_lanes():
+    run_maps(WIDE, sample(120, 110), seed=121)
+
+
+def test_in_place():
+    """An element may be written where it, or the second operand, was read."""
+    program = Program(CI, seed=130)
+    rng, half = program.rng, CI.activation_words // 2
+    program.map(
+        source=Source.TAPE,
+        function=Function.COPY,
+        dest=Dest.ACTIVATION,
+        scaled=0,
+        statistics=0,
+        gain=0,
+        n=64,
+        segment=0,
+        d=half,
+    )
+    for function in Function:
+        for a, b, d in ((0, 1, 0), (0, 1, 1), (1, 1, 1)):
+            n = rng.randrange(4, 9) * CI.lanes
+            program.map(
+                source=Source.ACTIVATION,
+                function=function,
+                dest=Dest.ACTIVATION,
+                scaled=rng.getrandbits(1),
+                statistics=1,
+                gain=0,
+                n=n,
+                segment=0,
+                a=half + 32 * a,
+                b=half + 32 * b,
+                d=half + 32 * d,
+            )
+    Bench(program).run()
+
+
+def test_verilog():
+    check_verilog(Vector(CI))
