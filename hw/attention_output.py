@@ -104,7 +104,7 @@ class AttentionOutput(wiring.Component):
             self.busy.eq(walking | read),
         ]
         if words == 1:
-            place = Signal(range(slices))
+            place = Signal(range(max(2, slices)))
             last_slice = place == slices - 1
             m.d.comb += [
                 self.output.valid.eq(read & self.scale.valid),

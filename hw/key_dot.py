@@ -109,18 +109,21 @@ class KeyDot(wiring.Component):
                 m.d.sync += address.eq(0)
 
         # Stages: words and part; products; the adder tree; accumulator.
-        trees = [AdderTree(size, 24, 0) for _ in range(group)]
+        trees = [AdderTree(size, 24, 2) for _ in range(group)]
         summed = 2 + trees[0].latency
         keys = delay(m, part.data, 1, advance)
         key_scale = delay(m, read.data, summed + 1, advance)
         stages = [Cat(taken, part.first, part.last, part.row_last, part.fresh)]
         for _ in range(summed + 1):
             stages.append(delay(m, stages[-1], 1, advance))
-        adding, starting, *_ = stages[summed]
         totals = []
         for member, tree in enumerate(trees):
             m.submodules[f"tree_{member}"] = tree
-            m.d.comb += tree.en.eq(advance)
+            m.d.comb += [
+                tree.en.eq(advance),
+                tree.tag.eq(stages[2]),
+            ]
+            adding, starting = tree.tag_out
             for i in range(size):
                 product = Signal(signed(24), reset_less=True, name=f"product_{member}_{i}")
                 query = self.query_words[member].word_select(i, 16).as_signed()

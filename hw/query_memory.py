@@ -61,8 +61,8 @@ class QueryMemory(wiring.Component):
         slot_bits = (slots - 1).bit_length()
         bank_bits = (banks - 1).bit_length()
 
-        # A write address is {row, bank or slot, element}: one of banks and slots is 1.
-        slot = self.write.address[element_bits:][:slot_bits]
+        # A write address is {row, bank or slot, element}: one of banks and slots is 1, and has no bits.
+        slot = self.write.address[element_bits:][:slot_bits] if slot_bits else 0
         row = self.write.address[element_bits + slot_bits + bank_bits:]
         read_data = []
         for bank in range(banks):
@@ -84,9 +84,11 @@ class QueryMemory(wiring.Component):
                 ]
             read_data.append(ports)
         for member in range(group):
-            of_banks = Cat(ports[member].data for ports in read_data)
-            chosen = delay(m, self.addresses[member][:bank_bits], 1, self.en)
-            m.d.comb += self.words[member].eq(of_banks.word_select(chosen, 16 * size))
+            word = Cat(ports[member].data for ports in read_data)
+            if bank_bits:
+                chosen = delay(m, self.addresses[member][:bank_bits], 1, self.en)
+                word = word.word_select(chosen, 16 * size)
+            m.d.comb += self.words[member].eq(word)
 
         m.submodules.scales = scales = memory.Memory(shape=32, depth=self.config.max_heads, init=[])
         port = scales.write_port()

@@ -1,6 +1,6 @@
 """Weights of attention: probability times relative value scale."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -14,7 +14,7 @@ FRACTION_BITS = 23
 DEEPEST = PROBABILITY_BITS + 2
 
 
-def biased_ceiling(bits: Signal) -> Signal:
+def biased_ceiling(bits: Value) -> Value:
     """Biased exponent of the least power of two at or above a binary32 >= 0; 1 for +0.
 
     This is ``numerics.value_exponent`` + 127. It is the exponent field of that power: above 2**127 it is 255,

@@ -41,7 +41,7 @@ def test_scores():
             await ctx.tick()
 
     async def bench(ctx) -> None:
-        for tokens in (TOKENS, 5):
+        for tokens in (TOKENS, 5, 1, 2, 1, 3, 1):
             ctx.set(dut.restart, 1)
             await ctx.tick()
             ctx.set(dut.restart, 0)
@@ -55,6 +55,7 @@ def test_scores():
                     })  # fmt: skip
                     await ctx.tick()
                     ctx.set(dut.dot_en, 0)
+                    ctx.set(dut.dot.fresh, rng.getrandbits(1))
                     while rng.random() < 0.3:
                         await ctx.tick()
             while ctx.get(dut.busy):
