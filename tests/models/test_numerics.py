@@ -26,6 +26,12 @@ def test_round_shift(pairs):
     assert found.tolist() == [reference.round_shift(*pair) for pair in pairs]
 
 
+def test_round_shift_of_the_largest():
+    pairs = [(2**62 - d, shift) for d in (1, 2**61, 2**61 + 1) for shift in (0, 1, 60, 61, 62, 63, 64, 127)]
+    found = numerics.round_shift(integers([v for v, _ in pairs]), integers([s for _, s in pairs]))
+    assert found.tolist() == [reference.round_shift(*pair) for pair in pairs]
+
+
 @RANDOM
 @given(vectors)
 def test_absmax(a):
@@ -33,6 +39,13 @@ def test_absmax(a):
     wanted = [reference.absmax(a[i : i + LENGTH // 3]) for i in range(0, LENGTH, LENGTH // 3)]
     assert bits(found) == wanted
     assert bits(numerics.live_scale(found)) == [reference.live_scale(x) for x in wanted]
+
+
+def test_least_scale_that_lives():
+    least = reference.LEAST_ABSMAX
+    assert bits(numerics.live_scale(floats([least - 1, least, least + 1]))) == [0, least, least + 1]
+    codes = numerics.quantise(floats([least - 1, least]).unsqueeze(-1), floats([least - 1, least]), 127)
+    assert codes.tolist() == [[0], [127]]
 
 
 @RANDOM
