@@ -4,6 +4,7 @@ A backend advances one token at a time; what it keeps (KV memory) can be read ba
 two can be compared element by element.
 """
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, Self
@@ -126,14 +127,18 @@ class Rtl:
     Parameters
     ----------
     artefact : Artefact
-    machine : MachineConfig
-        Must be the artefact's; its simulator is built, or found in the cache.
+        Its machine's simulator is built, or found in the cache.
     dram : DramParams
         Timing of the memory.
     progress : callable
         Told the stages of the build.
     cycles : callable
         Told the cycles of the running token now and then.
+
+    Members
+    -------
+    seconds : float
+        Wall time spent in simulation so far.
     """
 
     name = "rtl"
@@ -148,6 +153,7 @@ class Rtl:
     ):
         self.map, self.kv_heads = artefact.memory_map, int(artefact.config["kv_heads"])
         self.total = dict.fromkeys((counter.name for counter in COUNTERS), 0)
+        self.seconds = 0.0
         executable = build_overlay(artefact.machine, progress)
         self.session = RtlSession(
             executable, initial_memory(artefact, seed), dram, seed, cycles, report=200_000
@@ -182,7 +188,9 @@ class Rtl:
                   (csr["PREDICATES"], 1 | logits << EMIT_LOGITS)]  # fmt: skip
         windows = range(COUNTER_BASE, COUNTER_BASE + 2 * len(COUNTERS))
         reads = [csr["NEXT_TOKEN"], csr["ERROR"], csr["STATUS"], *windows]
+        begin = time.perf_counter()
         reply = self.session.run([*before, (csr["CONTROL"], 1)], reads, TOKEN_LIMIT)
+        self.seconds += time.perf_counter() - begin
         error = reply.reads[csr["ERROR"]]
         if error:
             raise SimulationError(f"the machine stopped with error {error & 0xFF} at position {position}, layer "

@@ -218,4 +218,5 @@ def overlay_verilog(machine: MachineConfig, progress: Progress = _quiet) -> str:
 
 def build_overlay(machine: MachineConfig, progress: Progress = _quiet) -> Path:
     """The simulator of one machine: `overlay_verilog` then `build`."""
+    _tools()  # a missing compiler is said before the work begins
     return build(overlay_verilog(machine, progress), machine.bus_bytes, progress)

@@ -2,13 +2,15 @@
 
 import argparse
 import time
+from collections.abc import Callable
 from typing import Any
 
 from tqdm import tqdm
 
+from sim.backends import Backend, Rtl
 from sim.lockstep import run_lockstep
 
-from .errors import EXIT_DIFFERENT, EXIT_OK
+from .errors import EXIT_DIFFERENT, EXIT_OK, UsageError
 from .output import note, write_json
 from .session import Job, add_artefact_arguments, figures
 from .vectors import check_vectors
@@ -25,7 +27,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Exit code 0 where everything is equal, 1 where something differs: the first difference is named."""
     job = Job.from_arguments(args)
-    result = check(job, args.on.split(","))
+    names = args.on.split(",")
+    if len(names) < 2:
+        raise UsageError(f"--on: wanted two backends or more of golden, isa, rtl, found {args.on!r}")
+    total = len(job.prompt) + job.count - 1
+    with tqdm(total=total, desc=f"lockstep {' '.join(names)}", unit="token", disable=None) as progress:
+        result = check(job, names, lambda _position, _token: progress.update() and None)
     note(f"text: {result['text']!r}")
     if result["exact"]:
         print(f"exact: {', '.join(result['backends'])} agree on {len(result['tokens'])} tokens, their logits, "
@@ -36,16 +43,14 @@ def main(args: argparse.Namespace) -> int:
     return EXIT_OK if result["exact"] else EXIT_DIFFERENT
 
 
-def check(job: Job, names: list[str]) -> dict[str, Any]:
-    """Compare the named backends and return the JSON object of the verb."""
-    begin, backends = time.perf_counter(), []
+def check(job: Job, names: list[str], on_step: Callable[[int, int], None]) -> dict[str, Any]:
+    """Compare the named backends and return the JSON object of the verb; `on_step` as in `run_lockstep`."""
+    begin = time.perf_counter()
+    backends: list[Backend] = []
     try:
         for name in names:
             backends.append(job.open(name))
-        total = len(job.prompt) + job.count - 1
-        with tqdm(total=total, desc=f"lockstep {' '.join(names)}", unit="token", disable=None) as progress:
-            outcome = run_lockstep(backends, job.prompt, job.count, job.config.layers, job.config.eos,
-                                   lambda _position, _token: progress.update() and None)  # fmt: skip
+        outcome = run_lockstep(backends, job.prompt, job.count, job.config.layers, job.config.eos, on_step)
         difference = outcome.difference
         vectors = check_vectors(job.artefact)
         first = None if difference is None else {**difference.to_json(), "text": str(difference)}
@@ -59,7 +64,7 @@ def check(job: Job, names: list[str]) -> dict[str, Any]:
             "prompt_tokens": job.prompt, "tokens": outcome.tokens, "text": job.tokenizer.decode(outcome.tokens),
             "exact": first is None, "first_difference": first, "vectors": vectors, **numbers,
             "counters": timed.counters(), "wall_seconds": wall,
-            "simulated_cycles_per_second": sum(outcome.cycles) / wall if outcome.cycles else None,
+            "simulated_cycles_per_second": sum(outcome.cycles) / timed.seconds if isinstance(timed, Rtl) else None,
         }  # fmt: skip
     finally:
         for backend in backends:

@@ -4,12 +4,13 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 
 from . import VERSION
 from .errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, USER_ERRORS
-from .output import note
+from .output import note, require_folder
 
 #: Verbs in the order of a first session; each module has `HELP`, `add_arguments(parser)` and `main(args)`.
 VERBS = ("doctor", "inspect", "compile", "run", "check", "asm", "disasm")
@@ -40,6 +41,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     # The tensors are small: a second thread costs more than it computes.
     torch.set_num_threads(1)
     try:
+        for path in (args.json, getattr(args, "output", None)):
+            if path is not None:
+                require_folder(Path(path))
         return args.run(args)
     except USER_ERRORS as error:
         note(f"trine {args.verb}: error: {error}")

@@ -6,6 +6,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from sim.backends import Rtl
+
 from .errors import EXIT_OK
 from .output import TextStream, note, write_json
 from .session import Job, add_artefact_arguments, figures
@@ -59,7 +61,8 @@ def generate(job: Job, on: str) -> dict[str, Any]:
         return {
             "backend": on, "machine": job.machine.name, "prompt_tokens": job.prompt, "tokens": tokens,
             "text": job.tokenizer.decode(tokens), **numbers, "counters": backend.counters(),
-            "wall_seconds": wall, "simulated_cycles_per_second": sum(cycles) / wall if cycles else None,
+            "wall_seconds": wall,
+            "simulated_cycles_per_second": sum(cycles) / backend.seconds if isinstance(backend, Rtl) else None,
         }  # fmt: skip
     finally:
         backend.close()

@@ -1,0 +1,111 @@
+"""The proof at the level of models: golden model, interpreter and RTL agree on every bit and every count.
+
+Each machine is built once (cached by content); models of many shapes run on it, as the same bitstream would.
+"""
+
+import dataclasses
+
+import pytest
+
+from compiler.compile import compile_model
+from hw.artefact import Artefact
+from hw.isa import COUNTERS
+from hw.machine import MACHINES
+from models.quantised import SITES, QuantisedModel
+from sim.backends import Golden, Isa, Rtl
+from sim.dram import DDR3, IDEAL, DramParams
+from sim.errors import SimulationError
+from sim.interpreter import MachineError
+from sim.lockstep import run_lockstep
+from tests.models.random_model import random_model
+
+#: Slow, stalling, often refreshing.
+ROUGH = DramParams(latency=90, write_latency=70, turn=9, refresh_every=150, refresh_cycles=30,
+                   stall_r=300, stall_ar=500, stall_aw=500, stall_w=500)  # fmt: skip
+#: Shapes chosen so that widths are no multiple of 5 x tables, groups are 1, 2 and 4, rows are few and many.
+MODELS = {
+    "rms": lambda: random_model(1, dim=64, hidden=96, heads=4, kv_heads=2, vocab=70, tied=False),
+    "l2": lambda: random_model(2, norm="l2", gains=False, dim=64, hidden=160, heads=4, kv_heads=4, vocab=33, tied=False),
+    "plain": lambda: random_model(3, inner_norm=False, tied=False, dim=64, hidden=32, heads=4, kv_heads=1, layers=3),
+    "one head": lambda: random_model(4, dim=32, hidden=64, heads=1, kv_heads=1, layers=1, vocab=40, tied=False),
+}
+RUNS = [
+    ("ci", "rms", DDR3), ("ci", "l2", ROUGH), ("ci", "plain", IDEAL), ("ci", "one head", ROUGH),
+    ("narrow", "rms", ROUGH), ("narrow", "plain", DDR3), ("wide", "l2", DDR3), ("wide", "rms", ROUGH),
+]  # fmt: skip
+
+
+def artefact_of(model: QuantisedModel, machine: str) -> Artefact:
+    return compile_model(model, b"", MACHINES[machine], vectors=False)
+
+
+@pytest.mark.parametrize(("machine", "name", "dram"), RUNS, ids=lambda value: value if isinstance(value, str) else "")
+def test_three_backends_agree(machine: str, name: str, dram: DramParams):
+    artefact = artefact_of(MODELS[name](), machine)
+    layers = artefact.config["layers"]
+    with Rtl(artefact, dram, seed=11) as rtl:
+        backends = [Golden(artefact), Isa(artefact), rtl]
+        result = run_lockstep(backends, [1, 7, 3, 29], 12, layers)
+        counts = rtl.counters()
+    assert result.difference is None, str(result.difference)
+    assert len(result.tokens) == 12
+    assert len(set(result.tokens)) > 1, "a text of one token would prove little"
+    account_for_every_cycle(counts)
+
+
+def account_for_every_cycle(counts: dict[str, int]) -> None:
+    """Every cycle is in one class of what the bus did, and in one of what the units did."""
+    assert counts["cycles"] == sum(counts[n] for n in ("read_beats", "bus_full", "bus_wait", "bus_idle"))
+    units = ("matmul_active", "matmul_starved", "attention_active", "attention_starved", "vector_only",
+             "vector_starved", "overhead")  # fmt: skip
+    assert counts["cycles"] == sum(counts[n] for n in units)
+    assert set(counts) == {counter.name for counter in COUNTERS}
+
+
+def test_a_new_sequence_on_the_same_machine():
+    """State left by one text must not reach the next: the same prompt twice gives the same text."""
+    artefact = artefact_of(MODELS["rms"](), "ci")
+    with Rtl(artefact, DDR3) as rtl:
+        texts = []
+        for _ in range(2):
+            token, text = 1, []
+            for position in range(5):
+                token = rtl.step(token, position, logits=False).token
+                text.append(token)
+            texts.append(text)
+    assert texts[0] == texts[1]
+
+
+def test_saturated_squares_end_the_run_with_the_layer():
+    """A grid too fine for its tensor is an error that names the layer, on interpreter and RTL alike."""
+    model = MODELS["plain"]()
+    grids = dict.fromkeys(SITES, -44)
+    large = dataclasses.replace(model.with_grids(grids), embedding=model.embedding * 2.0**12)
+    artefact = artefact_of(large, "ci")
+    with pytest.raises(MachineError) as predicted:
+        Isa(artefact).step(1, 0, logits=False)
+    assert predicted.value.code == 1
+    with Rtl(artefact, IDEAL) as rtl, pytest.raises(SimulationError, match=f"error 1 .*layer {predicted.value.layer}:"):
+        rtl.step(1, 0, logits=False)
+
+
+def test_lockstep_names_the_first_difference():
+    """The comparison can fail, and says where: one bit of one K element in the interpreter's memory."""
+    artefact = artefact_of(MODELS["rms"](), "ci")
+    broken = Isa(artefact)
+    step = broken.step
+
+    def sabotaged(token: int, position: int, *, logits: bool):
+        result = step(token, position, logits=logits)
+        if position == 2:
+            strides, region = broken.map["strides"], broken.map["regions"]["key"]["start"]
+            row = region + 1 * strides["key_layer"] + 2 * strides["key"]
+            broken.memory[row + 8 * 2 + 5] ^= 1
+        return result
+
+    broken.step = sabotaged
+    result = run_lockstep([Golden(artefact), broken], [1, 7, 3, 29], 4, artefact.config["layers"])
+    found = result.difference
+    assert found is not None
+    assert (found.what, found.layer, found.position, found.element) == ("k", 1, 2, 5)
+    assert int(found.value_a) ^ int(found.value_b) == 1 or abs(int(found.value_a) - int(found.value_b)) == 1
