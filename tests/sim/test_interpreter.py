@@ -15,6 +15,7 @@ from compiler.frontends import load_checkpoint
 from compiler.vectors import kv_digest, kv_memory, kv_rows, make_vectors
 from hw.isa import EMIT_LOGITS
 from hw.machine import CI, MACHINES, MachineConfig
+from models import numerics
 from models.golden import GoldenModel, KVCache
 from models.quantised import SITES, QuantisedModel
 from sim.interpreter import Interpreter, InterpreterError, MachineError
@@ -45,18 +46,19 @@ def logits_of(interpreter: Interpreter, compiled: Compiled) -> torch.Tensor:
 
 
 def compare(model: QuantisedModel, machine: MachineConfig, prompt: list[int], count: int) -> list[int]:
-    """Run both, token by token; the ids."""
+    """Generate on the interpreter, then ask the golden model about the whole sequence at once; the ids."""
     compiled = compile_program(model, machine)
-    interpreter, golden = loaded(compiled, machine), GoldenModel(model)
-    cache, ids = KVCache.empty(model.config), list(prompt)
+    interpreter, cache = loaded(compiled, machine), KVCache.empty(model.config)
+    ids, found = list(prompt), []
     for position in range(len(prompt) + count - 1):
-        found = interpreter.step(ids[position], position, 1 << EMIT_LOGITS)
-        logits = golden.forward([ids[position]], cache)[-1]
-        assert torch.equal(logits_of(interpreter, compiled).view(torch.int32), logits.view(torch.int32)), (
-            position
-        )
+        token = interpreter.step(ids[position], position, 1 << EMIT_LOGITS)
+        found.append(logits_of(interpreter, compiled))
         if position + 1 == len(ids):
-            ids.append(found)
+            ids.append(token)
+    logits = GoldenModel(model).forward(ids[:-1], cache)
+    for position, (wanted, got) in enumerate(zip(logits, found, strict=True)):
+        assert torch.equal(got.view(torch.int32), wanted.view(torch.int32)), position
+    assert ids[len(prompt) :] == [numerics.argmax(row) for row in logits[len(prompt) - 1 :]]
     for wanted, rows in zip(
         kv_memory(cache, compiled.memory),
         kv_rows(interpreter.memory, compiled.memory, model.config.layers, cache.length),
