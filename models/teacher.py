@@ -117,7 +117,7 @@ def sample_to_file(
     temperature: float = 1.0,
     seed: int = 1,
 ) -> None:
-    """Sample until ``out`` (one JSON-free story per block, blocks separated by NUL) holds ``megabytes``.
+    """Sample until ``out`` (stories, each followed by NUL) holds ``megabytes``.
 
     An existing file is continued, so that an interrupted run loses one batch at most.
     """

@@ -52,7 +52,7 @@ class Recipe:
     rate: float = 3e-3
     warmup: float = 0.015
     weight_decay: float = 0.1
-    real_share: tuple[float, float] = (0.1, 0.4)
+    real_share: tuple[float, float] = (0.1, 0.7)
 
     def rate_at(self, spent: float) -> float:
         """Learning rate when the share ``spent`` (0 to 1) of the budget is gone."""
