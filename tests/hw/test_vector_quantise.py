@@ -50,6 +50,7 @@ EDGES = (
     (INFINITY, 0, ONE, INFINITY | 1 << 31),
     (NAN, ONE, INFINITY, 0),
     (0x7F7FFFFF, 0x7F000000, 0xFF7FFFFF, ONE),
+    (0x44000000, 0, 0, 0),  # 512: the highest bit of a sum that is not saturated, on the grid 2^-44
 )
 
 
