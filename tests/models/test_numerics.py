@@ -206,6 +206,14 @@ def test_argmax(a):
         assert int(numerics.order_key(floats(numbers)).argmax()) == reference.argmax(numbers)
 
 
+def test_order_of_corners():
+    corners = fp32.corners()
+    key = numerics.order_key(floats(corners)).tolist()
+    for a, left in zip(corners, key, strict=True):
+        for b, right in zip(corners, key, strict=True):
+            assert (right > left) == reference.argmax([a, b]), (hex(a), hex(b))
+
+
 def test_gray_order():
     for digits in range(6):
         found = numerics.gray_trits(digits)
