@@ -22,7 +22,8 @@ from .ternary_engine import TernaryEngine
 
 __all__ = ["MAX_UNFINISHED", "Matmul"]
 
-#: MATMUL instructions accepted and not done, at most.
+#: MATMUL instructions accepted and not done, at most: one whose tables are being built and two whose tables
+#: are. A build outlasts the pipeline after the tables, so no earlier one is left in there.
 MAX_UNFINISHED = 3
 
 
@@ -93,7 +94,7 @@ class Matmul(wiring.Component):
         is_head = data.View(header_layout(), word).opcode == BY_NAME["HEAD"].opcode
         unfinished = Signal(range(MAX_UNFINISHED + 1))
         to_head = self.unit.command.valid & is_head & (unfinished == 0)
-        to_ternary = self.unit.command.valid & ~is_head & ~head.busy & (unfinished < MAX_UNFINISHED)
+        to_ternary = self.unit.command.valid & ~is_head & ~head.busy
         m.d.comb += [
             head.command.payload.eq(data.View(instruction_layout("HEAD"), word)),
             head.command.valid.eq(to_head),

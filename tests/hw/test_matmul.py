@@ -179,6 +179,12 @@ def test_single_rows_follow_each_other():
     Bench(TINY, work, "scarce", ready=1.0).run()
 
 
+def test_most_unfinished():
+    """Instructions of one chunk on a slow tape: as many are accepted as there is room for."""
+    work = [Linear.random(i, rows=24, k=15, q=16 * i, acc=24 * i) for i in range(5)]
+    assert Bench(TINY, work, "scarce", ready=1.0).run().most_unfinished == MAX_UNFINISHED
+
+
 @pytest.mark.parametrize("sign", [-1, 1])
 def test_largest_sums(sign: int):
     k = 2 * 5 * CI.tables + 3
