@@ -30,7 +30,16 @@ def main() -> int:
     options = parser.parse_args()
     torch.set_num_threads(1)
     artefact = shipped_artefact(options.machine)
-    arguments = ["run", str(artefact), "--prompt", PROMPT, "--tokens", str(options.tokens), "--dram", options.dram]
+    arguments = [
+        "run",
+        str(artefact),
+        "--prompt",
+        PROMPT,
+        "--tokens",
+        str(options.tokens),
+        "--dram",
+        options.dram,
+    ]
     job = Job.from_arguments(build_parser().parse_args(arguments))
     backend = job.open("rtl")
     assert isinstance(backend, Rtl)
@@ -39,22 +48,31 @@ def main() -> int:
         for position in tqdm(range(len(job.prompt) + job.count - 1), unit="token", disable=None):
             if position == len(job.prompt):
                 before = backend.counters()
-            step = backend.step(job.prompt[position] if position < len(job.prompt) else token, position, logits=False)
+            step = backend.step(
+                job.prompt[position] if position < len(job.prompt) else token, position, logits=False
+            )
             token = step.token
             cycles.append(step.cycles or 0)
         counts = {name: value - before[name] for name, value in backend.counters().items()}
         numbers = figures(job, backend, cycles, job.count)
     steps = job.count - 1
-    print(f"{steps} decode tokens at positions {len(job.prompt)} to {len(cycles) - 1}, machine {options.machine}\n")
+    print(
+        f"{steps} decode tokens at positions {len(job.prompt)} to {len(cycles) - 1}, machine {options.machine}\n"
+    )
     for title, names in (("the bus", BUS), ("the units", UNITS)):
         assert sum(counts[name] for name in names) == counts["cycles"], "cycles are missing from the account"
-        rows = [(name, f"{counts[name] / steps:.1f}", f"{counts[name] / counts['cycles']:.1%}", MEANING[name]) for name in names]
+        rows = [
+            (name, f"{counts[name] / steps:.1f}", f"{counts[name] / counts['cycles']:.1%}", MEANING[name])
+            for name in names
+        ]
         rows.append(("all", f"{counts['cycles'] / steps:.1f}", "100.0%", "cycles"))
         print(table(rows, (title, "cycles per token", "share", "meaning")), end="\n\n")
     bus = numbers["bus"]
     print(f"useful bytes / (cycles x {bus['bytes_per_cycle']}): {bus['utilisation']:.4f}; ceiling {bus['ceiling']:.4f}; "
           f"of the ceiling {bus['utilisation'] / bus['ceiling']:.4f}")  # fmt: skip
-    print(f"a unit lacked tape while nothing was asked of the memory: {counts['starved_bus_free'] / steps:.1f} cycles per token")
+    print(
+        f"a unit lacked tape while nothing was asked of the memory: {counts['starved_bus_free'] / steps:.1f} cycles per token"
+    )
     write_json(options.json, {**numbers, "decode_counters": counts, "decode_tokens": steps})
     note(f"simulated {sum(cycles) / backend.seconds:.0f} cycles/s")
     return 0

@@ -74,12 +74,12 @@ class ActivationGroups(wiring.Component):
             with m.Switch(remain):
                 for count in range(_LEFT + 1):
                     with m.Case(count):
-                        m.d.sync += store.eq(Cat(kept[:8 * count], self.read.data))
+                        m.d.sync += store.eq(Cat(kept[: 8 * count], self.read.data))
 
         # Zeros beyond the end of the vector.
         for i in range(TRITS_PER_BYTE):
-            byte = store[8 * i:8 * i + 8]
-            m.d.comb += self.groups.p.activations[8 * i:8 * i + 8].eq(Mux(left > i, byte, Const(0)))
+            byte = store[8 * i : 8 * i + 8]
+            m.d.comb += self.groups.p.activations[8 * i : 8 * i + 8].eq(Mux(left > i, byte, Const(0)))
         m.d.comb += [
             self.groups.valid.eq(busy & (level >= TRITS_PER_BYTE)),
             self.groups.p.last.eq(left <= TRITS_PER_BYTE),

@@ -67,7 +67,7 @@ class AdderTree(wiring.Component):
         row: list[Value] = list(self.i)
         tag = self.tag
         for level in range(1, self.levels + 1):
-            sums = [a + b for a, b in zip(row[::2], row[1::2], strict=False)] + row[len(row) & ~1:]
+            sums = [a + b for a, b in zip(row[::2], row[1::2], strict=False)] + row[len(row) & ~1 :]
             if level % LEVELS_PER_STAGE == 0 or level == self.levels:
                 row = []
                 for i, total in enumerate(sums):

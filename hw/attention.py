@@ -76,16 +76,18 @@ class Attention(wiring.Component):
 
     def __init__(self, config: MachineConfig) -> None:
         self.config = config
-        super().__init__({
-            "unit": In(UnitPort()),
-            "tape": Out(TapePort(config)),
-            "query": In(QueryWrite(config.lanes)),
-            "stage": Out(StageRead(config.attention_bytes)),
-            "output": Out(stream.Signature(attention_output_layout(config.lanes))),
-            "score_saturated": Out(1),
-            "products": Out(range(config.attention_bytes * config.max_group + 1)),
-            "active": Out(1),
-        })
+        super().__init__(
+            {
+                "unit": In(UnitPort()),
+                "tape": Out(TapePort(config)),
+                "query": In(QueryWrite(config.lanes)),
+                "stage": Out(StageRead(config.attention_bytes)),
+                "output": Out(stream.Signature(attention_output_layout(config.lanes))),
+                "score_saturated": Out(1),
+                "products": Out(range(config.attention_bytes * config.max_group + 1)),
+                "active": Out(1),
+            }
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

@@ -43,18 +43,20 @@ class AttentionOutput(wiring.Component):
 
     def __init__(self, config: MachineConfig) -> None:
         self.config = config
-        super().__init__({
-            "geometry": In(head_geometry_layout(config)),
-            "start": In(1),
-            "empty": In(1),
-            "en": Out(1),
-            "address": Out(range(config.max_query // config.attention_bytes)),
-            "member": Out(range(config.max_group)),
-            "sums": In(config.attention_bytes * ATTENTION_SUM_BITS),
-            "scale": In(stream.Signature(32)),
-            "output": Out(stream.Signature(attention_output_layout(config.lanes))),
-            "busy": Out(1),
-        })
+        super().__init__(
+            {
+                "geometry": In(head_geometry_layout(config)),
+                "start": In(1),
+                "empty": In(1),
+                "en": Out(1),
+                "address": Out(range(config.max_query // config.attention_bytes)),
+                "member": Out(range(config.max_group)),
+                "sums": In(config.attention_bytes * ATTENTION_SUM_BITS),
+                "scale": In(stream.Signature(32)),
+                "output": Out(stream.Signature(attention_output_layout(config.lanes))),
+                "busy": Out(1),
+            }
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

@@ -58,21 +58,23 @@ class AttentionScore(wiring.Component):
     def __init__(self, config: MachineConfig) -> None:
         self.config = config
         head = range(config.max_heads)
-        super().__init__({
-            "restart": In(1),
-            "dot_en": In(1),
-            "dot": In(dot_layout(config)),
-            "query_head": Out(head),
-            "query_scale": In(32),
-            "saturated": Out(1),
-            "busy": Out(1),
-            "count": Out(range(config.score_words + 1)),
-            "en": In(1),
-            "address": In(range(config.score_words)),
-            "score": Out(signed(SCORE_BITS)),
-            "head": In(head),
-            "maximum": Out(signed(SCORE_BITS)),
-        })
+        super().__init__(
+            {
+                "restart": In(1),
+                "dot_en": In(1),
+                "dot": In(dot_layout(config)),
+                "query_head": Out(head),
+                "query_scale": In(32),
+                "saturated": Out(1),
+                "busy": Out(1),
+                "count": Out(range(config.score_words + 1)),
+                "en": In(1),
+                "address": In(range(config.score_words)),
+                "score": Out(signed(SCORE_BITS)),
+                "head": In(head),
+                "maximum": Out(signed(SCORE_BITS)),
+            }
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

@@ -67,23 +67,25 @@ class AttentionWeight(wiring.Component):
     def __init__(self, config: MachineConfig) -> None:
         self.config = config
         head, score = range(config.max_heads), range(config.score_words)
-        super().__init__({
-            "geometry": In(head_geometry_layout(config)),
-            "start": In(1),
-            "count": In(range(config.score_words + 1)),
-            "en": Out(1),
-            "score_address": Out(score),
-            "score": In(SCORE_BITS),
-            "head": Out(head),
-            "maximum": In(SCORE_BITS),
-            "scale_address": Out(score),
-            "scale": In(32),
-            "kv_head": Out(head),
-            "exponent": In(8),
-            "weights": Out(stream.Signature(weights_layout(config))),
-            "total_head": In(head),
-            "total": Out(TOTAL_BITS),
-        })
+        super().__init__(
+            {
+                "geometry": In(head_geometry_layout(config)),
+                "start": In(1),
+                "count": In(range(config.score_words + 1)),
+                "en": Out(1),
+                "score_address": Out(score),
+                "score": In(SCORE_BITS),
+                "head": Out(head),
+                "maximum": In(SCORE_BITS),
+                "scale_address": Out(score),
+                "scale": In(32),
+                "kv_head": Out(head),
+                "exponent": In(8),
+                "weights": Out(stream.Signature(weights_layout(config))),
+                "total_head": In(head),
+                "total": Out(TOTAL_BITS),
+            }
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -152,9 +154,7 @@ class AttentionWeight(wiring.Component):
         ]
 
         # Sums. The next score may be of the same head.
-        m.submodules.totals = totals = memory.Memory(
-            shape=TOTAL_BITS, depth=self.config.max_heads, init=[]
-        )
+        m.submodules.totals = totals = memory.Memory(shape=TOTAL_BITS, depth=self.config.max_heads, init=[])
         update = totals.write_port()
         before = totals.read_port(domain="comb")
         found = totals.read_port(domain="comb")

@@ -17,9 +17,7 @@ class CsrPort(wiring.Signature):
     """
 
     def __init__(self):
-        super().__init__(
-            {"addr": Out(CSR_ADDRESS_BITS), "write": Out(1), "wdata": Out(32), "rdata": In(32)}
-        )
+        super().__init__({"addr": Out(CSR_ADDRESS_BITS), "write": Out(1), "wdata": Out(32), "rdata": In(32)})
 
 
 class Csr(wiring.Component):

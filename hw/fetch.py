@@ -106,7 +106,11 @@ class Fetch(wiring.Component):
         masked = Signal(8 * config.bus_bytes)
         m.d.comb += masked.eq(r.data & ((Const(1, 8 * config.bus_bytes + 1) << (live << 3)) - 1))
 
-        half, half_full, half_count = Signal(8 * config.bus_bytes), Signal(), Signal(range(config.bus_bytes + 1))
+        half, half_full, half_count = (
+            Signal(8 * config.bus_bytes),
+            Signal(),
+            Signal(range(config.bus_bytes + 1)),
+        )
         word = Signal(word_layout(config))
         push = Signal()
         m.d.sync += push.eq(0)

@@ -18,9 +18,22 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib.data import StructLayout, View
 
 __all__ = [
-    "BIAS", "FRACTION_BITS", "INFINITY", "MIN_NORMAL", "NAN",
-    "Binary32", "Kind", "Unrounded", "is_inf", "is_nan", "is_zero", "leading_zeros", "normalise", "rounded",
-    "shift_right_sticky", "significand",
+    "BIAS",
+    "FRACTION_BITS",
+    "INFINITY",
+    "MIN_NORMAL",
+    "NAN",
+    "Binary32",
+    "Kind",
+    "Unrounded",
+    "is_inf",
+    "is_nan",
+    "is_zero",
+    "leading_zeros",
+    "normalise",
+    "rounded",
+    "shift_right_sticky",
+    "significand",
 ]
 
 #: Bits of the fraction field; a significand has one more.
@@ -43,13 +56,15 @@ Kind = StructLayout({"sign": 1, "nan": 1, "inf": 1, "zero": 1})
 
 #: An exact result before its one rounding: ``1.fraction * 2^(exponent - 127)``, with ``guard`` the bit after
 #: the fraction and ``sticky`` the OR of all later ones, unless ``kind`` overrides it.
-Unrounded = StructLayout({
-    "fraction": FRACTION_BITS,
-    "exponent": signed(10),
-    "guard": 1,
-    "sticky": 1,
-    "kind": Kind,
-})
+Unrounded = StructLayout(
+    {
+        "fraction": FRACTION_BITS,
+        "exponent": signed(10),
+        "guard": 1,
+        "sticky": 1,
+        "kind": Kind,
+    }
+)
 
 
 def is_zero(x: View) -> Value:
@@ -81,7 +96,7 @@ def leading_zeros(value: Value) -> Value:
     if width <= 2:
         return ~value[1:]
     level = (width - 1).bit_length() - 1
-    low, high = value[:width - (1 << level)], value[width - (1 << level):]
+    low, high = value[: width - (1 << level)], value[width - (1 << level) :]
     empty = ~high.any()
     return Cat(Mux(empty, leading_zeros(low), leading_zeros(high))[:level], empty)
 
@@ -124,8 +139,8 @@ def rounded(x: View) -> Value:
     An increment that carries out of the fraction makes it 0 and the exponent one more, as it should.
     """
     up = x.guard & (x.sticky | x.fraction[0])
-    packed = (Cat(x.fraction, x.exponent) + up)[:FRACTION_BITS + 9]
-    overflow = packed[FRACTION_BITS + 8] | packed[FRACTION_BITS:FRACTION_BITS + 8].all()
+    packed = (Cat(x.fraction, x.exponent) + up)[: FRACTION_BITS + 9]
+    overflow = packed[FRACTION_BITS + 8] | packed[FRACTION_BITS : FRACTION_BITS + 8].all()
     tiny = x.exponent <= 0
     rounds_to_normal = (x.exponent == 0) & x.fraction.all()
     finite = Mux(tiny, Mux(rounds_to_normal, MIN_NORMAL, 0), Mux(overflow, INFINITY, packed[:31]))

@@ -63,13 +63,13 @@ class Fp32FromInt(wiring.Component):
 
         # Below the leading 1 there are at least a fraction, a guard and a sticky bit, zeros if need be.
         normal, zeros = normalise(m, magnitude)
-        below = Cat(Const(0, FRACTION_BITS + 2), normal[:-1])[-max(FRACTION_BITS + 2, self.width - 1):]
+        below = Cat(Const(0, FRACTION_BITS + 2), normal[:-1])[-max(FRACTION_BITS + 2, self.width - 1) :]
         exact = Signal(Unrounded, reset_less=True)
         with m.If(self.en):
             m.d.sync += [
                 exact.fraction.eq(below[-FRACTION_BITS:]),
                 exact.guard.eq(below[-FRACTION_BITS - 1]),
-                exact.sticky.eq(below[:-FRACTION_BITS - 1].any()),
+                exact.sticky.eq(below[: -FRACTION_BITS - 1].any()),
                 exact.exponent.eq(BIAS + self.width - 1 - zeros),
                 exact.kind.sign.eq(negative),
                 exact.kind.zero.eq(~normal[-1]),

@@ -63,14 +63,16 @@ class Fp32ToInt(wiring.Component):
         if not isinstance(width, int) or not 2 <= width <= 64:
             raise ValueError(f"Width must be an integer from 2 to 64, not {width!r}")
         self.width = width
-        super().__init__({
-            "en": In(1),
-            "a": In(32),
-            "shift": In(signed(8)),
-            "limit": In(width - 1),
-            "o": Out(signed(width)),
-            "saturated": Out(1),
-        })
+        super().__init__(
+            {
+                "en": In(1),
+                "a": In(32),
+                "shift": In(signed(8)),
+                "limit": In(width - 1),
+                "o": Out(signed(width)),
+                "saturated": Out(1),
+            }
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -107,7 +109,7 @@ class Fp32ToInt(wiring.Component):
             m.d.sync += [
                 integer.eq(aligned[-bits:]),
                 guard.eq(aligned[-bits - 1]),
-                sticky.eq(aligned[:-bits - 1].any()),
+                sticky.eq(aligned[: -bits - 1].any()),
                 limit.eq(number_limit),
                 flags.eq(number_flags),
             ]

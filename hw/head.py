@@ -149,11 +149,11 @@ class Head(wiring.Component):
         # The activations of the unit that is next, a cycle ahead. A small unit is a part of a block.
         m.d.sync += element.eq(next_element)
         m.d.comb += self.read.block.eq(next_element >> (BLOCK - 1).bit_length())
-        part = element[:(BLOCK - 1).bit_length()][(lanes - 1).bit_length():]
+        part = element[: (BLOCK - 1).bit_length()][(lanes - 1).bit_length() :]
         m.d.comb += [
             engine.en.eq(en),
             engine.take.eq(take_codes),
-            engine.codes.eq(self.tape.data[:8 * lanes]),
+            engine.codes.eq(self.tape.data[: 8 * lanes]),
             engine.activations.eq(self.read.data.word_select(part, 8 * lanes)),
             engine.last.eq(take_scale),
         ]

@@ -137,7 +137,11 @@ class Instruction:
 HEADER = (
     Field("opcode", 6, "which instruction"),
     Field("predicate", 4, "skip the instruction unless this predicate bit is 1 (bit 0 always is)"),
-    Field("wait_matmul", 2, "begin when at most this many earlier MATMUL-unit instructions are unfinished (3: any)"),
+    Field(
+        "wait_matmul",
+        2,
+        "begin when at most this many earlier MATMUL-unit instructions are unfinished (3: any)",
+    ),
     Field("wait_vector", 2, "the same for the vector unit"),
     Field("wait_attention", 2, "the same for the attention unit"),
     Field("wait_store", 2, "the same for the store unit"),
@@ -403,7 +407,9 @@ def encode(name: str, **values: int) -> int:
     word = 0
     for item, offset in fields_of(instruction):
         value = int(given.pop(item.name, 0))
-        low, high = (-(1 << item.bits - 1), (1 << item.bits - 1) - 1) if item.signed else (0, (1 << item.bits) - 1)
+        low, high = (
+            (-(1 << item.bits - 1), (1 << item.bits - 1) - 1) if item.signed else (0, (1 << item.bits) - 1)
+        )
         if not low <= value <= high:
             raise ValueError(f"{name}.{item.name}: wanted {low} to {high}, found {value}")
         word |= (value & (1 << item.bits) - 1) << offset

@@ -73,9 +73,7 @@ class KeyDot(wiring.Component):
         part = self.part.payload
 
         # s_k of a row is overwritten while its dot products are under way: it travels with them.
-        m.submodules.key_scales = key_scales = memory.Memory(
-            shape=32, depth=self.config.max_heads, init=[]
-        )
+        m.submodules.key_scales = key_scales = memory.Memory(shape=32, depth=self.config.max_heads, init=[])
         write = key_scales.write_port()
         read = key_scales.read_port(domain="comb")
         m.d.comb += [

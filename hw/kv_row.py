@@ -70,20 +70,22 @@ class RowReader(wiring.Component):
 
     def __init__(self, config: MachineConfig) -> None:
         self.config = config
-        super().__init__({
-            "geometry": In(head_geometry_layout(config)),
-            "start": In(1),
-            "first": In(1),
-            "value": In(1),
-            "padded": In(1),
-            "count": In(POSITION_BITS),
-            "tape": Out(TapePort(config)),
-            "pair_en": Out(1),
-            "pair": Out(pair_layout(config)),
-            "part": Out(stream.Signature(part_layout(config))),
-            "busy": Out(1),
-            "fresh": Out(1),
-        })
+        super().__init__(
+            {
+                "geometry": In(head_geometry_layout(config)),
+                "start": In(1),
+                "first": In(1),
+                "value": In(1),
+                "padded": In(1),
+                "count": In(POSITION_BITS),
+                "tape": Out(TapePort(config)),
+                "pair_en": Out(1),
+                "pair": Out(pair_layout(config)),
+                "part": Out(stream.Signature(part_layout(config))),
+                "busy": Out(1),
+                "fresh": Out(1),
+            }
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

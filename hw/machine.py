@@ -73,14 +73,25 @@ class MachineConfig:
         need(power(self.bus_bytes) and 4 <= self.bus_bytes <= 64, "bus_bytes", "a power of two in 4..64")
         need(self.lanes in (4, 8, 16), "lanes", "4, 8 or 16")
         need(power(self.head_lanes), "head_lanes", "a power of two")
-        need(power(self.attention_bytes) and self.attention_bytes >= 4, "attention_bytes",
-             "a power of two, 4 or more")
+        need(
+            power(self.attention_bytes) and self.attention_bytes >= 4,
+            "attention_bytes",
+            "a power of two, 4 or more",
+        )
         need(self.tables >= 1, "tables", "1 or more")
         need(1 <= self.burst_beats <= 256, "burst_beats", "1 to 256 (AXI4)")
         need(self.burst_beats * self.bus_bytes <= 4096, "burst_beats", "at most 4096 bytes a burst (AXI4)")
         need(self.fifo_words * 2 >= self.burst_beats * 2, "fifo_words", "room for two bursts")
-        for field in ("activation_words", "constant_words", "accumulator_rows", "quantised_words",
-                      "score_words", "max_query", "stage_bytes", "fifo_words"):
+        for field in (
+            "activation_words",
+            "constant_words",
+            "accumulator_rows",
+            "quantised_words",
+            "score_words",
+            "max_query",
+            "stage_bytes",
+            "fifo_words",
+        ):
             need(power(getattr(self, field)), field, "a power of two")
 
     @property

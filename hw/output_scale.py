@@ -57,15 +57,17 @@ class OutputScale(wiring.Component):
     def __init__(self, config: MachineConfig) -> None:
         self.config = config
         head = range(config.max_heads)
-        super().__init__({
-            "geometry": In(head_geometry_layout(config)),
-            "start": In(1),
-            "head": Out(head),
-            "total": In(TOTAL_BITS),
-            "kv_head": Out(head),
-            "exponent": In(8),
-            "scale": Out(stream.Signature(32)),
-        })
+        super().__init__(
+            {
+                "geometry": In(head_geometry_layout(config)),
+                "start": In(1),
+                "head": Out(head),
+                "total": In(TOTAL_BITS),
+                "kv_head": Out(head),
+                "exponent": In(8),
+                "scale": Out(stream.Signature(32)),
+            }
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -122,9 +124,7 @@ class OutputScale(wiring.Component):
             by_power.en.eq(advance),
             by_power.a.eq(by_level.o),
             by_power.b.eq(Cat(Const(0, 23), exponent)),
-            self.scale.valid.eq(
-                delay(m, divide.o.valid, by_level.LATENCY + by_power.LATENCY, advance)
-            ),
+            self.scale.valid.eq(delay(m, divide.o.valid, by_level.LATENCY + by_power.LATENCY, advance)),
             self.scale.payload.eq(Mux(empty, 0, by_power.o)),
         ]
         return m

@@ -117,7 +117,9 @@ class Overlay(wiring.Component):
     ) -> None:  # fmt: skip
         """What each counter gains in a cycle."""
         run = sequencer.running
-        by_kind = [Mux(sequencer.fetched & (sequencer.fetch_kind == kind), sequencer.fetch_bytes, 0) for kind in Kind]
+        by_kind = [
+            Mux(sequencer.fetched & (sequencer.fetch_kind == kind), sequencer.fetch_bytes, 0) for kind in Kind
+        ]
         starved = [port.starved for port in (matmul.tape, vector.tape, attention.tape)]
         any_starved = starved[0] | starved[1] | starved[2]
         # Exactly one of these holds in a running cycle: the first that is true.

@@ -76,7 +76,12 @@ class TapePort(wiring.Signature):
     def __init__(self, config: MachineConfig):
         unit = config.unit_bytes
         super().__init__(
-            {"data": In(8 * unit), "level": In(range(unit + 1)), "take": Out(range(unit + 1)), "starved": Out(1)}
+            {
+                "data": In(8 * unit),
+                "level": In(range(unit + 1)),
+                "take": Out(range(unit + 1)),
+                "starved": Out(1),
+            }
         )
 
 

@@ -63,7 +63,7 @@ class QueryMemory(wiring.Component):
 
         # A write address is {row, bank or slot, element}: one of banks and slots is 1, and has no bits.
         slot = self.write.address[element_bits:][:slot_bits] if slot_bits else 0
-        row = self.write.address[element_bits + slot_bits + bank_bits:]
+        row = self.write.address[element_bits + slot_bits + bank_bits :]
         read_data = []
         for bank in range(banks):
             m.submodules[f"bank_{bank}"] = storage = memory.Memory(

@@ -88,9 +88,7 @@ class Sequencer(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
-        m.submodules.program = memory = Memory(
-            shape=32 * PROGRAM_STRIDE, depth=config.program_words, init=[]
-        )
+        m.submodules.program = memory = Memory(shape=32 * PROGRAM_STRIDE, depth=config.program_words, init=[])
         write, read = memory.write_port(granularity=32), memory.read_port()
         word_index = self.program_address[:3]
         m.d.comb += [
@@ -126,7 +124,9 @@ class Sequencer(wiring.Component):
             self.fetch_beats.eq((size + (config.bus_bytes - 1)) >> shift),
             runs.w_data.eq(Cat((self.memory_base + fetch.base + offset)[:32], size)),
         ]
-        outstanding = [Signal(range(UNIT_QUEUE + 4), name=f"outstanding_{unit.name.lower()}") for unit in UNITS]
+        outstanding = [
+            Signal(range(UNIT_QUEUE + 4), name=f"outstanding_{unit.name.lower()}") for unit in UNITS
+        ]
         drained = Signal()
         m.d.comb += drained.eq(Cat(*outstanding) == 0)
         m.d.comb += self.running.eq(1)
@@ -187,7 +187,12 @@ class Sequencer(wiring.Component):
         # Back end.
         head = data.View(command_layout(), queue.r_data)
         head_fields = data.View(header_layout(), head.word)
-        waits = (head_fields.wait_matmul, head_fields.wait_vector, head_fields.wait_attention, head_fields.wait_store)
+        waits = (
+            head_fields.wait_matmul,
+            head_fields.wait_vector,
+            head_fields.wait_attention,
+            head_fields.wait_store,
+        )
         clear = Const(1)
         for wait, unfinished in zip(waits, outstanding, strict=True):
             clear = clear & ((wait == NO_WAIT) | (unfinished <= wait))
@@ -196,7 +201,11 @@ class Sequencer(wiring.Component):
         for i, unit in enumerate(UNITS):
             fifo = SyncFIFOBuffered(width=command_layout().size, depth=UNIT_QUEUE)
             m.submodules[f"{unit.name.lower()}_queue"] = fifo
-            port, mine, issue = self.units[i], Signal(name=f"for_{unit.name.lower()}"), Signal(name=f"issue_{i}")
+            port, mine, issue = (
+                self.units[i],
+                Signal(name=f"for_{unit.name.lower()}"),
+                Signal(name=f"issue_{i}"),
+            )
             codes = [row.opcode for row in BY_OPCODE.values() if row.unit == unit]
             m.d.comb += [
                 mine.eq(Cat(*[head_fields.opcode == code for code in codes]).any()),

@@ -53,7 +53,9 @@ class Stage(wiring.Component):
         for i in range(width // 4):
             data_lane = (4 * i) % config.lanes
             m.d.comb += write.data[32 * i : 32 * i + 32].eq(
-                Mux(self.write.scale_en, self.write.scale, self.write.data[8 * data_lane : 8 * data_lane + 32])
+                Mux(
+                    self.write.scale_en, self.write.scale, self.write.data[8 * data_lane : 8 * data_lane + 32]
+                )
             )
             hit = address[2:word_bits] == i if word_bits > 2 else 1
             lane_bits = config.lanes.bit_length() - 1

@@ -37,12 +37,14 @@ class StageFeed(wiring.Component):
 
     def __init__(self, config: MachineConfig) -> None:
         self.config = config
-        super().__init__({
-            "start": In(1),
-            "value": In(1),
-            "stage": Out(StageRead(config.attention_bytes)),
-            "tape": In(TapePort(config)),
-        })
+        super().__init__(
+            {
+                "start": In(1),
+                "value": In(1),
+                "stage": Out(StageRead(config.attention_bytes)),
+                "tape": In(TapePort(config)),
+            }
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -79,7 +81,7 @@ class StageFeed(wiring.Component):
         with m.If(arriving), m.Switch(kept):
             for position in range((room - word) // unit + 1):
                 with m.Case(position):
-                    m.d.sync += buffer[8 * unit * position:][: 8 * word].eq(self.stage.data)
+                    m.d.sync += buffer[8 * unit * position :][: 8 * word].eq(self.stage.data)
 
         with m.If(self.start):
             m.d.sync += [

@@ -26,7 +26,7 @@ def gray_steps(digits: int) -> tuple[tuple[int, int], ...]:
     later = gray_steps(digits - 1)
     for sweep in range(3 ** (digits - 1)):
         steps += [(0, 1 if sweep % 2 == 0 else -1)] * 2
-        steps += [(digit + 1, sign) for digit, sign in later[sweep:sweep + 1]]
+        steps += [(digit + 1, sign) for digit, sign in later[sweep : sweep + 1]]
     return tuple(steps)
 
 

@@ -155,7 +155,7 @@ class TernaryEngine(wiring.Component):
         ]
         for i in range(tables):
             m.submodules[f"decode{i}"] = decode = TritDecode()
-            m.d.comb += decode.byte.eq(self.tape.data[8 * i:8 * i + 8])
+            m.d.comb += decode.byte.eq(self.tape.data[8 * i : 8 * i + 8])
             used = Signal(name=f"used{i}")
             m.d.sync += used.eq(chunk.bytes > i)
             entries = []

@@ -38,18 +38,20 @@ class ValueScales(wiring.Component):
     def __init__(self, config: MachineConfig) -> None:
         self.config = config
         kv_head = range(config.max_heads)
-        super().__init__({
-            "restart": In(1),
-            "pair_en": In(1),
-            "pair": In(pair_layout(config)),
-            "en": In(1),
-            "address": In(range(config.score_words)),
-            "scale": Out(32),
-            "weight_kv_head": In(kv_head),
-            "weight_exponent": Out(8),
-            "output_kv_head": In(kv_head),
-            "output_exponent": Out(8),
-        })
+        super().__init__(
+            {
+                "restart": In(1),
+                "pair_en": In(1),
+                "pair": In(pair_layout(config)),
+                "en": In(1),
+                "address": In(range(config.score_words)),
+                "scale": Out(32),
+                "weight_kv_head": In(kv_head),
+                "weight_exponent": Out(8),
+                "output_kv_head": In(kv_head),
+                "output_exponent": Out(8),
+            }
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

@@ -45,16 +45,18 @@ class ValueSum(wiring.Component):
     def __init__(self, config: MachineConfig) -> None:
         self.config = config
         self.depth = config.max_query // config.attention_bytes
-        super().__init__({
-            "geometry": In(head_geometry_layout(config)),
-            "part": In(stream.Signature(part_layout(config))),
-            "weights": In(stream.Signature(weights_layout(config))),
-            "busy": Out(1),
-            "en": In(1),
-            "address": In(range(self.depth)),
-            "member": In(range(config.max_group)),
-            "sums": Out(config.attention_bytes * ATTENTION_SUM_BITS),
-        })
+        super().__init__(
+            {
+                "geometry": In(head_geometry_layout(config)),
+                "part": In(stream.Signature(part_layout(config))),
+                "weights": In(stream.Signature(weights_layout(config))),
+                "busy": Out(1),
+                "en": In(1),
+                "address": In(range(self.depth)),
+                "member": In(range(config.max_group)),
+                "sums": Out(config.attention_bytes * ATTENTION_SUM_BITS),
+            }
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

@@ -71,7 +71,7 @@ class ValueWeight(wiring.Component):
 
         shifted = Signal(PROBABILITY_BITS + 1, reset_less=True)
         with m.If(self.en):
-            m.d.sync += shifted.eq(product[FRACTION_BITS - 1:] >> shift)
+            m.d.sync += shifted.eq(product[FRACTION_BITS - 1 :] >> shift)
 
         with m.If(self.en):
             m.d.sync += self.o.eq((shifted + 1) >> 1)

@@ -82,7 +82,13 @@ def run_lockstep(
 
 
 def _first(
-    a: Backend, step_a: Step, rows_a: list[KVRow], b: Backend, step_b: Step, rows_b: list[KVRow], position: int
+    a: Backend,
+    step_a: Step,
+    rows_a: list[KVRow],
+    b: Backend,
+    step_b: Step,
+    rows_b: list[KVRow],
+    position: int,
 ) -> Difference | None:
     for layer, (row_a, row_b) in enumerate(zip(rows_a, rows_b, strict=True)):
         for what, field in (("k_scale", "s_k"), ("k", "k"), ("v_scale", "s_v"), ("v", "v")):

@@ -16,8 +16,20 @@ HELP = "assemble a program"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """TEXT, -o, --into."""
     parser.add_argument("text", type=Path, metavar="TEXT", help="program text, as trine disasm prints it")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="program (24 bytes an instruction), or artefact with --into")
-    parser.add_argument("--into", type=Path, metavar="ARTEFACT", help="write a copy of this artefact with the new program (test vectors are left out)")
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="program (24 bytes an instruction), or artefact with --into",
+    )
+    parser.add_argument(
+        "--into",
+        type=Path,
+        metavar="ARTEFACT",
+        help="write a copy of this artefact with the new program (test vectors are left out)",
+    )
 
 
 def main(args: argparse.Namespace) -> int:
@@ -25,7 +37,9 @@ def main(args: argparse.Namespace) -> int:
     try:
         program = assemble(read_file(args.text, "program text").decode("utf-8", errors="replace"))
     except AssemblyError as error:
-        raise UsageError(f"{args.text}: {error}; trine disasm prints legal text, docs/isa.md lists the fields") from error
+        raise UsageError(
+            f"{args.text}: {error}; trine disasm prints legal text, docs/isa.md lists the fields"
+        ) from error
     if args.into is None:
         write_file(args.output, program)
     else:

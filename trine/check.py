@@ -21,7 +21,9 @@ HELP = "prove that golden, isa and rtl agree bit for bit"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """ARTEFACT, prompt, and which backends."""
     add_artefact_arguments(parser, tokens=32)
-    parser.add_argument("--on", default="golden,isa,rtl", metavar="LIST", help="backends to compare (default %(default)s)")
+    parser.add_argument(
+        "--on", default="golden,isa,rtl", metavar="LIST", help="backends to compare (default %(default)s)"
+    )
 
 
 def main(args: argparse.Namespace) -> int:
@@ -32,7 +34,7 @@ def main(args: argparse.Namespace) -> int:
         raise UsageError(f"--on: wanted two backends or more of golden, isa, rtl, found {args.on!r}")
     total = len(job.prompt) + job.count - 1
     with tqdm(total=total, desc=f"lockstep {' '.join(names)}", unit="token", disable=None) as progress:
-        result = check(job, names, lambda _position, _token: progress.update() and None)
+        result = check(job, names, lambda *_: (progress.update(), None)[1])
     note(f"text: {result['text']!r}")
     if result["exact"]:
         print(f"exact: {', '.join(result['backends'])} agree on {len(result['tokens'])} tokens, their logits, "

@@ -22,11 +22,30 @@ CALIBRATION_TOKENS = 48
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """CHECKPOINT, --tokenizer, --machine, -o."""
-    parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="ak42 .bin, Trine .safetensors, or a folder with one")
-    parser.add_argument("--tokenizer", type=Path, metavar="FILE", help="tokenizer.json or llama2.c tok*.bin (default: tokenizer.json beside the checkpoint)")
-    parser.add_argument("--machine", choices=sorted(MACHINES), default="ci", help="machine (default %(default)s)")
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="default: the model's name with .trine")
-    parser.add_argument("--calibrate", type=Path, metavar="TEXT", help="text whose first tokens set the grids of square sums (default: the model's own)")
+    parser.add_argument(
+        "checkpoint",
+        type=Path,
+        metavar="CHECKPOINT",
+        help="ak42 .bin, Trine .safetensors, or a folder with one",
+    )
+    parser.add_argument(
+        "--tokenizer",
+        type=Path,
+        metavar="FILE",
+        help="tokenizer.json or llama2.c tok*.bin (default: tokenizer.json beside the checkpoint)",
+    )
+    parser.add_argument(
+        "--machine", choices=sorted(MACHINES), default="ci", help="machine (default %(default)s)"
+    )
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="FILE", help="default: the model's name with .trine"
+    )
+    parser.add_argument(
+        "--calibrate",
+        type=Path,
+        metavar="TEXT",
+        help="text whose first tokens set the grids of square sums (default: the model's own)",
+    )
     parser.add_argument("--no-vectors", action="store_true", help="leave out the test vectors")
 
 
@@ -42,7 +61,9 @@ def main(args: argparse.Namespace) -> int:
     try:
         artefact.write(output)
     except OSError as error:
-        raise UsageError(f"cannot write {output}: {error.strerror}; give -o a path in a folder that exists") from error
+        raise UsageError(
+            f"cannot write {output}: {error.strerror}; give -o a path in a folder that exists"
+        ) from error
     seconds = time.perf_counter() - begin
     regions = {name: region["size"] for name, region in artefact.memory_map["regions"].items()}
     print(table([(name, size) for name, size in regions.items()], ("memory region", "bytes")))
@@ -64,7 +85,9 @@ def load_tokenizer(path: Path, model: QuantisedModel) -> Tokenizer:
             json_like = file.read(64).lstrip().startswith(b"{")
         tokenizer = Tokenizer.from_json(path) if json_like else Tokenizer.from_llama2c(path, config.vocab)
     except OSError as error:
-        raise UsageError(f"cannot read tokenizer {path}: {error.strerror}; name one with --tokenizer") from error
+        raise UsageError(
+            f"cannot read tokenizer {path}: {error.strerror}; name one with --tokenizer"
+        ) from error
     except ValueError as error:
         raise UsageError(str(error)) from error
     if tokenizer.vocab_size != config.vocab or tokenizer.bos != config.bos:

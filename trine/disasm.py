@@ -14,7 +14,9 @@ HELP = "print a program as text"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """FILE."""
-    parser.add_argument("file", type=Path, metavar="FILE", help="artefact or bare program (24 bytes an instruction)")
+    parser.add_argument(
+        "file", type=Path, metavar="FILE", help="artefact or bare program (24 bytes an instruction)"
+    )
 
 
 def main(args: argparse.Namespace) -> int:
@@ -24,7 +26,9 @@ def main(args: argparse.Namespace) -> int:
     try:
         text = disassemble(program)
     except AssemblyError as error:
-        raise UsageError(f"{args.file}: {error}; give an artefact, or a program that trine asm wrote") from error
+        raise UsageError(
+            f"{args.file}: {error}; give an artefact, or a program that trine asm wrote"
+        ) from error
     print(text, end="")
     write_json(args.json, {"file": str(args.file), "instructions": text.splitlines()})
     return EXIT_OK

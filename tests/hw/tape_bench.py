@@ -31,7 +31,7 @@ class TapeBench:
     async def run(self, ctx) -> None:
         """A background test bench. The bytes above the level are there, or rubbish."""
         for level in self._levels():
-            window = self.content[self.position:self.position + self.unit]
+            window = self.content[self.position : self.position + self.unit]
             window = window[:level] + self.rng.randbytes(self.unit - level)
             ctx.set(self.dut.tape.data, int.from_bytes(window, "little"))
             ctx.set(self.dut.tape.level, level)

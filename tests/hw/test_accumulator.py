@@ -43,7 +43,7 @@ def test_sums(lanes: int, rows: int):
             words = ctx.get(dut.read.data).to_bytes(4 * lanes, "little")
             for lane in range(lanes):
                 if address + lane in model:
-                    found = int.from_bytes(words[4 * lane:4 * lane + 4], "little", signed=True)
+                    found = int.from_bytes(words[4 * lane : 4 * lane + 4], "little", signed=True)
                     assert found == model[address + lane], f"row {address + lane}"
 
     sim = Simulator(dut)
@@ -71,7 +71,9 @@ def test_wide_sums_and_reads_beside_sums():
         expected = [2**31 - 1, -(2**31), 5, -7]
         for _ in range(3):
             words = ctx.get(dut.read.data).to_bytes(16, "little")
-            assert [int.from_bytes(words[i:i + 4], "little", signed=True) for i in (0, 4, 8, 12)] == expected
+            assert [
+                int.from_bytes(words[i : i + 4], "little", signed=True) for i in (0, 4, 8, 12)
+            ] == expected
             ctx.set(dut.read.en, 0)
             ctx.set(dut.read.address, 8)
             await add(0, 3, 1)

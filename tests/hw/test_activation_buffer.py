@@ -11,9 +11,7 @@ from hw.activation_buffer import BLOCK, ActivationBuffer
 from hw.machine import CI, WIDE
 
 
-@pytest.mark.parametrize(
-    ("lanes", "head_lanes"), [(4, 4), (4, 16), (8, 32), (16, 16), (16, 64)]
-)
+@pytest.mark.parametrize(("lanes", "head_lanes"), [(4, 4), (4, 16), (8, 32), (16, 16), (16, 64)])
 def test_writes_and_reads(lanes: int, head_lanes: int):
     config = dataclasses.replace(CI, lanes=lanes, head_lanes=head_lanes, quantised_words=256)
     rng = random.Random(lanes * head_lanes)
@@ -34,7 +32,7 @@ def test_writes_and_reads(lanes: int, head_lanes: int):
             expected = [model[(block * BLOCK + i) % len(model)] for i in range(BLOCK * dut.banks)]
             assert list(ctx.get(dut.read.data).to_bytes(BLOCK * dut.banks, "little")) == expected
             if en:
-                model[address:address + lanes] = values
+                model[address : address + lanes] = values
 
     sim = Simulator(dut)
     sim.add_clock(1e-6)

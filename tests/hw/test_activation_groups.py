@@ -25,7 +25,7 @@ def test_groups(pause: float):
         ctx.set(buffer.write.en, 1)
         for i in range(0, len(content), CI.lanes):
             ctx.set(buffer.write.address, i)
-            ctx.set(buffer.write.data, int.from_bytes(content[i:i + CI.lanes], "little"))
+            ctx.set(buffer.write.data, int.from_bytes(content[i : i + CI.lanes], "little"))
             await ctx.tick()
         ctx.set(buffer.write.en, 0)
 
@@ -47,7 +47,7 @@ def test_groups(pause: float):
                 if valid and ready:
                     found += group.activations.to_bytes(5, "little")
                     last = group.last
-            assert found == content[q:q + k] + [0] * (-k % 5), f"q {q}, k {k}"
+            assert found == content[q : q + k] + [0] * (-k % 5), f"q {q}, k {k}"
             assert pause or cycles == 1 + len(found) // 5
             for _ in range(rng.randrange(3)):
                 assert not ctx.get(dut.groups.valid)

@@ -20,8 +20,12 @@ def operands() -> list[tuple[int, int]]:
         pairs.append((a, with_exponent(random_bits(rng), (a >> 23 & 0xFF) + rng.randrange(-2, 3))))
     for exponent in (1, 2, 3, 24, 25, 26, 252, 253, 254):  # results around underflow and overflow
         for _ in range(60):
-            pairs.append((with_exponent(random_bits(rng), exponent),
-                          with_exponent(random_bits(rng), exponent + rng.randrange(-2, 3))))
+            pairs.append(
+                (
+                    with_exponent(random_bits(rng), exponent),
+                    with_exponent(random_bits(rng), exponent + rng.randrange(-2, 3)),
+                )
+            )
     return pairs
 
 

@@ -37,8 +37,10 @@ def operands() -> list[tuple[int, int]]:
 def test_quotients():
     pairs = operands()
     vectors = [({"a": a, "b": b}, divide(a, b)) for a, b in pairs]
-    assert any(o & 0x7FFFFFFF == 0x00800000 and a >> 23 & 0xFF == 1 for (a, _), (_, o) in zip(
-        pairs, vectors, strict=True))
+    assert any(
+        o & 0x7FFFFFFF == 0x00800000 and a >> 23 & 0xFF == 1
+        for (a, _), (_, o) in zip(pairs, vectors, strict=True)
+    )
     check_stream(Fp32Div(), Fp32Div.LATENCY, vectors, seed=31)
 
 

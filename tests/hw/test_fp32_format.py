@@ -13,7 +13,10 @@ from hw.fp32_format import normalise, shift_right_sticky
 
 
 def check_pipeline(
-    dut: Any, latency: int, vectors: Sequence[tuple[dict[str, int], dict[str, int]]], seed: int,
+    dut: Any,
+    latency: int,
+    vectors: Sequence[tuple[dict[str, int], dict[str, int]]],
+    seed: int,
 ) -> None:
     """Feed ``vectors``, pairs of inputs and expected outputs, one each enabled cycle, with random stalls.
 
@@ -40,7 +43,10 @@ def check_pipeline(
 
 
 def check_stream(
-    dut: Any, latency: int, vectors: Sequence[tuple[object, int]], seed: int,
+    dut: Any,
+    latency: int,
+    vectors: Sequence[tuple[object, int]],
+    seed: int,
 ) -> None:
     """Send ``vectors``, pairs of payload and expected result, with pauses on both sides.
 

@@ -16,12 +16,42 @@ NAN, INF, SIGN = 0x7FC00000, 0x7F800000, 0x80000000
 
 #: Magnitudes at which something changes; :func:`corners` adds the signs.
 CORNERS = (
-    0x00000000, 0x00000001, 0x00400000, 0x007FFFFF,  # zero, subnormals
-    0x00800000, 0x00800001, 0x00FFFFFF, 0x01000000, 0x01000001, 0x01FFFFFF,  # smallest normal numbers
-    0x0C7FFFFF, 0x20000000, 0x33800000, 0x33800001, 0x33FFFFFF, 0x34000000, 0x3EAAAAAB,  # 2^-24, 2^-23, 1/3
-    0x3F000000, 0x3F7FFFFF, 0x3F800000, 0x3F800001, 0x3F800002, 0x3FFFFFFF, 0x40000000, 0x40400000,  # by 1
-    0x4B000000, 0x4B7FFFFF, 0x4B800000, 0x5F000000, 0x7E800000, 0x7F000000, 0x7F7FFFFF,  # 2^23, 2^24, largest
-    0x7F800000, 0x7F800001, 0x7FC00000, 0x7FFFFFFF,  # infinity, NaNs
+    0x00000000,
+    0x00000001,
+    0x00400000,
+    0x007FFFFF,  # zero, subnormals
+    0x00800000,
+    0x00800001,
+    0x00FFFFFF,
+    0x01000000,
+    0x01000001,
+    0x01FFFFFF,  # smallest normal numbers
+    0x0C7FFFFF,
+    0x20000000,
+    0x33800000,
+    0x33800001,
+    0x33FFFFFF,
+    0x34000000,
+    0x3EAAAAAB,  # 2^-24, 2^-23, 1/3
+    0x3F000000,
+    0x3F7FFFFF,
+    0x3F800000,
+    0x3F800001,
+    0x3F800002,
+    0x3FFFFFFF,
+    0x40000000,
+    0x40400000,  # by 1
+    0x4B000000,
+    0x4B7FFFFF,
+    0x4B800000,
+    0x5F000000,
+    0x7E800000,
+    0x7F000000,
+    0x7F7FFFFF,  # 2^23, 2^24, largest
+    0x7F800000,
+    0x7F800001,
+    0x7FC00000,
+    0x7FFFFFFF,  # infinity, NaNs
 )
 
 
@@ -32,11 +62,17 @@ def corners() -> list[int]:
 
 def random_bits(rng: random.Random) -> int:
     """A number with any exponent, often with a fraction of few bits or next to a power of two."""
-    fraction = rng.choice((
-        rng.getrandbits(23), rng.getrandbits(23), rng.getrandbits(12) << 11,
-        1 << rng.randrange(23), (1 << 23) - (1 << rng.randrange(23)),
-        rng.getrandbits(3), 0x7FFFFF - rng.getrandbits(3),
-    ))
+    fraction = rng.choice(
+        (
+            rng.getrandbits(23),
+            rng.getrandbits(23),
+            rng.getrandbits(12) << 11,
+            1 << rng.randrange(23),
+            (1 << 23) - (1 << rng.randrange(23)),
+            rng.getrandbits(3),
+            0x7FFFFF - rng.getrandbits(3),
+        )
+    )
     return rng.getrandbits(1) << 31 | rng.getrandbits(8) << 23 | fraction
 
 
@@ -86,7 +122,7 @@ def multiply(a: int, b: int) -> int:
 
 
 def add(a: int, b: int) -> int:
-    if is_nan(a) or is_nan(b) or is_inf(a) and is_inf(b) and a != b:
+    if is_nan(a) or is_nan(b) or (is_inf(a) and is_inf(b) and a != b):
         return NAN
     if is_inf(a) or is_inf(b):
         return a if is_inf(a) else b
@@ -97,7 +133,7 @@ def add(a: int, b: int) -> int:
 
 def divide(a: int, b: int) -> int:
     sign = (a ^ b) & SIGN
-    if is_nan(a) or is_nan(b) or is_inf(a) and is_inf(b):
+    if is_nan(a) or is_nan(b) or (is_inf(a) and is_inf(b)):
         return NAN
     if is_inf(a):
         return sign | INF
@@ -120,7 +156,7 @@ def square_root(a: int) -> int:
     # 64 fractional bits and a last one that says whether there are more, so the root rounds as if exact.
     square = value(a) * Fraction(2) ** 256
     root = math.isqrt(int(square))
-    return encode(Fraction(2 * root + (root * root != square), 2) / 2 ** 128, 0)
+    return encode(Fraction(2 * root + (root * root != square), 2) / 2**128, 0)
 
 
 def from_int(i: int) -> int:
@@ -168,5 +204,5 @@ def test_reference_of_conversions_agrees_with_numpy():
         a = with_exponent(random_bits(rng), rng.randrange(90, 170))
         x = struct.unpack("<f", struct.pack("<I", a))[0]
         shift = rng.randrange(-20, 20)
-        wanted = int(np.clip(np.rint(np.float64(x) * 2.0 ** shift), -32767, 32767))
+        wanted = int(np.clip(np.rint(np.float64(x) * 2.0**shift), -32767, 32767))
         assert to_int(a, shift, 32767)[0] == wanted, (a, shift)

@@ -77,7 +77,7 @@ def run(
         nonlocal products, cycles
         ctx.set(buffer.write.en, 1)
         for i in range(0, len(work.activations), config.lanes):
-            values = work.activations[i:i + config.lanes].tolist()
+            values = work.activations[i : i + config.lanes].tolist()
             ctx.set(buffer.write.address, work.q + i)
             ctx.set(buffer.write.data, int.from_bytes(bytes(v & 0xFF for v in values), "little"))
             await ctx.tick()
@@ -136,7 +136,7 @@ def test_cycle_budget():
     rows, k = 9, 12
     cycles, takes = run(TINY, Classifier.random(0, rows, k), "full", emit=True)
     begin = next(i for i, take in enumerate(takes) if take)
-    assert takes[begin:begin + rows * 4] == [4] * (rows * 4)
+    assert takes[begin : begin + rows * 4] == [4] * (rows * 4)
     assert cycles == 1 + rows * 4 + 14
 
 

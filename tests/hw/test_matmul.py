@@ -58,7 +58,7 @@ class Bench:
         ctx.set(dut.q_write.en, 1)
         for w in self.work:
             for i in range(0, len(w.activations), lanes):
-                values = bytes(v & 0xFF for v in w.activations[i:i + lanes].tolist())
+                values = bytes(v & 0xFF for v in w.activations[i : i + lanes].tolist())
                 ctx.set(dut.q_write.address, w.q + i)
                 ctx.set(dut.q_write.data, int.from_bytes(values, "little"))
                 await ctx.tick()
@@ -92,9 +92,11 @@ class Bench:
                 ctx.set(dut.accumulator.address, w.acc + first)
                 await ctx.tick()
                 data = ctx.get(dut.accumulator.data).to_bytes(4 * lanes, "little")
-                found = [int.from_bytes(data[i:i + 4], "little", signed=True) for i in range(0, 4 * lanes, 4)]
-                wanted = expected[first:first + lanes]
-                assert found[:len(wanted)] == wanted, f"instruction {done - 1}, rows from {first}"
+                found = [
+                    int.from_bytes(data[i : i + 4], "little", signed=True) for i in range(0, 4 * lanes, 4)
+                ]
+                wanted = expected[first : first + lanes]
+                assert found[: len(wanted)] == wanted, f"instruction {done - 1}, rows from {first}"
             ctx.set(dut.accumulator.en, 0)
 
     async def observe(self, ctx) -> None:
@@ -198,7 +200,7 @@ def test_instructions_overlap():
     work = [Linear.random(i, rows=48, k=15, q=16 * i, acc=48 * i) for i in range(3)]
     bench = Bench(TINY, work, "full", ready=1.0).run()
     begin = next(i for i, take in enumerate(bench.tape.takes) if take)
-    assert bench.tape.takes[begin:begin + 3 * 48] == [3] * (3 * 48)
+    assert bench.tape.takes[begin : begin + 3 * 48] == [3] * (3 * 48)
     assert bench.most_unfinished > 1
 
 

@@ -31,7 +31,14 @@ def random_program(rng: random.Random) -> list[tuple[str, dict[str, int]]]:
     def some(n):
         return [instruction() for _ in range(n)]
 
-    return [*some(4), ("LOOP", {"count": rng.randrange(1, 4)}), *some(10), ("NEXT", {}), *some(4), ("END", {})]
+    return [
+        *some(4),
+        ("LOOP", {"count": rng.randrange(1, 4)}),
+        *some(10),
+        ("NEXT", {}),
+        *some(4),
+        ("END", {}),
+    ]
 
 
 def expand(program, predicates: int, token: int, position: int, base: int):
@@ -50,7 +57,9 @@ def expand(program, predicates: int, token: int, position: int, base: int):
             layer += 1
             pc = body if layer < count else pc
         elif name == "FETCH":
-            index = {Index.NONE: 0, Index.LAYER: layer, Index.POSITION: position, Index.TOKEN: token}[f["index"]]
+            index = {Index.NONE: 0, Index.LAYER: layer, Index.POSITION: position, Index.TOKEN: token}[
+                f["index"]
+            ]
             size = f["bytes"] * (position if f["per_position"] else 1)
             if size:
                 runs.append((base + f["base"] + index * f["stride"], size))

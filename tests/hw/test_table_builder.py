@@ -33,7 +33,7 @@ def test_tables(pause: float):
     dut = TableBuilder(tables)
     work = vectors(rng, tables)
     stream = [(group, i == len(vector) - 1) for vector in work for i, group in enumerate(vector)]
-    chunks = [(v[i:i + tables], i + tables >= len(v)) for v in work for i in range(0, len(v), tables)]
+    chunks = [(v[i : i + tables], i + tables >= len(v)) for v in work for i in range(0, len(v), tables)]
 
     async def feed(ctx) -> None:
         for group, last in stream:

@@ -73,7 +73,7 @@ def run(config: MachineConfig, work: Sequence[Linear], pattern: str) -> tuple[li
         ctx.set(buffer.write.en, 1)
         for linear in work:
             for i in range(0, len(linear.activations), lanes):
-                values = linear.activations[i:i + lanes].tolist()
+                values = linear.activations[i : i + lanes].tolist()
                 ctx.set(buffer.write.address, linear.q + i)
                 ctx.set(buffer.write.data, int.from_bytes(bytes(v & 0xFF for v in values), "little"))
                 await ctx.tick()

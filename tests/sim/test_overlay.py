@@ -25,9 +25,15 @@ ROUGH = DramParams(latency=90, write_latency=70, turn=9, refresh_every=150, refr
 #: Shapes chosen so that widths are no multiple of 5 x tables, groups are 1, 2 and 4, rows are few and many.
 MODELS = {
     "rms": lambda: random_model(1, dim=64, hidden=96, heads=4, kv_heads=2, vocab=70, tied=False),
-    "l2": lambda: random_model(2, norm="l2", gains=False, dim=64, hidden=160, heads=4, kv_heads=4, vocab=33, tied=False),
-    "plain": lambda: random_model(3, inner_norm=False, tied=False, dim=64, hidden=32, heads=4, kv_heads=1, layers=3),
-    "one head": lambda: random_model(4, dim=32, hidden=64, heads=1, kv_heads=1, layers=1, vocab=40, tied=False),
+    "l2": lambda: random_model(
+        2, norm="l2", gains=False, dim=64, hidden=160, heads=4, kv_heads=4, vocab=33, tied=False
+    ),
+    "plain": lambda: random_model(
+        3, inner_norm=False, tied=False, dim=64, hidden=32, heads=4, kv_heads=1, layers=3
+    ),
+    "one head": lambda: random_model(
+        4, dim=32, hidden=64, heads=1, kv_heads=1, layers=1, vocab=40, tied=False
+    ),
 }
 RUNS = [
     ("ci", "rms", DDR3), ("ci", "l2", ROUGH), ("ci", "plain", IDEAL), ("ci", "one head", ROUGH),
@@ -39,7 +45,9 @@ def artefact_of(model: QuantisedModel, machine: str) -> Artefact:
     return compile_model(model, b"", MACHINES[machine], vectors=False)
 
 
-@pytest.mark.parametrize(("machine", "name", "dram"), RUNS, ids=lambda value: value if isinstance(value, str) else "")
+@pytest.mark.parametrize(
+    ("machine", "name", "dram"), RUNS, ids=lambda value: value if isinstance(value, str) else ""
+)
 def test_three_backends_agree(machine: str, name: str, dram: DramParams):
     artefact = artefact_of(MODELS[name](), machine)
     layers = artefact.config["layers"]
@@ -85,7 +93,10 @@ def test_saturated_squares_end_the_run_with_the_layer():
     with pytest.raises(MachineError) as predicted:
         Isa(artefact).step(1, 0, logits=False)
     assert predicted.value.code == 1
-    with Rtl(artefact, IDEAL) as rtl, pytest.raises(SimulationError, match=f"error 1 .*layer {predicted.value.layer}:"):
+    with (
+        Rtl(artefact, IDEAL) as rtl,
+        pytest.raises(SimulationError, match=f"error 1 .*layer {predicted.value.layer}:"),
+    ):
         rtl.step(1, 0, logits=False)
 
 

@@ -24,18 +24,24 @@ def tokenizer() -> Tokenizer:
     inner.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(vocab_size=VOCAB, special_tokens=["<unk>", "<s>", "</s>"],
                                   initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False)  # fmt: skip
-    inner.train_from_iterator(["once upon a time there was a little girl and a big dog who liked to play"] * 4, trainer)
+    inner.train_from_iterator(
+        ["once upon a time there was a little girl and a big dog who liked to play"] * 4, trainer
+    )
     return Tokenizer.from_json(inner.to_str().encode())
 
 
 @pytest.fixture(scope="session")
 def model(tokenizer: Tokenizer) -> QuantisedModel:
     """A random model over that vocabulary."""
-    return random_model(5, dim=64, hidden=64, layers=2, heads=4, vocab=tokenizer.vocab_size, context=48, tied=False)
+    return random_model(
+        5, dim=64, hidden=64, layers=2, heads=4, vocab=tokenizer.vocab_size, context=48, tied=False
+    )
 
 
 @pytest.fixture(scope="session")
-def artefact_path(model: QuantisedModel, tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def artefact_path(
+    model: QuantisedModel, tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """The model compiled for ci, with test vectors."""
     path = tmp_path_factory.mktemp("artefact") / "small.trine"
     artefact: Artefact = compile_model(model, tokenizer.to_bytes(), CI)

@@ -52,7 +52,9 @@ def test_wrong_tokenizer(shared: Path, tokenizer: Tokenizer, tmp_path: Path, cap
     model = shared / "checkpoints" / "bit_model_1M.bin"
     other = tmp_path / "tokenizer.json"
     other.write_bytes(tokenizer.to_bytes()[8:])
-    expect_error(capsys, ["compile", model, "--tokenizer", other, "-o", tmp_path / "m"], "512", "300", "--tokenizer")
+    expect_error(
+        capsys, ["compile", model, "--tokenizer", other, "-o", tmp_path / "m"], "512", "300", "--tokenizer"
+    )
     other.write_bytes(b"no tokenizer at all")
     expect_error(capsys, ["compile", model, "--tokenizer", other, "-o", tmp_path / "m"], "tok.bin")
     expect_error(capsys, ["compile", model, "-o", tmp_path / "m"], "tokenizer.json", "--tokenizer")
@@ -62,7 +64,9 @@ def test_wrong_tokenizer(shared: Path, tokenizer: Tokenizer, tmp_path: Path, cap
 def test_truncated_real_checkpoint(root: Path, tmp_path: Path, capsys):
     data = (root / "models" / "shipped" / "model.safetensors").read_bytes()
     (tmp_path / "model.safetensors").write_bytes(data[: len(data) // 2])
-    expect_error(capsys, ["compile", tmp_path / "model.safetensors", "-o", tmp_path / "out.trine"], "model.safetensors")
+    expect_error(
+        capsys, ["compile", tmp_path / "model.safetensors", "-o", tmp_path / "out.trine"], "model.safetensors"
+    )
 
 
 def test_prompt_beyond_context(artefact_path: Path, capsys):
@@ -73,7 +77,9 @@ def test_prompt_beyond_context(artefact_path: Path, capsys):
 
 
 def test_artefact_for_another_machine(artefact_path: Path, capsys):
-    expect_error(capsys, ["run", artefact_path, "--tokens", 2, "--machine", "wide"], "'wide'", "'ci'", "compile")
+    expect_error(
+        capsys, ["run", artefact_path, "--tokens", 2, "--machine", "wide"], "'wide'", "'ci'", "compile"
+    )
 
 
 def test_wrong_dram_and_backend_names(artefact_path: Path, capsys):
@@ -103,7 +109,9 @@ def rebuild(path: Path, change: Callable[[str, bytes], bytes | None]) -> None:
                 archive.writestr(name, changed)
 
 
-@pytest.mark.parametrize("member", ["program.bin", "image.bin", "model.safetensors", "tokenizer.bin", "vectors.json"])
+@pytest.mark.parametrize(
+    "member", ["program.bin", "image.bin", "model.safetensors", "tokenizer.bin", "vectors.json"]
+)
 def test_corrupted_artefact(member: str, artefact_path: Path, tmp_path: Path, capsys):
     copy = tmp_path / "copy.trine"
     copy.write_bytes(artefact_path.read_bytes())
@@ -146,6 +154,8 @@ def test_bad_program_text(tmp_path: Path, capsys):
 
 def test_output_folder_does_not_exist(root: Path, artefact_path: Path, tmp_path: Path, capsys):
     missing = tmp_path / "no" / "folder"
-    expect_error(capsys, ["run", artefact_path, "--tokens", 1, "--json", missing / "x.json"], "x.json", "folder")
+    expect_error(
+        capsys, ["run", artefact_path, "--tokens", 1, "--json", missing / "x.json"], "x.json", "folder"
+    )
     shipped = root / "models" / "shipped"
     expect_error(capsys, ["compile", shipped, "-o", missing / "x.trine", "--no-vectors"], "x.trine", "folder")

@@ -27,7 +27,9 @@ def run(capsys, tmp_path: Path, *argv: object) -> tuple[int, str, dict]:
     return code, capsys.readouterr().out, json.loads(target.read_text())
 
 
-def test_run_on_golden_and_isa_give_the_same_json(artefact_path: Path, tokenizer: Tokenizer, tmp_path: Path, capsys):
+def test_run_on_golden_and_isa_give_the_same_json(
+    artefact_path: Path, tokenizer: Tokenizer, tmp_path: Path, capsys
+):
     results = {}
     for on in ("golden", "isa"):
         argv = ("run", artefact_path, "--on", on, "--prompt", "a dog", "--tokens", 6)
@@ -47,7 +49,9 @@ def test_rtl_run_and_check(artefact_path: Path, tmp_path: Path, capsys):
     code, _, result = run(capsys, tmp_path, "check", artefact_path, "--prompt", "a dog", "--tokens", 5)
     assert (code, result["exact"], result["first_difference"]) == (0, True, None)
     assert result["vectors"] == {"tokens": 8, "first_difference": None}
-    code, _, alone = run(capsys, tmp_path, "run", artefact_path, "--on", "rtl", "--prompt", "a dog", "--tokens", 5)
+    code, _, alone = run(
+        capsys, tmp_path, "run", artefact_path, "--on", "rtl", "--prompt", "a dog", "--tokens", 5
+    )
     assert alone["tokens"] == result["tokens"]
     assert alone["cycles"]["prefill"] + alone["cycles"]["decode"] == sum(alone["cycles"]["each"])
     assert 0 < alone["bus"]["utilisation"] <= alone["bus"]["ceiling"] <= 1
@@ -112,9 +116,20 @@ def test_compile_shipped_model(root: Path, tmp_path: Path, capsys):
 def test_compile_ak42_and_reference_ids(shared: Path, tmp_path: Path, capsys):
     """The 24 greedy ids that a float NumPy program gave (FACTS.md), from the interpreter."""
     out, points = tmp_path / "m.trine", shared / "checkpoints"
-    argv = ("compile", points / "bit_model_1M.bin", "--tokenizer", points / "tok512.bin", "--machine", "ci", "-o", out)
+    argv = (
+        "compile",
+        points / "bit_model_1M.bin",
+        "--tokenizer",
+        points / "tok512.bin",
+        "--machine",
+        "ci",
+        "-o",
+        out,
+    )
     assert main([*map(str, argv)]) == 0
-    code, _, result = run(capsys, tmp_path, "run", out, "--on", "isa", "--prompt", "Once upon a time", "--tokens", 19)
+    code, _, result = run(
+        capsys, tmp_path, "run", out, "--on", "isa", "--prompt", "Once upon a time", "--tokens", 19
+    )
     wanted = "1 403 407 261 378 432 383 286 261 376 298 315 421 395 317 426 338 401 396 267 337 335 311 267"
     assert code == 0
     assert result["prompt_tokens"] + result["tokens"] == [int(i) for i in wanted.split()]
