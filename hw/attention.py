@@ -39,12 +39,14 @@ class Attention(wiring.Component):
     attention.
 
     Cycles for a token, P = head_size / attention_bytes, if the tape has the bytes: K kv_heads * max(1 + P,
-    group), V kv_heads * max(P, group), plus one for each ``unit_bytes`` of row padding. Beside its tokens,
-    from taking the command to ``done``: KEY 2, the stage 5, V 5, the first V weights at most 12 after the KEY
-    pass, and ``last`` 17 (KEY) or 2 (VALUE) more, because only the last ATTEND of a pass waits for the
-    pipelines, which keep order. The output follows ``done``: the first beat 27 cycles later, then a head each
-    ``Fp32Div.LATENCY + 1`` or head_size / lanes cycles. Until its last beat has been sent, no command is
-    taken.
+    group), V kv_heads * max(P, group), plus one for each ``unit_bytes`` of row padding. An ATTEND
+    costs beside that, from taking the command to ``done``: from the tape 2 (KEY) or at most 12 (VALUE: the first
+    weights follow the KEY pass), from the stage at most 25 (KEY) or 6 (VALUE), as the last of its pass. Only
+    the last ATTEND of a pass waits for the pipelines, which keep order.
+
+    The output follows ``done``: the first beat `OutputScale.LATENCY` cycles later, then a head each
+    ``Fp32Div.LATENCY + 1`` or head_size / lanes cycles, whichever is more. Until its last beat has been sent,
+    no command is taken.
 
     Program order must be that of the passes: KEY (``first`` on the first, ``last`` on the last), then VALUE
     (likewise), over the same tokens in the same order and with one geometry.
