@@ -40,9 +40,9 @@ class Attention(wiring.Component):
 
     Cycles for a token, P = head_size / attention_bytes, if the tape has the bytes: K kv_heads * max(1 + P,
     group), V kv_heads * max(P, group), plus one for each ``unit_bytes`` of row padding. An ATTEND
-    costs beside that, from taking the command to ``done``: from the tape 2 (KEY) or at most 12 (VALUE: the first
-    weights follow the KEY pass), from the stage at most 25 (KEY) or 6 (VALUE), as the last of its pass. Only
-    the last ATTEND of a pass waits for the pipelines, which keep order.
+    costs beside that, from taking the command to ``done``: from the tape 2 (KEY) or at most 12 (VALUE: the
+    first weights follow the KEY pass), from the stage at most 25 (KEY) or 6 (VALUE), as the last of its pass.
+    Only the last ATTEND of a pass waits for the pipelines, which keep order.
 
     The output follows ``done``: the first beat `OutputScale.LATENCY` cycles later, then a head each
     ``Fp32Div.LATENCY + 1`` or head_size / lanes cycles, whichever is more. Until its last beat has been sent,
