@@ -57,7 +57,8 @@ def main() -> int:
         numbers = figures(job, backend, cycles, job.count)
     steps = job.count - 1
     print(
-        f"{steps} decode tokens at positions {len(job.prompt)} to {len(cycles) - 1}, machine {options.machine}\n"
+        f"{steps} decode tokens at positions {len(job.prompt)} to {len(cycles) - 1}, "
+        f"machine {options.machine}\n"
     )
     for title, names in (("the bus", BUS), ("the units", UNITS)):
         assert sum(counts[name] for name in names) == counts["cycles"], "cycles are missing from the account"
@@ -68,10 +69,13 @@ def main() -> int:
         rows.append(("all", f"{counts['cycles'] / steps:.1f}", "100.0%", "cycles"))
         print(table(rows, (title, "cycles per token", "share", "meaning")), end="\n\n")
     bus = numbers["bus"]
-    print(f"useful bytes / (cycles x {bus['bytes_per_cycle']}): {bus['utilisation']:.4f}; ceiling {bus['ceiling']:.4f}; "
-          f"of the ceiling {bus['utilisation'] / bus['ceiling']:.4f}")  # fmt: skip
     print(
-        f"a unit lacked tape while nothing was asked of the memory: {counts['starved_bus_free'] / steps:.1f} cycles per token"
+        f"useful bytes / (cycles x {bus['bytes_per_cycle']}): {bus['utilisation']:.4f}; "
+        f"ceiling {bus['ceiling']:.4f}; of the ceiling {bus['utilisation'] / bus['ceiling']:.4f}"
+    )
+    print(
+        "a unit lacked tape while nothing was asked of the memory: "
+        f"{counts['starved_bus_free'] / steps:.1f} cycles per token"
     )
     write_json(options.json, {**numbers, "decode_counters": counts, "decode_tokens": steps})
     note(f"simulated {sum(cycles) / backend.seconds:.0f} cycles/s")

@@ -70,12 +70,14 @@ def main() -> int:
         print(f"DIFFERENT: {result['first_difference']['text']}")
         return EXIT_DIFFERENT
     print(
-        f"golden model, interpreter and RTL agree bit for bit: {len(result['tokens'])} tokens, logits, KV, counters"
+        f"golden model, interpreter and RTL agree bit for bit: {len(result['tokens'])} tokens, "
+        "logits, KV, counters"
     )
     if cycles["per_token"] is not None:
         print(f"cycles per token    {cycles['per_token']:.0f}")
         print(
-            f"bus utilisation     {bus['utilisation']:.3f} of peak; an ideal reader of this memory gets {bus['ceiling']:.3f}"
+            f"bus utilisation     {bus['utilisation']:.3f} of peak; "
+            f"an ideal reader of this memory gets {bus['ceiling']:.3f}"
         )
         print(f"simulation speed    {result['simulated_cycles_per_second']:.0f} cycles/s")
     print(f"all of it took      {time.perf_counter() - begin:.0f} s")

@@ -15,10 +15,12 @@ RUN_JSON = """\
 | `prompt_tokens`, `tokens`, `text` | ids of the prompt with BOS; the generated ids only; their text |
 | `cycles` | `prefill` (all prompt tokens), `decode`, `per_token` (decode mean), `each`; null without RTL |
 | `bytes` | `weights`, `kv_read`, `other` (fetched), `kv_write`; null on golden |
-| `bus` | `bytes_per_cycle`; `utilisation` = useful decode bytes (each weight at its packed width, each live KV byte, \
-once) / (cycles x bytes per cycle); `ceiling` = what an ideal sequential reader gets from the same memory |
+| `bus` | `bytes_per_cycle`; `utilisation` = useful decode bytes (each weight at its packed width, \
+each live KV byte, once) / (cycles x bytes per cycle); \
+`ceiling` = what an ideal sequential reader gets from the same memory |
 | `counters` | `hw.isa.COUNTERS` over the whole run, where the backend has them |
-| `wall_seconds`, `simulated_cycles_per_second` | wall time of the verb; cycles per second of simulation alone |
+| `wall_seconds`, `simulated_cycles_per_second` | wall time of the verb; \
+cycles per second of simulation alone |
 | `exact`, `first_difference` | `check` only: null, or what, layer, position, element and both values |
 | `vectors` | `check` only: null where the artefact has no test vectors |
 """

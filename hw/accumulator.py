@@ -65,10 +65,12 @@ class Accumulator(wiring.Component):
         read_data = []
         for bank in range(lanes):
             # No port needs a defined answer to a read of what is being written.
-            m.submodules[f"bank{bank}"] = memory = Memory(
-                shape=unsigned(SUM_BITS), depth=max(1, self.config.accumulator_rows // lanes), init=[],
-                attrs={"no_rw_check": 1},
-            )  # fmt: skip
+            m.submodules[f"bank{bank}"] = memory = Memory(  # pyright: ignore[reportCallIssue]  as `attrs`
+                shape=unsigned(SUM_BITS),
+                depth=max(1, self.config.accumulator_rows // lanes),
+                init=[],
+                attrs={"no_rw_check": 1},  # pyright: ignore[reportArgumentType]  may be an integer
+            )
             old = memory.read_port()
             m.d.comb += old.addr.eq(self.row.row[bank_bits:])
             stored.append(old.data)

@@ -14,7 +14,7 @@ def run_layout() -> data.StructLayout:
 
 
 def burst_layout(bus_bytes: int) -> data.StructLayout:
-    """A burst: address, beats - 1, whether it ends its run, and the live bytes of its last beat (1..bus_bytes)."""
+    """A burst: address, beats - 1, whether it ends its run, live bytes of its last beat (1..bus_bytes)."""
     return data.StructLayout(
         {"address": ADDRESS_BITS, "len": 8, "last": 1, "last_bytes": range(bus_bytes + 1)}
     )

@@ -61,10 +61,13 @@ class Exp2(wiring.Component):
         m = Module()
         knots = exp2_knots()
         piece = data.StructLayout({"base": PROBABILITY_BITS + 1, "step": 16})
-        m.submodules.table = table = memory.Memory(
-            shape=piece, depth=1 << INDEX_BITS,
-            init=[{"base": a, "step": a - b} for a, b in pairwise(knots)],
-        )  # fmt: skip
+        m.submodules.table = table = memory.Memory(  # pyright: ignore[reportCallIssue]  as `init`
+            shape=piece,
+            depth=1 << INDEX_BITS,
+            init=[  # pyright: ignore[reportArgumentType]  whatever the shape's const() takes
+                {"base": a, "step": a - b} for a, b in pairwise(knots)
+            ],
+        )
         read = table.read_port()
         m.d.comb += [
             read.en.eq(self.en),

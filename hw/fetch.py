@@ -18,8 +18,8 @@ def word_layout(config: MachineConfig) -> data.StructLayout:
 class Fetch(wiring.Component):
     """AXI4 read manager with room reserved before each burst, so that RREADY is always 1.
 
-    A burst occupies ceil(beats / 2) words of the FIFO; they are reserved when its address is offered and given
-    back as words are read. Nothing else limits how far the engine runs ahead (decoupled access/execute;
+    A burst occupies ceil(beats / 2) words of the FIFO; they are reserved when its address is offered and
+    given back as words are read. Nothing else limits how far the engine runs ahead (decoupled access/execute;
     Smith, ISCA 1982).
 
     Parameters
@@ -39,8 +39,8 @@ class Fetch(wiring.Component):
     error : Out(1)
         Pulse: memory answered a beat with an error response.
     beat, full, wait, free : Out(1)
-        What the bus did in this cycle, exactly one of them: moved a beat; had none for lack of FIFO room; owed
-        one; was asked for nothing.
+        What the bus did in this cycle, exactly one of them: moved a beat; had none for lack of FIFO room;
+        owed one; was asked for nothing.
 
     Latency: run to address 3 cycles; beat to word 2 cycles (3 for the first beat of a pair).
     """

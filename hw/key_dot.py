@@ -1,6 +1,6 @@
 """Dot products of queries and keys."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -111,7 +111,7 @@ class KeyDot(wiring.Component):
         summed = 2 + trees[0].latency
         keys = delay(m, part.data, 1, advance)
         key_scale = delay(m, read.data, summed + 1, advance)
-        stages = [Cat(taken, part.first, part.last, part.row_last, part.fresh)]
+        stages: list[Value] = [Cat(taken, part.first, part.last, part.row_last, part.fresh)]
         for _ in range(summed + 1):
             stages.append(delay(m, stages[-1], 1, advance))
         totals = []

@@ -67,8 +67,8 @@ class TapePort(wiring.Signature):
     level : In(0..unit_bytes)
         How many of them are there now.
     take : Out(0..unit_bytes)
-        Bytes removed at this clock edge; at most `level`, which it may depend on combinationally. 0 unless the
-        unit executes an instruction that takes from the tape.
+        Bytes removed at this clock edge; at most `level`, which it may depend on combinationally. 0 unless
+        the unit executes an instruction that takes from the tape.
     starved : Out(1)
         The unit wants bytes, could use them now, and `level` is too low.
     """
@@ -86,7 +86,7 @@ class TapePort(wiring.Signature):
 
 
 class ElementWrite(wiring.Signature):
-    """Write `lanes` neighbouring elements of `bits` bits in one cycle (seen from the writer); always accepted.
+    """Write `lanes` neighbouring elements of `bits` bits in a cycle (seen from the writer); always accepted.
 
     Members: en Out(1); address Out(16), first element, a multiple of `lanes`; data Out(lanes * bits), lane 0
     lowest.
@@ -153,7 +153,8 @@ class ScalarRead(wiring.Signature):
 class StageRead(wiring.Signature):
     """Read the stage (seen from the reader): data one cycle after address.
 
-    Members: value Out(1), 0 = K row, 1 = V row; address Out(16), byte, multiple of `width`; data In(8 * width).
+    Members: value Out(1), 0 = K row, 1 = V row; address Out(16), byte, multiple of `width`;
+    data In(8 * width).
     """
 
     def __init__(self, width: int):

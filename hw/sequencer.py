@@ -25,8 +25,9 @@ class Sequencer(wiring.Component):
     """Runs the program once per doorbell.
 
     The front end walks the program: it keeps the layer register, drops instructions whose predicate is 0,
-    sends FETCH to the fetch engine and the rest to the issue queue. The back end issues the queue's head to its
-    unit's queue when the wait bounds hold. So FETCH runs ahead of execution by up to `queue_depth` instructions.
+    sends FETCH to the fetch engine and the rest to the issue queue. The back end issues the queue's head to
+    its unit's queue when the wait bounds hold. So FETCH runs ahead of execution by up to `queue_depth`
+    instructions.
 
     Parameters
     ----------

@@ -58,7 +58,7 @@ class Sigmoid(wiring.Component):
         magnitude = Signal(17)
         m.d.comb += magnitude.eq(Mux(self.t[-1], -self.t, self.t))
         end = magnitude[-1]
-        m.submodules.table = table = Memory(shape=_Entry, depth=_INTERVALS, init=_entries())
+        m.submodules.table = table = Memory(shape=_Entry, depth=_INTERVALS, init=_entries())  # pyright: ignore[reportCallIssue, reportArgumentType]  rows: as const() takes
         entry = table.read_port()
         offset = Signal(_STEP_BITS + 1, reset_less=True)
         negative = Signal(reset_less=True)

@@ -1,8 +1,10 @@
 """The memories of the vector unit: activations, constants, scalars and statistics."""
 
+from typing import cast
+
 from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
-from amaranth.lib.data import ArrayLayout
+from amaranth.lib.data import ArrayLayout, View
 from amaranth.lib.memory import Memory, MemoryData
 from amaranth.lib.wiring import In, Out
 
@@ -128,7 +130,7 @@ class VectorMemory(wiring.Component):
                 port.en.eq(1 << self.scalar_index[:in_word]),
             ]
             for lane in range(self.lanes):
-                m.d.comb += port.data[lane].eq(self.scalar_value)
+                m.d.comb += cast(View, port.data)[lane].eq(self.scalar_value)
         with m.Else():
             m.d.comb += [
                 port.addr.eq(self.write_address[in_word:]),
@@ -143,7 +145,7 @@ class VectorMemory(wiring.Component):
             port = scalar.read_port(domain="comb")
             m.d.comb += [
                 port.addr.eq(index[in_word:]),
-                value.eq(port.data[index[:in_word]]),
+                value.eq(cast(View, port.data)[index[:in_word]]),
             ]
 
         write = self.statistics

@@ -170,8 +170,10 @@ class Rtl:
                              ("MACHINE", int(machine.digest()[:8], 16))):  # fmt: skip
             found = self.session.read(CSR_INDEX[name])
             if found != wanted:
-                raise SimulationError(f"CSR {name}: wanted {wanted:#010x}, found {found:#010x}; the simulator is "
-                                      "not of this machine: delete its cache (trine doctor names the folder)")  # fmt: skip
+                raise SimulationError(
+                    f"CSR {name}: wanted {wanted:#010x}, found {found:#010x}; the simulator is not of this "
+                    "machine: delete its cache (trine doctor names the folder)"
+                )
 
     def _load(self, program: bytes) -> None:
         """Program memory, through PROGRAM_ADDRESS and PROGRAM_DATA."""
@@ -193,8 +195,10 @@ class Rtl:
         self.seconds += time.perf_counter() - begin
         error = reply.reads[csr["ERROR"]]
         if error:
-            raise SimulationError(f"the machine stopped with error {error & 0xFF} at position {position}, layer "
-                                  f"{error >> 8}: {ERRORS.get(error & 0xFF, 'unknown')}")  # fmt: skip
+            raise SimulationError(
+                f"the machine stopped with error {error & 0xFF} at position {position}, "
+                f"layer {error >> 8}: {ERRORS.get(error & 0xFF, 'unknown')}"
+            )
         for i, counter in enumerate(COUNTERS):
             low, high = (reply.reads[COUNTER_BASE + 2 * i + half] for half in range(2))
             self.total[counter.name] += low | high << 32

@@ -14,8 +14,8 @@ from .backends import Backend, KVRow, Step
 class Difference:
     """The first difference, in the order in which a token computes things: KV by layer, logits, token.
 
-    `what` is k, v, k_scale, v_scale, logit, token or a counter's name; `layer` is None but for KV; `element` is
-    the index in the flattened row; values are as each backend has them (floats with their bit patterns).
+    `what` is k, v, k_scale, v_scale, logit, token or a counter's name; `layer` is None but for KV; `element`
+    is the index in the flattened row; values are as each backend has them (floats with their bit patterns).
     """
 
     what: str
@@ -60,8 +60,8 @@ def run_lockstep(
     """Feed `prompt` (ids, BOS first) and then each token's successor to all backends, `count` new tokens.
 
     After every token KV rows of all layers, logits and the next id are compared with the first backend's; at
-    the end, all counters that do not depend on time, where two backends have them. `stop` ends the text early.
-    `on_step(position, next token)` is told of progress.
+    the end, all counters that do not depend on time, where two backends have them. `stop` ends the text
+    early. `on_step(position, next token)` is told of progress.
     """
     reference, tokens, cycles = backends[0], [], []
     for position in range(len(prompt) + count - 1):

@@ -37,8 +37,10 @@ def main(args: argparse.Namespace) -> int:
         result = check(job, names, lambda *_: (progress.update(), None)[1])
     note(f"text: {result['text']!r}")
     if result["exact"]:
-        print(f"exact: {', '.join(result['backends'])} agree on {len(result['tokens'])} tokens, their logits, "
-              f"the KV memory and all exact counters")  # fmt: skip
+        print(
+            f"exact: {', '.join(result['backends'])} agree on {len(result['tokens'])} tokens, "
+            "their logits, the KV memory and all exact counters"
+        )
     else:
         print(f"DIFFERENT: {result['first_difference']['text']}")
     write_json(args.json, result)
@@ -63,10 +65,12 @@ def check(job: Job, names: list[str], on_step: Callable[[int, int], None]) -> di
         numbers = figures(job, timed, outcome.cycles, len(outcome.tokens) if difference is None else 0)
         return {
             "backend": ",".join(names), "backends": names, "machine": job.machine.name,
-            "prompt_tokens": job.prompt, "tokens": outcome.tokens, "text": job.tokenizer.decode(outcome.tokens),
+            "prompt_tokens": job.prompt, "tokens": outcome.tokens,
+            "text": job.tokenizer.decode(outcome.tokens),
             "exact": first is None, "first_difference": first, "vectors": vectors, **numbers,
             "counters": timed.counters(), "wall_seconds": wall,
-            "simulated_cycles_per_second": sum(outcome.cycles) / timed.seconds if isinstance(timed, Rtl) else None,
+            "simulated_cycles_per_second":
+                sum(outcome.cycles) / timed.seconds if isinstance(timed, Rtl) else None,
         }  # fmt: skip
     finally:
         for backend in backends:

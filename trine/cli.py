@@ -21,9 +21,11 @@ def build_parser() -> argparse.ArgumentParser:
     from importlib import import_module
 
     parser = argparse.ArgumentParser(
-        prog="trine", description="From a language-model checkpoint to an accelerator, proved bit for bit.",
-        epilog="Exit codes: 0 done; 1 a check found a difference; 2 bad input or a missing tool; 130 interrupted.",
-    )  # fmt: skip
+        prog="trine",
+        description="From a language-model checkpoint to an accelerator, proved bit for bit.",
+        epilog="Exit codes: 0 done; 1 a check found a difference; 2 bad input or a missing tool; "
+        "130 interrupted.",
+    )
     parser.add_argument("--version", action="version", version=f"trine {VERSION}")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     for verb in VERBS:

@@ -1,4 +1,4 @@
-"""Turn a checkpoint into one .trine file: program, tape, memory map, the quantised model, tokenizer, test vectors."""
+"""Make a .trine file of a checkpoint: program, tape, memory map, quantised model, tokenizer, test vectors."""
 
 import argparse
 import time
@@ -67,8 +67,10 @@ def main(args: argparse.Namespace) -> int:
     seconds = time.perf_counter() - begin
     regions = {name: region["size"] for name, region in artefact.memory_map["regions"].items()}
     print(table([(name, size) for name, size in regions.items()], ("memory region", "bytes")))
-    note(f"{output}: {model.config.name} for machine {args.machine}, {len(artefact.program) // 24} instructions, "
-         f"{output.stat().st_size} bytes, {seconds:.1f} s")  # fmt: skip
+    note(
+        f"{output}: {model.config.name} for machine {args.machine}, "
+        f"{len(artefact.program) // 24} instructions, {output.stat().st_size} bytes, {seconds:.1f} s"
+    )
     write_json(args.json, {
         "artefact": str(output), "model": model.config.to_json(), "machine": args.machine,
         "instructions": len(artefact.program) // 24, "regions": regions, "grids": model.grids,
@@ -92,8 +94,9 @@ def load_tokenizer(path: Path, model: QuantisedModel) -> Tokenizer:
         raise UsageError(str(error)) from error
     if tokenizer.vocab_size != config.vocab or tokenizer.bos != config.bos:
         raise UsageError(
-            f"tokenizer {path}: wanted {config.vocab} tokens with BOS {config.bos} for model {config.name!r}, found "
-            f"{tokenizer.vocab_size} with BOS {tokenizer.bos}; give the model's own tokenizer with --tokenizer"
+            f"tokenizer {path}: wanted {config.vocab} tokens with BOS {config.bos} "
+            f"for model {config.name!r}, found {tokenizer.vocab_size} with BOS {tokenizer.bos}; "
+            "give the model's own tokenizer with --tokenizer"
         )
     return tokenizer
 

@@ -30,7 +30,8 @@ def main(args: argparse.Namespace) -> int:
         artefact = Artefact.read(path)
         model = QuantisedModel.load(artefact.model)
         result["artefact"] = {
-            "machine": artefact.machine.name, "instructions": len(artefact.program) // 24, "tools": artefact.tools,
+            "machine": artefact.machine.name, "instructions": len(artefact.program) // 24,
+            "tools": artefact.tools,
             "memory_bytes": artefact.memory_map["total_bytes"], "vectors": artefact.vectors is not None,
             "regions": {name: region["size"] for name, region in artefact.memory_map["regions"].items()},
         }  # fmt: skip

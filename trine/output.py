@@ -30,7 +30,7 @@ def write_file(path: Path, data: bytes) -> None:
 
 
 def require_folder(path: Path) -> None:
-    """UsageError unless a file can be made at `path`: said before long work, so that its result is not lost."""
+    """UsageError unless a file can be made at `path`: said before long work, lest its result be lost."""
     if not path.parent.is_dir():
         raise UsageError(
             f"cannot write {path}: there is no folder {path.parent}; make it, or give another path"
@@ -63,8 +63,12 @@ def table(rows: Iterable[Sequence[object]], head: Sequence[str]) -> str:
     """Plain text table: first column left, the others right aligned."""
     cells = [[str(c) for c in row] for row in (head, *rows)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(head))]
-    lines = ["  ".join(c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
-             for row in cells]  # fmt: skip
+    lines = [
+        "  ".join(
+            c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in cells
+    ]
     return "\n".join([lines[0], "  ".join("-" * w for w in widths), *lines[1:]])
 
 

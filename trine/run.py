@@ -1,4 +1,4 @@
-"""Run an artefact: the prompt goes in, the text streams out, from the golden model, the interpreter or the RTL."""
+"""Run an artefact: the prompt goes in, the text streams out, from golden model, interpreter or RTL."""
 
 import argparse
 import time
@@ -62,7 +62,8 @@ def generate(job: Job, on: str) -> dict[str, Any]:
             "backend": on, "machine": job.machine.name, "prompt_tokens": job.prompt, "tokens": tokens,
             "text": job.tokenizer.decode(tokens), **numbers, "counters": backend.counters(),
             "wall_seconds": wall,
-            "simulated_cycles_per_second": sum(cycles) / backend.seconds if isinstance(backend, Rtl) else None,
+            "simulated_cycles_per_second":
+                sum(cycles) / backend.seconds if isinstance(backend, Rtl) else None,
         }  # fmt: skip
     finally:
         backend.close()
@@ -73,6 +74,9 @@ def summary(result: dict[str, Any]) -> None:
     text = f"{result['backend']}: {len(result['tokens'])} tokens in {result['wall_seconds']:.1f} s"
     cycles, bus = result["cycles"], result["bus"]
     if cycles["per_token"] is not None:
-        text += (f"; {cycles['per_token']:.0f} cycles per token, bus utilisation {bus['utilisation']:.3f} "
-                 f"of a ceiling of {bus['ceiling']:.3f}, {result['simulated_cycles_per_second']:.0f} cycles/s simulated")  # fmt: skip
+        text += (
+            f"; {cycles['per_token']:.0f} cycles per token, bus utilisation {bus['utilisation']:.3f} "
+            f"of a ceiling of {bus['ceiling']:.3f}, "
+            f"{result['simulated_cycles_per_second']:.0f} cycles/s simulated"
+        )
     note(text)

@@ -79,8 +79,8 @@ class Job:
         prompt = [config.bos, *tokenizer.encode(args.prompt)]
         if len(prompt) + args.tokens - 1 > config.context:
             raise UsageError(
-                f"the prompt has {len(prompt)} tokens (BOS included) and {args.tokens} more were asked for; the model's "
-                f"context holds {config.context}: shorten the prompt or ask for at most "
+                f"the prompt has {len(prompt)} tokens (BOS included) and {args.tokens} more were asked for; "
+                f"the model's context holds {config.context}: shorten the prompt or ask for at most "
                 f"{max(0, config.context - len(prompt) + 1)} tokens"
             )
         return cls(artefact, config, tokenizer, prompt, args.tokens, dram, args.seed)
@@ -108,8 +108,10 @@ def useful_bytes(config: ModelConfig, positions: range) -> int:
     Ternary weights count 5 to a byte by row, head weights one byte and 4 for each row's constant.
     """
     kv_width = config.kv_heads * config.head_size
-    shapes = ((config.dim, config.dim), (config.dim, kv_width), (config.dim, kv_width), (config.dim, config.dim),
-              (config.dim, config.hidden), (config.dim, config.hidden), (config.hidden, config.dim))  # fmt: skip
+    shapes = (
+        *((config.dim, config.dim), (config.dim, kv_width), (config.dim, kv_width), (config.dim, config.dim)),
+        *((config.dim, config.hidden), (config.dim, config.hidden), (config.hidden, config.dim)),
+    )
     layer = sum(rows * -(-k // 5) for k, rows in shapes)
     weights = config.layers * layer + config.vocab * (config.dim + 4)
     kv = config.layers * (2 * kv_width + 8 * config.kv_heads)
@@ -117,12 +119,13 @@ def useful_bytes(config: ModelConfig, positions: range) -> int:
 
 
 def figures(job: Job, backend: Backend, cycles: list[int], generated: int) -> dict[str, Any]:
-    """The `cycles`, `bytes` and `bus` objects of run's and check's JSON; None where a backend has no such figure."""
+    """The `cycles`, `bytes` and `bus` objects of run's and check's JSON; None where a backend has none."""
     counters = backend.counters()
     first = len(job.prompt)
     decode = cycles[first:]
     result: dict[str, Any] = {
-        "cycles": {"prefill": sum(cycles[:first]) if cycles else None, "decode": sum(decode) if cycles else None,
+        "cycles": {"prefill": sum(cycles[:first]) if cycles else None,
+                   "decode": sum(decode) if cycles else None,
                    "per_token": sum(decode) / len(decode) if decode else None, "each": cycles},
         "bytes": {"weights": counters.get("weight_bytes"), "kv_read": counters.get("kv_read_bytes"),
                   "kv_write": counters.get("kv_write_bytes"), "other": counters.get("other_bytes")},

@@ -21,8 +21,12 @@ def check_vectors(artefact: Artefact) -> dict[str, Any] | None:
     memory = MemoryMap(**{**where, "regions": {n: Region(**r) for n, r in where["regions"].items()}})
     count = len(stored["tokens"])
     fresh = make_vectors(QuantisedModel.load(artefact.model), memory, stored["prompt"], count)
-    difference = next((f"{name}: the artefact says {_short(stored[name])}, the golden model {_short(fresh[name])}"
-                       for name in fresh if stored.get(name) != fresh[name]), None)  # fmt: skip
+    differences = (
+        f"{name}: the artefact says {_short(stored[name])}, the golden model {_short(fresh[name])}"
+        for name in fresh
+        if stored.get(name) != fresh[name]
+    )
+    difference = next(differences, None)
     return {"tokens": count, "first_difference": difference}
 
 

@@ -9,8 +9,8 @@ from hw.axi4 import BOUNDARY
 class AxiMemory:
     """Serves a ReadPort and a WritePort of one component from `data`, one testbench each.
 
-    `stall` is the probability that a ready or valid of the memory is withheld in a cycle. Each burst's address,
-    length and 4 KiB rule are asserted; `reads` and `writes` keep (address, beats) of all bursts.
+    `stall` is the probability that a ready or valid of the memory is withheld in a cycle. Each burst's
+    address, length and 4 KiB rule are asserted; `reads` and `writes` keep (address, beats) of all bursts.
     """
 
     def __init__(self, data: bytearray, bus_bytes: int, stall: float, seed: int, error_at: int | None = None):

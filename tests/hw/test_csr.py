@@ -109,5 +109,5 @@ def test_counters_are_read_in_halves_and_cleared():
 
 
 def test_counters_must_be_complete():
-    with pytest.raises(ValueError, match="wanted .*cycles"):
+    with pytest.raises(ValueError, match=r"wanted .*cycles"):
         Counters({"cycles": 1})

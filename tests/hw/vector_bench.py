@@ -254,10 +254,7 @@ class Bench:
                 assert ctx.get(dut.error) == taken[0][1].error
             accepted = offer and ctx.get(unit.command.ready)
             await ctx.tick()
-            if row is not None:
-                words = acc[row : row + lanes]
-            else:
-                words = [rng.getrandbits(32) for _ in range(lanes)]
+            words = [rng.getrandbits(32) for _ in range(lanes)] if row is None else acc[row : row + lanes]
             ctx.set(dut.accumulator.data, sum((word & 2**32 - 1) << 32 * i for i, word in enumerate(words)))
             if done:
                 began, step, number = taken.pop(0)

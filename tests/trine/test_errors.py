@@ -1,4 +1,4 @@
-"""Bad input: exit code 2, one message with what was wanted, found and to do, no traceback, nothing left behind."""
+"""Bad input: exit code 2, one message (what was wanted, found, to do), no traceback, nothing left behind."""
 
 import struct
 import zipfile

@@ -163,7 +163,8 @@ def test_text_stream_never_shows_half_a_character(tokenizer: Tokenizer, capsys):
 
 def test_useful_bytes_by_hand():
     config = ModelConfig(name="x", dim=12, hidden=20, layers=2, heads=2, kv_heads=1, vocab=7, context=8)
-    # q 12 rows of 3 bytes, k and v 6 rows of 3, o 12 of 3, gate and up 20 of 3, down 12 of 4; head 7 x (12 + 4)
+    # q 12 rows of 3 bytes, k and v 6 rows of 3, o 12 of 3, gate and up 20 of 3, down 12 of 4;
+    # head 7 x (12 + 4)
     weights = 2 * (36 + 18 + 18 + 36 + 60 + 60 + 48) + 112
     assert useful_bytes(config, range(0, 1)) == weights
     assert useful_bytes(config, range(3, 5)) == 2 * weights + 7 * 2 * (2 * 6 + 8)
