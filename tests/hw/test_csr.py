@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """Csr and Counters: registers read back, doorbell, interrupt, errors, counter windows."""
 
 import pytest

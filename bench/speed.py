@@ -1,0 +1,64 @@
+"""How long the tools take: `python -m bench.speed` (compile the shipped model, build `ci`, simulate it).
+
+Wall times of this machine, in one run; the builds go to an empty cache.
+"""
+
+import os
+import sys
+import tempfile
+import time
+
+import torch
+
+from trine.cli import build_parser
+from trine.output import note, table
+from trine.session import Job
+
+from .shipped import PROMPT, SHIPPED
+
+TOKENS = 12
+
+
+def main() -> int:
+    """Measure and print."""
+    torch.set_num_threads(1)
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["TRINE_CACHE"] = folder
+        artefact = f"{folder}/shipped.trine"
+        parser = build_parser()
+
+        begin = time.perf_counter()
+        args = parser.parse_args(["compile", str(SHIPPED), "-o", artefact])
+        args.run(args)
+        rows.append(("trine compile of the shipped model", f"{time.perf_counter() - begin:.1f} s"))
+
+        from hw.machine import CI
+        from sim.verilate import build, overlay_verilog
+
+        begin = time.perf_counter()
+        verilog = overlay_verilog(CI, note)
+        rows.append(("Amaranth to Verilog, ci", f"{time.perf_counter() - begin:.1f} s"))
+        begin = time.perf_counter()
+        build(verilog, CI.bus_bytes, note)
+        rows.append(("Verilator build of ci (Verilator, g++)", f"{time.perf_counter() - begin:.1f} s"))
+
+        arguments = ["run", artefact, "--prompt", PROMPT, "--tokens", str(TOKENS)]
+        job = Job.from_arguments(parser.parse_args(arguments))
+        backend = job.open("rtl")
+        try:
+            cycles, token = 0, 0
+            for position in range(len(job.prompt) + TOKENS - 1):
+                given = job.prompt[position] if position < len(job.prompt) else token
+                step = backend.step(given, position, logits=False)
+                cycles, token = cycles + (step.cycles or 0), step.token
+            speed = cycles / backend.seconds  # pyright: ignore[reportAttributeAccessIssue]  an Rtl
+            rows.append(("simulation of ci", f"{speed:.0f} cycles/s"))
+        finally:
+            backend.close()
+    print(table(rows, ("what", "measured")))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
