@@ -19,7 +19,7 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from .config import ModelConfig
-from .evaluate import HELD_SEED, HELD_SHARE, bits_per_byte
+from .evaluate import HELD_SEED, HELD_SHARE, WATCHED, bits_per_byte
 from .float_model import FloatModel
 from .stories import Mixer, hold_out, load_teacher, sentences, split_stories
 from .teacher import ROOT, sample_to_file
@@ -202,7 +202,7 @@ def main() -> None:
         sample_to_file(args.teacher, args.teacher_tokens, args.teacher_text[0], args.teacher_megabytes)
     kept, held = hold_out(split_stories(args.text.read_text(encoding="utf-8")), HELD_SHARE, HELD_SEED)
     forbidden = set().union(*map(sentences, held)) - set().union(*map(sentences, kept))
-    watched, real = kept[::25], [story for index, story in enumerate(kept) if index % 25]
+    watched, real = kept[::WATCHED], [story for index, story in enumerate(kept) if index % WATCHED]
     teacher = load_teacher(args.teacher_text, forbidden)
     tqdm.write(
         f"{len(real)} real stories ({sum(map(len, real))} characters), {len(watched)} watched, {len(held)} "
