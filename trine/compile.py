@@ -17,7 +17,7 @@ from .output import note, table, write_json
 
 HELP = "compile a checkpoint for a machine"
 #: Tokens that the golden model writes to calibrate the grids of square sums on, where no text is given.
-CALIBRATION_TOKENS = 48
+CALIBRATION_TOKENS = 24
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
