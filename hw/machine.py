@@ -81,7 +81,8 @@ class MachineConfig:
         need(self.tables >= 1, "tables", "1 or more")
         need(1 <= self.burst_beats <= 256, "burst_beats", "1 to 256 (AXI4)")
         need(self.burst_beats * self.bus_bytes <= 4096, "burst_beats", "at most 4096 bytes a burst (AXI4)")
-        need(self.fifo_words * 2 >= self.burst_beats * 2, "fifo_words", "room for two bursts")
+        # A SyncFIFOBuffered of two entries refuses a word while it holds one: Fetch would lose it.
+        need(self.fifo_words >= max(4, self.burst_beats), "fifo_words", "4 or more, and room for two bursts")
         for field in (
             "activation_words",
             "constant_words",

@@ -1,0 +1,85 @@
+"""SyncFIFOBuffered, the queue of every unit and of the tape: order, and none lost, for all depths in use."""
+
+import pytest
+from amaranth.asserts import AnySeq
+from amaranth.hdl import Assert, Module, Mux, Signal
+from amaranth.lib import fifo, wiring
+from amaranth.lib.wiring import In, Out
+
+from .prove import prove
+from .variant import broken, opened
+
+WIDTH = 4
+
+
+class Queue(wiring.Component):
+    """Any writes and reads; one entry, picked as it comes in, is followed."""
+
+    def __init__(self, depth, module=fifo):
+        self.depth, self.module = depth, module
+        super().__init__(
+            {"w_en": In(1), "w_data": In(WIDTH), "r_en": In(1), "w_rdy": Out(1), "r_rdy": Out(1)}
+        )
+
+    def elaborate(self, platform):
+        m, depth = Module(), self.depth
+        dut = self.module.SyncFIFOBuffered(width=WIDTH, depth=depth)
+        m.submodules.dut, inner = opened(dut, platform)
+        m.d.comb += [
+            dut.w_en.eq(self.w_en), dut.w_data.eq(self.w_data), dut.r_en.eq(self.r_en),
+            self.w_rdy.eq(dut.w_rdy), self.r_rdy.eq(dut.r_rdy),
+        ]  # fmt: skip
+        wrote, read = self.w_en & self.w_rdy, self.r_en & self.r_rdy
+        level = Signal(range(2 * depth + 2))
+        m.d.sync += level.eq(level + wrote - read)
+        m.d.comb += [Assert(level == dut.level), Assert(level <= depth), Assert(~self.r_rdy | (level != 0))]
+        # Room, as Fetch counts it: from 3 entries up, a queue that is not full takes a word.
+        if depth > 2:
+            m.d.comb += Assert(self.w_rdy | (level == depth))
+        waited = Signal()
+        m.d.sync += waited.eq((level != 0) & ~self.r_rdy)
+        m.d.comb += Assert(~waited | self.r_rdy)
+
+        inside, ahead, value, pick = Signal(), Signal(range(2 * depth + 2)), Signal(WIDTH), Signal()
+        m.d.comb += pick.eq(AnySeq(1))
+        with m.If(~inside & pick & wrote):
+            m.d.sync += [inside.eq(1), ahead.eq(level - read), value.eq(self.w_data)]
+        with m.If(inside & read):
+            m.d.sync += [ahead.eq(ahead - 1), inside.eq(ahead != 0)]
+            m.d.comb += Assert((ahead != 0) | (dut.r_data == value))
+
+        # Invariants: the entry is at the output, or in the ring `ahead` places after the reading end.
+        m.d.comb += Assert(~inside | (ahead < level))
+        if depth == 1:
+            m.d.comb += Assert(~inside | (dut.r_data == value))
+            return m
+        size = depth - 1
+        look = inner.storage.read_port(domain="comb")
+        place = Signal(range(4 * depth))
+        m.d.comb += [
+            place.eq(inner.consume + ahead - self.r_rdy),
+            look.addr.eq(Mux(place >= size, place - size, place)),
+            Assert((ahead != 0) | ~inside | ~self.r_rdy | (dut.r_data == value)),
+            Assert((ahead == 0) & self.r_rdy | ~inside | (look.data == value)),
+            Assert(self.r_rdy | (level <= 1)),
+        ]
+        return m
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, 4, 8])
+def test_entries_keep_their_order(depth):
+    prove(Queue(depth), depth=2, induction=True)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("self.w_rdy.eq(inner_level != inner_depth)", "self.w_rdy.eq(1)"),
+        ("do_inner_read  = inner_r_rdy & (~self.r_rdy | self.r_en)", "do_inner_read = inner_r_rdy"),
+        ("m.d.sync += consume.eq(_incr(consume, inner_depth))", "m.d.sync += consume.eq(consume + 1)"),
+    ],
+    ids=["full", "overwrite", "wrap"],
+)
+def test_broken_queue_is_found(old, new):
+    with pytest.raises(AssertionError, match="counterexample from reset"):
+        prove(Queue(4, broken(fifo, old, new)), depth=12)

@@ -1,0 +1,38 @@
+"""What a specification needs of a design beside its ports: its registers, and broken variants of it."""
+
+import inspect
+import sys
+import types
+from typing import Any
+
+from amaranth.hdl import Elaboratable, Module
+
+
+def opened(component: Elaboratable, platform: object) -> tuple[Module, types.SimpleNamespace]:
+    """The elaborated component, and the local names of its `elaborate`, for invariants over its registers."""
+    found: dict[str, Any] = {}
+    code = type(component).elaborate.__code__
+
+    def watch(frame: types.FrameType, event: str, _: object) -> None:
+        if event == "return" and frame.f_code is code:
+            found.update(frame.f_locals)
+
+    before = sys.getprofile()
+    sys.setprofile(watch)
+    try:
+        module = component.elaborate(platform)
+    finally:
+        sys.setprofile(before)
+        vars(component)["_MustUse__used"] = True  # or Amaranth warns that nobody elaborated it
+    return module, types.SimpleNamespace(**found)
+
+
+def broken(module: types.ModuleType, old: str, new: str) -> types.ModuleType:
+    """A copy of a module in which the only occurrence of `old` reads `new`."""
+    source = inspect.getsource(module)
+    count = source.count(old)
+    assert count == 1, f"{module.__name__}: wanted one {old!r}, found {count}"
+    copy = types.ModuleType(module.__name__)
+    copy.__package__ = module.__package__
+    exec(compile(source.replace(old, new), str(module.__file__), "exec"), vars(copy))
+    return copy
