@@ -8,6 +8,8 @@ error (`models.golden.SaturationError`), never with a wrong number.
 """
 
 import math
+from collections.abc import Callable
+from typing import TypeVar
 
 from torch import Tensor
 from tqdm import tqdm
@@ -16,7 +18,9 @@ from models import numerics
 from models.golden import GoldenModel, SaturationError
 from models.quantised import EXTREME_GRID, SITES, QuantisedModel
 
-__all__ = ["MARGIN_BITS", "TARGET_BITS", "calibrate_grids"]
+__all__ = ["MARGIN_BITS", "TARGET_BITS", "calibrate_grids", "own_text"]
+
+_T = TypeVar("_T")
 
 #: The largest observed sum of squares becomes at most 2**TARGET_BITS.
 TARGET_BITS = 50
@@ -43,26 +47,46 @@ def grid_for(largest: float) -> int:
     return max(-EXTREME_GRID, grid)
 
 
+class _Calibration:
+    """Grids that rise until a model runs on them, and the largest sums of squares seen by the way."""
+
+    def __init__(self, model: QuantisedModel) -> None:
+        self._model = model
+        self.largest = dict.fromkeys(SITES, 0.0)
+        self._grids = dict.fromkeys(SITES, numerics.DEFAULT_GRID)
+
+    def _observe(self, site: str, _: int, x: Tensor) -> None:
+        found = float(x.double().square().sum(-1).max())
+        self.largest[site] = math.inf if math.isnan(found) else max(self.largest[site], found)
+
+    def run(self, use: Callable[[GoldenModel], _T]) -> _T:
+        """What `use` makes of the golden model, called anew with a raised grid while a sum saturates."""
+        while True:
+            try:
+                return use(GoldenModel(self._model.with_grids(self._grids), self._observe))
+            except SaturationError as error:  # observed before it saturated: go on with a grid that holds it
+                grid = grid_for(self.largest[error.site])
+                if grid <= self._grids[error.site]:
+                    raise
+                self._grids[error.site] = grid
+
+
+def own_text(model: QuantisedModel, prompt: list[int], count: int) -> list[int]:
+    """`prompt` and the `count` tokens that the model writes after it, on grids raised as far as they must.
+
+    Raises ValueError where the model diverges.
+    """
+    return [*prompt, *_Calibration(model).run(lambda golden: [t for t, _ in golden.generate(prompt, count)])]
+
+
 def calibrate_grids(model: QuantisedModel, tokens: list[int], progress: bool = False) -> QuantisedModel:
     """The model with each site's grid chosen on ``tokens`` (cut into windows of its context).
 
     Without tokens the grids become the default, 2**-44. Raises ValueError where the model diverges.
     """
-    grids = dict.fromkeys(SITES, numerics.DEFAULT_GRID)
-    if not tokens:
-        return model.with_grids(grids)
-    largest = dict.fromkeys(SITES, 0.0)
-
-    def observe(site: str, _: int, x: Tensor) -> None:
-        largest[site] = max(largest[site], float(x.double().square().sum(-1).max()))
-
+    calibration = _Calibration(model)
     context = model.config.context
     windows = [tokens[at : at + context] for at in range(0, len(tokens), context)]
     for window in tqdm(windows, desc="calibrate grids", unit="window", disable=not progress):
-        while True:
-            try:
-                GoldenModel(model.with_grids(grids), observe).forward(window)
-                break
-            except SaturationError as error:  # observed before it saturated: go on with a grid that holds it
-                grids[error.site] = grid_for(largest[error.site])
-    return model.with_grids({site: grid_for(value) for site, value in largest.items()})
+        calibration.run(lambda golden, window=window: golden.forward(window))
+    return model.with_grids({site: grid_for(value) for site, value in calibration.largest.items()})

@@ -17,7 +17,6 @@ import hashlib
 import io
 import json
 import lzma
-import os
 import struct
 import zipfile
 import zlib
@@ -26,6 +25,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from . import isa
+from .files import write_whole
 from .machine import MachineConfig
 
 FORMAT = "trine-artefact-1"
@@ -54,6 +54,20 @@ _DAMAGE = (
     RuntimeError,
     ValueError,
 )
+
+
+#: Entries that the manifest must have besides its format, and what JSON calls their types.
+_ENTRIES = {
+    "model": dict,
+    "machine": dict,
+    "isa": str,
+    "tools": dict,
+    "memory_map": dict,
+    "tensors": dict,
+    "sha256": dict,
+}
+_KINDS = {dict: "an object", str: "a string"}
+_AGAIN = "the file is damaged or was changed: copy it again, or compile the model again"
 
 
 class ArtefactError(ValueError):
@@ -104,26 +118,28 @@ class Artefact:
             "sha256": hashes,
         }
 
-    def write(self, path: Path | str) -> None:
-        """Write the file under a temporary name beside `path`, then rename it."""
-        path = Path(path)
+    def to_bytes(self) -> bytes:
+        """The file's contents; the same artefact gives the same bytes."""
         members = {
             MANIFEST: _json(self.manifest()),
             **{name: getattr(self, key) for name, key in MEMBERS.items()},
         }
         if self.vectors is not None:
             members[VECTORS] = _json(self.vectors)
-        draft = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            with zipfile.ZipFile(draft, "w") as archive:
-                for name, data in members.items():
-                    info = zipfile.ZipInfo(name, _EPOCH)
-                    info.compress_type = zipfile.ZIP_DEFLATED
-                    info.external_attr = 0o644 << 16
-                    archive.writestr(info, data, compresslevel=6)
-            draft.replace(path)
-        finally:
-            draft.unlink(missing_ok=True)
+        data = io.BytesIO()
+        with zipfile.ZipFile(data, "w") as archive:
+            for name, member in members.items():
+                info = zipfile.ZipInfo(name, _EPOCH)
+                info.compress_type = zipfile.ZIP_DEFLATED
+                info.external_attr = 0o644 << 16
+                archive.writestr(info, member, compresslevel=6)
+        return data.getvalue()
+
+    def write(self, path: Path | str) -> int:
+        """Write the file, whole or not at all (`hw.files.write_whole`); its bytes. OSError."""
+        data = self.to_bytes()
+        write_whole(Path(path), data)
+        return len(data)
 
     @classmethod
     def read(cls, path: Path | str, machine: MachineConfig | None = None) -> Self:
@@ -145,7 +161,7 @@ class Artefact:
                 f"one for {found.name!r} ({found.digest()[:12]}), which differs in {', '.join(other)}",
                 f"compile the model again for {machine.name!r}",
             )
-        vectors = json.loads(members[VECTORS]) if VECTORS in members else None
+        vectors = _object(path, VECTORS, members[VECTORS]) if VECTORS in members else None
         return cls(
             manifest["model"],
             found,
@@ -178,7 +194,6 @@ def _error(path: Path, wanted: object, found: object, remedy: str) -> ArtefactEr
 
 def _members(path: Path, data: bytes) -> dict[str, bytes]:
     """All members of the archive."""
-    again = "copy the file again, or compile the model again"
     if not data.startswith(b"PK"):
         raise _error(
             path,
@@ -193,29 +208,43 @@ def _members(path: Path, data: bytes) -> dict[str, bytes]:
                 at = f"member {name!r}"
                 members[name] = archive.read(name)
     except _DAMAGE as error:
-        raise _error(path, "a whole archive", f"one cut short or damaged ({at}: {error})", again) from error
+        raise _error(path, "a whole archive", f"one cut short or damaged ({at}: {error})", _AGAIN) from error
     return members
 
 
 def _manifest(path: Path, members: dict[str, bytes]) -> dict[str, Any]:
     """The manifest, of this format."""
-    try:
-        manifest = json.loads(members[MANIFEST])
-        found = manifest["format"]
-    except KeyError as error:
-        raise _error(
-            path, "an artefact", f"an archive without {error}", "make one with `trine compile`"
-        ) from error
-    except (ValueError, TypeError) as error:
-        raise _error(path, "a manifest in JSON", error, "copy the file again") from error
+    if MANIFEST not in members:
+        raise _error(path, "an artefact", f"an archive without {MANIFEST!r}", "make one with `trine compile`")
+    manifest = _object(path, MANIFEST, members[MANIFEST])
+    found = manifest.get("format")
     if found != FORMAT:
         raise _error(path, f"format {FORMAT!r}", f"{found!r}", "compile the model again with this version")
-    needed = {"model", "machine", "isa", "tools", "memory_map", "tensors", "sha256"}
-    if missing := needed - manifest.keys():
+    if missing := _ENTRIES.keys() - manifest.keys():
         raise _error(
-            path, f"manifest entries {sorted(needed)}", f"none of {sorted(missing)}", "copy the file again"
+            path, f"manifest entries {sorted(_ENTRIES)}", f"none of {sorted(missing)}", "copy the file again"
         )
+    for name, kind in _ENTRIES.items():
+        if not isinstance(manifest[name], kind):
+            raise _error(path, f"{_KINDS[kind]} as manifest entry {name!r}", _short(manifest[name]), _AGAIN)
     return manifest
+
+
+def _object(path: Path, name: str, data: bytes) -> dict[str, Any]:
+    """The JSON object in a member."""
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise _error(path, f"JSON in {name!r}", error, _AGAIN) from error
+    if not isinstance(value, dict):
+        raise _error(path, f"a JSON object in {name!r}", _short(value), _AGAIN)
+    return value
+
+
+def _short(value: object) -> str:
+    """A value as text of a line at most."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def _verify(path: Path, manifest: dict[str, Any], members: dict[str, bytes]) -> None:
@@ -244,17 +273,25 @@ def _verify(path: Path, manifest: dict[str, Any], members: dict[str, bytes]) -> 
 
 def _machine(path: Path, manifest: dict[str, Any]) -> MachineConfig:
     """The machine, its digest checked."""
+    digest = manifest["machine"].get("digest")
     try:
-        machine = MachineConfig(**manifest["machine"]["fields"])
-        digest = manifest["machine"]["digest"]
-    except (KeyError, TypeError, ValueError) as error:
+        fields = manifest["machine"]["fields"]
+        types = {one.name: one.type for one in dataclasses.fields(MachineConfig)}
+        for name, value in fields.items():
+            wanted = {int: (int,), float: (int, float), str: (str,)}[types[name]]
+            if type(value) not in wanted or not (
+                value.isprintable() if str in wanted else 0 <= value <= 2**24
+            ):
+                raise ValueError(f"{name} = {_short(value)}")
+        machine = MachineConfig(**fields)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _error(
             path, "the fields of a machine of this version", error, "compile the model again"
         ) from error
     if machine.digest() != digest:
         raise _error(
             path,
-            f"a machine with digest {digest[:12]}",
+            f"a machine with digest {_short(digest)}",
             machine.digest()[:12],
             "the manifest was changed: compile the model again",
         )

@@ -57,6 +57,8 @@ class ModelConfig:
     eos: int | None = 2
 
     def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name.isprintable():
+            self._refuse("name", "printable text", self.name, "name the model")
         for field in ("dim", "hidden", "layers", "heads", "kv_heads", "vocab", "context"):
             value = getattr(self, field)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
@@ -73,8 +75,15 @@ class ModelConfig:
             self._refuse("norm", "'rms' or 'l2'", self.norm, "name one of the two")
         for field in ("rope_base", "norm_eps", "final_eps"):
             value = getattr(self, field)
-            if not isinstance(value, (int, float)) or not 0 < value < float("inf"):
-                self._refuse(field, "a positive finite number", value, "correct the checkpoint's header")
+            number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if not number or not 2.0**-126 <= value < 2.0**127:
+                self._refuse(
+                    field, "a positive number that binary32 holds", value, "correct the checkpoint's header"
+                )
+        for field in ("block_gain", "inner_norm", "tied_head"):
+            value = getattr(self, field)
+            if not isinstance(value, bool):
+                self._refuse(field, "true or false", value, "correct the checkpoint's header")
         for field in ("bos", "eos"):
             value = getattr(self, field)
             if value is None and field == "eos":

@@ -266,7 +266,7 @@ class QuantisedModel:
             raise ValueError(
                 f"quantised model: wanted an entry {error}, found none; the file is damaged"
             ) from error
-        except (SafetensorError, AttributeError, TypeError, RuntimeError) as error:
+        except (SafetensorError, AttributeError, TypeError, RuntimeError, IndexError, OverflowError) as error:
             raise ValueError(
                 f"quantised model: wanted the layout of {_FORMAT!r}, found: {error}; the file is damaged"
             ) from error
@@ -282,7 +282,7 @@ def _header(data: bytes) -> dict[str, Any]:
         header = json.loads(json.loads(data[8 : 8 + size])["__metadata__"]["trine"])
         if header["format"] != _FORMAT:
             raise ValueError(f"format {header['format']!r}")
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(
             f"quantised model: wanted safetensors with metadata of {_FORMAT!r}, found: {error}; "
             f"write it with QuantisedModel.save of this version"

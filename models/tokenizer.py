@@ -198,6 +198,11 @@ class _Llama2c:
             piece = char.encode()
             found = self._ids.get(piece)
             ids += [found] if found is not None else [byte + 3 for byte in piece]
+        if ids and max(ids) >= len(self.pieces):
+            raise ValueError(
+                f"tokenizer: wanted ids 3 to 258 for single bytes, found {len(self.pieces)} ids; "
+                f"take a tokenizer with byte fallback"
+            )
         while True:
             best, where = float("-inf"), -1
             for index in range(len(ids) - 1):

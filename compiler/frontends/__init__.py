@@ -27,7 +27,12 @@ def load_checkpoint(path: Path | str) -> QuantisedModel:
         raise CheckpointError(path, "a readable file", error.strerror or error, "correct the path") from error
     for front_end in _FRONT_ENDS:
         if front_end.recognises(head):
-            return front_end.load(path)
+            try:
+                return front_end.load(path)
+            except CheckpointError:
+                raise
+            except (ValueError, RuntimeError, OverflowError) as error:  # consistency, as `check` sees it
+                raise CheckpointError(path, "a consistent model", error, "export the model again") from error
     known = " or ".join(front_end.DESCRIPTION for front_end in _FRONT_ENDS)
     raise CheckpointError(
         path,

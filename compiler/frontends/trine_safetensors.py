@@ -38,11 +38,11 @@ def load(path: Path) -> QuantisedModel:
             if metadata.get("format") != FORMAT:
                 raise CheckpointError(path, DESCRIPTION, f"format {metadata.get('format')!r}", _EXPORT)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
+    except (SafetensorError, OSError, MemoryError) as error:
         raise CheckpointError(path, "a whole safetensors file", error, "fetch the file again") from error
     try:
         config = ModelConfig.from_json(json.loads(metadata["config"]))
-    except (KeyError, ValueError, TypeError, AttributeError) as error:
+    except (KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(
             path, "a ModelConfig as JSON under the metadata key 'config'", error, _EXPORT
         ) from error
