@@ -31,7 +31,7 @@ def _fetch(block: str, run: Run, memory: MemoryMap) -> list[Row]:
                 {
                     "base": memory.regions[side].start,
                     "stride": strides[side],
-                    "bytes": strides[side],
+                    "bytes": memory.rows[side],
                     "index": index,
                     "kind": Kind.OTHER,
                 },
@@ -86,8 +86,14 @@ def generate(
     for block in BLOCKS:
         if block == "body":
             rows.append(("LOOP", {"count": config.layers}))
-        for run in fetches[block]:
-            rows += _fetch(block, run, memory)
+        ahead = [row for run in fetches[block] for row in _fetch(block, run, memory)]
+        if len(ahead) > isa.FETCH_AHEAD:
+            raise CompileError(
+                f"model {config.name!r}: tape of the {block}: wanted at most {isa.FETCH_AHEAD} fetches of "
+                f"{MAX_FETCH} bytes before its first instruction (instruction set), found {len(ahead)}; "
+                f"a smaller vocabulary or width would take fewer"
+            )
+        rows += ahead
         rows += [_located(step, memory) for step in blocks[block]]
         if block == "body":
             rows.append(("NEXT", {}))

@@ -29,7 +29,7 @@ class MemoryMap:
     regions: by name, in order of address (`docs/architecture.md`).
     strides: bytes from one to the next: "embedding", "rope", "key", "value" rows; "key_layer", "value_layer";
         "layer" of the tape.
-    rows: bytes of a row that mean something: "key" (scales and codes) and "value".
+    rows: bytes of a row that mean something: "embedding", "rope", "key" (scales and codes), "value".
     image_bytes: bytes that the image fills; K, V and logits lie behind.
     total_bytes: all memory that a machine needs.
     """
@@ -50,10 +50,15 @@ def map_memory(
 ) -> MemoryMap:
     """The map, given the bytes of the tape's prologue, one layer of it (a multiple of 64) and epilogue."""
     c, bus = config, machine.bus_bytes
-    rows = {"key": 8 * c.kv_heads + c.kv_dim, "value": c.kv_dim}
+    rows = {
+        "embedding": 4 * c.dim,
+        "rope": 4 * c.head_size,
+        "key": 8 * c.kv_heads + c.kv_dim,
+        "value": c.kv_dim,
+    }
     strides = {
-        "embedding": align(4 * c.dim, bus),
-        "rope": align(4 * c.head_size, bus),
+        "embedding": align(rows["embedding"], bus),
+        "rope": align(rows["rope"], bus),
         "key": align(rows["key"], bus),
         "value": align(rows["value"], bus),
         "layer": layer,

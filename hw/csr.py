@@ -79,8 +79,6 @@ class Csr(wiring.Component):
         m.d.sync += [self.start.eq(0), self.clear.eq(0), self.program_en.eq(0)]
         with m.If(self.program_en):
             m.d.sync += self.program_address.eq(self.program_address + 1)
-        with m.If(self.finished):
-            m.d.sync += self.irq.eq(1)
         with m.If(self.error & (errors[:8] == 0)):
             m.d.sync += errors.eq(Cat(self.error_code, self.error_layer))
         with m.If(port.write), m.Switch(port.addr):
@@ -99,6 +97,10 @@ class Csr(wiring.Component):
                     m.d.sync += target.eq(port.wdata)
             with m.Case(CSR_INDEX["PROGRAM_DATA"]):
                 m.d.sync += [self.program_en.eq(1), self.program_data.eq(port.wdata)]
+
+        # After the host's writes: an interrupt that comes with an acknowledgement is not lost.
+        with m.If(self.finished):
+            m.d.sync += self.irq.eq(1)
 
         values = {
             "ID": ID_VALUE,

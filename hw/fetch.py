@@ -36,6 +36,8 @@ class Fetch(wiring.Component):
         The tape.
     idle : Out(1)
         No run is waiting or in flight, and the FIFO is empty.
+    empty : Out(1)
+        No byte is on its way from the data channel to `word`.
     error : Out(1)
         Pulse: memory answered a beat with an error response.
     beat, full, wait, free : Out(1)
@@ -53,6 +55,7 @@ class Fetch(wiring.Component):
                 "read": Out(ReadPort(config.bus_bytes)),
                 "word": Out(stream.Signature(word_layout(config))),
                 "idle": Out(1),
+                "empty": Out(1),
                 "error": Out(1),
                 "beat": Out(1),
                 "full": Out(1),
@@ -143,9 +146,9 @@ class Fetch(wiring.Component):
             self.wait.eq(~beat & owed),
             self.full.eq(~beat & ~owed & burst.valid & ~room),
             self.free.eq(~beat & ~owed & ~(burst.valid & ~room)),
+            self.empty.eq(~push & (fifo.level == 0)),
             self.idle.eq(
-                ~self.run.valid & splitter.run.ready & ~burst.valid & ~owed & (flight.level == 0) & ~push
-                & ~fifo.r_rdy & (fifo.level == 0)
+                ~self.run.valid & splitter.run.ready & ~burst.valid & ~owed & (flight.level == 0) & self.empty
             ),
         ]  # fmt: skip
         return m

@@ -22,6 +22,9 @@ INSTRUCTION_WORDS = INSTRUCTION_BITS // 32
 SCALARS = 128
 STATISTICS = 64
 PREDICATES = 16
+#: FETCH instructions that may stand before the instruction that takes the first of their bytes. More would leave
+#: the sequencer waiting for room that only a later instruction can make.
+FETCH_AHEAD = 8
 #: ``wait_*`` value that asks for no waiting; a smaller one is the number of instructions that may be unfinished.
 NO_WAIT = 3
 
@@ -164,7 +167,8 @@ INSTRUCTIONS = (
     Instruction(
         "FETCH", 3, Unit.FETCH,
         "Append memory[base + index * stride ..] to the tape: `bytes` bytes, or `bytes` * POSITION where "
-        "per_position is set. The start is a multiple of the bus width; the length is any.",
+        "per_position is set. The start (MEMORY_BASE, base and stride too) is a multiple of the bus width; the length is "
+        "any. At most 8 FETCHes may stand before the instruction that takes the first of their bytes; at END none may be left.",
         (
             *_STRIDED,
             Field("bytes", 24, "length in bytes (0 is legal and appends nothing)"),
@@ -212,7 +216,7 @@ INSTRUCTIONS = (
             Field("scaled", 1, "multiply x by two scalars' product"),
             Field("statistics", 1, "gather statistics of z"),
             Field("gain", 1, "the absmax is of fl(z * CONST[c + i]); not with ROPE"),
-            Field("n", 16, "elements; multiple of the lanes"),
+            Field("n", 16, "elements; multiple of the lanes; 0 does nothing"),
             Field("a", 16, "first element of the source (ignored for TAPE and ATTENTION); multiple of the lanes"),
             Field("b", 16, "first element of the second operand; multiple of the lanes"),
             Field("c", 16, "first element in constant memory; multiple of the lanes"),
@@ -233,7 +237,7 @@ INSTRUCTIONS = (
         (
             Field("target", 2, "destination", values=Target),
             Field("gain", 1, "multiply by CONST first"),
-            Field("n", 16, "elements; multiple of the lanes"),
+            Field("n", 16, "elements; multiple of the lanes; 0 does nothing"),
             Field("a", 16, "first element in activation memory; multiple of the lanes"),
             Field("c", 16, "first element of the gain; multiple of the lanes"),
             Field("d", 16, "first element (MATMUL: multiple of 16; QUERY: 0) or byte (KEY: 8 * kv_heads; VALUE: 0)"),
@@ -245,7 +249,8 @@ INSTRUCTIONS = (
     Instruction(
         "NORM", 8, Unit.VECTOR,
         "SCALAR[d] = A (0 where below 2^-100), or where `normalise` fl(A * fl(1 / fl(sqrt(fl(fl(fl(S) * SCALAR[c]) + "
-        "SCALAR[eps]))))), {S, A} = STAT[stat]. A saturated S ends the run with an error.",
+        "SCALAR[eps]))))), {S, A} = STAT[stat]. With `normalise`, a saturated S makes the run an error; what follows in the "
+        "run is undefined.",
         (
             Field("normalise", 1, "apply 1 / sqrt"),
             Field("stat", 6, "statistics slot"),
@@ -257,9 +262,9 @@ INSTRUCTIONS = (
     Instruction(
         "ATTEND", 9, Unit.ATTENTION,
         "One pass over one feed. KEY: for each token take its K row {(s_k, s_v) per K/V head, K bytes}; append a score "
-        "per query head and keep maxima; `first` starts anew. VALUE: for each token take its V row; add value weight "
+        "per query head and keep maxima; `first` starts anew, `last` ends the pass (both passes need both). VALUE: for each token take its V row; add value weight "
         "times V to the sums; `first` starts the sums, `last` ends them and sends the output of all heads to MAP. "
-        "Tokens: POSITION for TAPE, 1 for STAGE.",
+        "Tokens: POSITION for TAPE, 1 for STAGE. On the tape every row is padded to the bus width.",
         (
             Field("half", 1, "pass", values=Pass),
             Field("feed", 1, "where rows come from", values=Feed),
@@ -272,12 +277,12 @@ INSTRUCTIONS = (
     ),
     Instruction(
         "STORE", 10, Unit.STORE,
-        "Write `bytes` bytes of the payload to memory at base + LAYER * stride + POSITION * step; finished when memory "
-        "has answered.",
+        "Write `bytes` bytes of the payload to memory at base + LAYER * stride + POSITION * step, a multiple of the bus "
+        "width; finished when memory has answered. LOGITS must be issued while HEAD runs.",
         (
             *_STRIDED,
             Field("step", 24, "bytes per position"),
-            Field("bytes", 24, "length in bytes; multiple of 4"),
+            Field("bytes", 24, "length in bytes; multiple of 4 (0 is legal and writes nothing)"),
             Field("payload", 2, "what is written", values=Payload),
         ),
     ),
@@ -317,7 +322,7 @@ CSRS = (
     Register("POSITION", 6, "rw", "position of that token: the number of older tokens in the KV memory"),
     Register("PREDICATES", 7, "rw", "predicate bits; bit 0 reads 1"),
     Register("NEXT_TOKEN", 8, "r", "argmax of the last HEAD"),
-    Register("ERROR", 9, "r", "bits 7:0 error code (see ERRORS), bits 23:8 layer"),
+    Register("ERROR", 9, "r", "bits 7:0 error code (see ERRORS), bits 23:8 layer (of the NORM for code 1, else where the sequencer is)"),
     Register("PROGRAM_ADDRESS", 10, "rw", "32-bit word of program memory that PROGRAM_DATA writes next (8 words an instruction, 6 used)"),
     Register("PROGRAM_DATA", 11, "w", "write one word of program memory and add 1 to PROGRAM_ADDRESS"),
     Register("MEMORY_BASE", 12, "rw", "byte address added to every memory address"),
@@ -337,6 +342,7 @@ ERRORS = {
     2: "the memory answered a read with an error",
     3: "the memory answered a write with an error",
     4: "unknown opcode",
+    5: "the program left bytes on the tape at END",
 }
 
 
@@ -374,7 +380,7 @@ COUNTERS = (
     Counter("vector_only", False, "cycles in which of the units only the vector unit worked"),
     Counter("vector_starved", False, "cycles in which a MAP from the tape lacked it"),
     Counter("overhead", False, "remaining cycles: pipelines filling, issue, end of token"),
-    Counter("starved_bus_free", False, "cycles in which a unit lacked tape and nothing was asked of the memory"),
+    Counter("starved_bus_free", False, "cycles in which a unit lacked tape, none was on its way and nothing was asked of the memory"),
 )  # fmt: skip
 COUNTER_INDEX = {counter.name: i for i, counter in enumerate(COUNTERS)}
 

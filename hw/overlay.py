@@ -78,7 +78,11 @@ class Overlay(wiring.Component):
         connect(m, sequencer.run, fetch.run)
         connect(m, fetch.read, flipped(self.read))
         connect(m, fetch.word, tape.word)
-        m.d.comb += sequencer.fetch_idle.eq(fetch.idle)
+        m.d.comb += [
+            sequencer.fetch_idle.eq(fetch.idle),
+            sequencer.tape_held.eq(tape.held),
+            tape.discard.eq(sequencer.discard),
+        ]
         for i, unit in enumerate((matmul, vector, attention)):
             connect(m, unit.tape, tape.consumer[i])
         for i, unit in enumerate((matmul, vector, attention, store)):
@@ -105,7 +109,13 @@ class Overlay(wiring.Component):
     ) -> None:
         """First error of a run to the host; codes of `isa.ERRORS`."""
         m.d.comb += csr.error_layer.eq(sequencer.layer)
-        for code, source in ((4, sequencer.unknown), (3, store.error), (2, fetch.error), (1, vector.error)):
+        for code, source in (
+            (5, sequencer.leftover),
+            (4, sequencer.unknown),
+            (3, store.error),
+            (2, fetch.error),
+            (1, vector.error),
+        ):
             with m.If(source):
                 m.d.comb += [csr.error.eq(1), csr.error_code.eq(code)]
         with m.If(vector.error):
@@ -155,7 +165,7 @@ class Overlay(wiring.Component):
             "bus_idle": run & fetch.free,
             **where,
             "overhead": run & ~taken,
-            "starved_bus_free": run & any_starved & fetch.free,
+            "starved_bus_free": run & any_starved & fetch.free & fetch.empty,
         }
         values = {name: Value.cast(amount) for name, amount in amounts.items()}
         widths = {name: len(value) for name, value in values.items()}

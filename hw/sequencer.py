@@ -7,7 +7,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from .burst import run_layout
-from .isa import BY_NAME, BY_OPCODE, INSTRUCTION_BITS, NO_WAIT, PREDICATES, Index, Unit
+from .isa import BY_NAME, BY_OPCODE, FETCH_AHEAD, INSTRUCTION_BITS, NO_WAIT, PREDICATES, Index, Unit
 from .machine import MachineConfig
 from .ports import LAYER_BITS, POSITION_BITS, UnitPort, command_layout, header_layout, instruction_layout
 
@@ -15,8 +15,6 @@ from .ports import LAYER_BITS, POSITION_BITS, UnitPort, command_layout, header_l
 UNITS = (Unit.MATMUL, Unit.VECTOR, Unit.ATTENTION, Unit.STORE)
 #: Commands that wait beside a unit.
 UNIT_QUEUE = 4
-#: Runs that wait beside the fetch engine.
-FETCH_QUEUE = 8
 #: 32-bit words of program memory per instruction (a power of two; the last two are not used).
 PROGRAM_STRIDE = 8
 
@@ -53,6 +51,11 @@ class Sequencer(wiring.Component):
         figures, valid with `fetched`.
     layer : Out(LAYER_BITS)
         Layer of the front end.
+    discard : Out(1), tape_held : In(1)
+        To and from the tape reader: after END has seen all units finish, what is left on the tape is thrown
+        away, so that the next run begins with an empty one.
+    leftover : Out(1)
+        High while something is thrown away after a legal END.
     unknown : Out(1)
         Pulse: an opcode is not in the table; the program ends there.
 
@@ -82,6 +85,9 @@ class Sequencer(wiring.Component):
                 "fetch_bytes": Out(32),
                 "fetch_beats": Out(32),
                 "layer": Out(LAYER_BITS),
+                "discard": Out(1),
+                "tape_held": In(1),
+                "leftover": Out(1),
                 "unknown": Out(1),
             }
         )
@@ -109,7 +115,7 @@ class Sequencer(wiring.Component):
         opcodes = {name: row.opcode for name, row in BY_NAME.items()}
 
         m.submodules.queue = queue = SyncFIFOBuffered(width=command_layout().size, depth=config.queue_depth)
-        m.submodules.runs = runs = SyncFIFOBuffered(width=run_layout().size, depth=FETCH_QUEUE)
+        m.submodules.runs = runs = SyncFIFOBuffered(width=run_layout().size, depth=FETCH_AHEAD)
         m.d.comb += [
             self.run.valid.eq(runs.r_rdy),
             self.run.payload.as_value().eq(runs.r_data),
@@ -181,7 +187,11 @@ class Sequencer(wiring.Component):
                     m.d.comb += self.fetched.eq(1)
                     m.next = "READ"
             with m.State("DRAIN"):
-                with m.If(drained & (queue.level == 0) & self.fetch_idle & (runs.level == 0)):
+                m.d.comb += [
+                    self.discard.eq(drained & (queue.level == 0)),
+                    self.leftover.eq(self.discard & self.tape_held & (header.opcode == opcodes["END"])),
+                ]
+                with m.If(self.discard & self.fetch_idle & (runs.level == 0) & ~self.tape_held):
                     m.d.comb += self.finished.eq(1)
                     m.next = "IDLE"
 

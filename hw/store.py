@@ -2,6 +2,7 @@
 
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
+from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
 from .axi4 import WritePort
@@ -25,7 +26,7 @@ class Store(wiring.Component):
         Added to every address.
     stage : StageRead(bus_bytes)
     logits : stream of 32 bits
-        binary32 logits in order, taken while a STORE of LOGITS runs.
+        binary32 logits in order; as many as fill a burst wait for their STORE.
     write : WritePort
     kv_bytes, logit_bytes : Out
         Live bytes handed to the bus in this cycle, by payload.
@@ -33,8 +34,9 @@ class Store(wiring.Component):
         Pulse: memory answered a burst with an error response.
     busy : Out(1)
 
-    Latency: command to first address 4 cycles; then a beat every cycle from the stage, every
-    ``bus_bytes / 4`` logits otherwise; a burst follows the last beat of the one before after 3 cycles.
+    Latency: command to first address 4 cycles (logits: when the burst's last one is here); then a beat every
+    cycle from the stage, every ``bus_bytes / 4`` cycles with logits; a burst follows the last beat of the one
+    before after 3 cycles.
     """
 
     def __init__(self, config: MachineConfig):
@@ -57,6 +59,15 @@ class Store(wiring.Component):
         m = Module()
         bus = self.config.bus_bytes
         m.submodules.splitter = splitter = BurstSplitter(self.config)
+        # Logits come one by one: a burst begins when all of it is here, so that it holds the bus no longer
+        # than it must.
+        words = self.config.burst_beats * bus // 4
+        m.submodules.queue = queue = SyncFIFOBuffered(width=32, depth=words)
+        m.d.comb += [
+            queue.w_data.eq(self.logits.payload),
+            queue.w_en.eq(self.logits.valid),
+            self.logits.ready.eq(queue.w_rdy),
+        ]
         command = self.unit.command
         fields = data.View(instruction_layout("STORE"), command.payload.word)
 
@@ -121,7 +132,12 @@ class Store(wiring.Component):
                 with m.If(splitter.run.ready):
                     m.next = "SPLIT"
             with m.State("SPLIT"):
-                with m.If(splitter.burst.valid & ~self.write.aw.valid):
+                here = Signal()
+                burst_bytes = (splitter.burst.payload.len * bus) + splitter.burst.payload.last_bytes
+                m.d.comb += here.eq(~logits | ((queue.level << 2) >= burst_bytes))
+                with m.If(size == 0):
+                    m.next = "ANSWER"
+                with m.Elif(splitter.burst.valid & ~self.write.aw.valid & here):
                     m.d.comb += [splitter.burst.ready.eq(1), launched.eq(1)]
                     m.d.sync += [
                         burst.eq(splitter.burst.payload),
@@ -135,11 +151,11 @@ class Store(wiring.Component):
                 # The stage's word for `offset` is there one cycle after the address: fetch, then emit.
                 with m.If(logits):
                     with m.If(w_free):
-                        m.d.comb += self.logits.ready.eq(1)
-                        with m.If(self.logits.valid):
+                        m.d.comb += queue.r_en.eq(1)
+                        with m.If(queue.r_rdy):
                             full = Signal()
                             m.d.comb += full.eq((filled + 1) << 2 == live)
-                            m.d.comb += beat.eq(partial | (self.logits.payload << (filled << 5))[: 8 * bus])
+                            m.d.comb += beat.eq(partial | (queue.r_data << (filled << 5))[: 8 * bus])
                             m.d.sync += [partial.eq(Mux(full, 0, beat)), filled.eq(Mux(full, 0, filled + 1))]
                             m.d.comb += emit.eq(full)
                 with m.Else():

@@ -2,7 +2,7 @@
 
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import stream, wiring
-from amaranth.lib.wiring import In
+from amaranth.lib.wiring import In, Out
 
 from .fetch import word_layout
 from .machine import MachineConfig
@@ -25,6 +25,10 @@ class TapeReader(wiring.Component):
     -------
     word : stream of `fetch.word_layout`
     consumer : TapePort (from its other side), one per unit
+    discard : In(1)
+        Throw away what is held and what comes; no unit may take meanwhile.
+    held : Out(1)
+        Some byte is held or offered.
 
     Latency: a word can be taken from the cycle after it is accepted.
     """
@@ -35,6 +39,8 @@ class TapeReader(wiring.Component):
             {
                 "word": In(stream.Signature(word_layout(config))),
                 "consumer": In(TapePort(config)).array(consumers),
+                "discard": In(1),
+                "held": Out(1),
             }
         )
 
@@ -55,8 +61,13 @@ class TapeReader(wiring.Component):
 
         rest, remaining = Signal(8 * capacity), Signal(range(capacity + 1))
         m.d.comb += [rest.eq(held >> (take << 3)), remaining.eq(level - take)]
-        m.d.comb += self.word.ready.eq(remaining < unit)
-        with m.If(self.word.valid & self.word.ready):
+        m.d.comb += [
+            self.word.ready.eq((remaining < unit) | self.discard),
+            self.held.eq((level != 0) | self.word.valid),
+        ]
+        with m.If(self.discard):
+            m.d.sync += [held.eq(0), level.eq(0)]
+        with m.Elif(self.word.valid & self.word.ready):
             m.d.sync += [
                 held.eq(rest | (self.word.payload.data << (remaining << 3))[: 8 * capacity]),
                 level.eq(remaining + self.word.payload.count),

@@ -5,8 +5,9 @@ two can be compared element by element.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol, Self
 
 import numpy as np
@@ -23,11 +24,11 @@ from models.quantised import QuantisedModel
 from .dram import DDR3, DramParams
 from .errors import SimulationError
 from .interpreter import Interpreter
-from .memory_image import initial_memory, kv_row, logits_of
+from .memory_image import check_mapped_step, check_step, initial_memory, kv_row, logits_of
 from .session import RtlSession
 from .verilate import Progress, build_overlay
 
-#: Cycles after which a token that raises no interrupt counts as hung.
+#: Cycles a token may take if nothing else is said.
 TOKEN_LIMIT = 200_000_000
 
 
@@ -67,6 +68,10 @@ class Backend(Protocol):
         """`hw.isa.COUNTERS` so far, those that the backend knows."""
         ...
 
+    def dram(self) -> np.ndarray | None:
+        """All of memory (uint8), where the backend has one."""
+        ...
+
     def close(self) -> None:
         """Free what the backend holds."""
         ...
@@ -82,6 +87,7 @@ class Golden:
         self.cache = KVCache.empty(self.model.config)
 
     def step(self, token: int, position: int, *, logits: bool) -> Step:
+        check_step(token, position, self.model.config.vocab, self.model.config.context)
         result = self.model.forward([token], self.cache)[-1]
         return Step(numerics.argmax(result), result if logits else None, None)
 
@@ -93,6 +99,9 @@ class Golden:
     def counters(self) -> dict[str, int]:
         return {}
 
+    def dram(self) -> np.ndarray | None:
+        return None
+
     def close(self) -> None:
         pass
 
@@ -102,12 +111,13 @@ class Isa:
 
     name = "isa"
 
-    def __init__(self, artefact: Artefact):
+    def __init__(self, artefact: Artefact, seed: int = 1):
         self.map, self.kv_heads = artefact.memory_map, int(artefact.config["kv_heads"])
-        self.memory = initial_memory(artefact)
+        self.memory = initial_memory(artefact, seed)
         self.machine = Interpreter(artefact.machine, artefact.program, self.memory)
 
     def step(self, token: int, position: int, *, logits: bool) -> Step:
+        check_mapped_step(token, position, self.map)
         following = self.machine.step(token, position, 1 | logits << EMIT_LOGITS)
         return Step(following, logits_of(self.memory, self.map) if logits else None, None)
 
@@ -116,6 +126,9 @@ class Isa:
 
     def counters(self) -> dict[str, int]:
         return dict(self.machine.counters)
+
+    def dram(self) -> np.ndarray | None:
+        return self.memory
 
     def close(self) -> None:
         pass
@@ -134,6 +147,14 @@ class Rtl:
         Told the stages of the build.
     cycles : callable
         Told the cycles of the running token now and then.
+    seed : int
+        Of the memory's other contents and of its stalls.
+    executable : Path or None
+        Another simulator of the same machine, not to be built.
+    plusargs : sequence of str
+        Further arguments of the simulator.
+    limit : int
+        Cycles after which a token that raises no interrupt counts as hung.
 
     Members
     -------
@@ -150,14 +171,17 @@ class Rtl:
         progress: Progress = lambda _: None,
         cycles: Callable[[int], None] | None = None,
         seed: int = 1,
+        executable: Path | None = None,
+        plusargs: Sequence[str] = (),
+        limit: int = TOKEN_LIMIT,
     ):
+        self.limit = limit
         self.map, self.kv_heads = artefact.memory_map, int(artefact.config["kv_heads"])
         self.total = dict.fromkeys((counter.name for counter in COUNTERS), 0)
         self.seconds = 0.0
-        executable = build_overlay(artefact.machine, progress)
-        self.session = RtlSession(
-            executable, initial_memory(artefact, seed), dram, seed, cycles, report=200_000
-        )
+        executable = executable or build_overlay(artefact.machine, progress)
+        memory = initial_memory(artefact, seed)
+        self.session = RtlSession(executable, memory, dram, seed, cycles, report=200_000, plusargs=plusargs)
         try:
             self._identify(artefact.machine)
             self._load(artefact.program)
@@ -185,13 +209,14 @@ class Rtl:
         self.session.write_all([*writes, (CSR_INDEX["MEMORY_BASE"], 0)])
 
     def step(self, token: int, position: int, *, logits: bool) -> Step:
+        check_mapped_step(token, position, self.map)
         csr = CSR_INDEX
         before = [(csr["CONTROL"], 0b110), (csr["TOKEN"], token), (csr["POSITION"], position),
                   (csr["PREDICATES"], 1 | logits << EMIT_LOGITS)]  # fmt: skip
         windows = range(COUNTER_BASE, COUNTER_BASE + 2 * len(COUNTERS))
         reads = [csr["NEXT_TOKEN"], csr["ERROR"], csr["STATUS"], *windows]
         begin = time.perf_counter()
-        reply = self.session.run([*before, (csr["CONTROL"], 1)], reads, TOKEN_LIMIT)
+        reply = self.session.run([*before, (csr["CONTROL"], 1)], reads, self.limit)
         self.seconds += time.perf_counter() - begin
         error = reply.reads[csr["ERROR"]]
         if error:
@@ -210,6 +235,9 @@ class Rtl:
 
     def counters(self) -> dict[str, int]:
         return dict(self.total)
+
+    def dram(self) -> np.ndarray | None:
+        return self.session.memory
 
     def close(self) -> None:
         self.session.close()

@@ -165,9 +165,9 @@ class Interpreter:
     # --- memory -------------------------------------------------------------------------------------------
 
     def _range(self, address: int, size: int, code: int, where: str) -> int:
-        """Start of [address, address + size) in memory; a machine error where it lies outside."""
+        """Start of [address, address + size) in memory; a machine error where it is outside, unless empty."""
         start = self.memory_base + address & 0xFFFFFFFF
-        if start + size > len(self.memory):
+        if size and start + size > len(self.memory):
             self._fail(code, f"{where}: address 0x{start:08x}, {size} bytes, memory of {len(self.memory)}")
         return start
 
@@ -195,6 +195,8 @@ class Interpreter:
     def _store(self, f: dict[str, int], where: str) -> None:
         address = f["base"] + self.layer * f["stride"] + self._position * f["step"]
         start = self._range(address, f["bytes"], 3, where)
+        if f["bytes"] and start % self.machine.bus_bytes:
+            raise UsageError(f"wanted a start on {self.machine.bus_bytes} bytes, found 0x{start:08x}")
         data = self.units.payload(Payload(f["payload"]), f["bytes"])
         self.memory[start : start + f["bytes"]] = data
         self.counters["logit_bytes" if f["payload"] == Payload.LOGITS else "kv_write_bytes"] += f["bytes"]

@@ -5,6 +5,8 @@ from collections import deque
 import numpy as np
 from torch import Tensor
 
+from hw.isa import FETCH_AHEAD
+
 
 class UsageError(ValueError):
     """An instruction that means nothing here; the interpreter adds which one it was."""
@@ -23,6 +25,10 @@ class Tape:
 
     def append(self, start: int, size: int) -> None:
         """Bytes [start, start + size) of memory come next."""
+        if len(self._runs) == FETCH_AHEAD and size:
+            raise UsageError(
+                f"wanted at most {FETCH_AHEAD} fetches that nobody has taken from, found one more"
+            )
         if size:
             self._runs.append((start, size))
             self.left += size

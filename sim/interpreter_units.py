@@ -98,6 +98,8 @@ class Units:
     def map(self, f: dict[str, int], tape: Tape) -> None:
         """MAP."""
         n, step = f["n"], f["segment"] or f["n"]
+        if not n:
+            return
         z = self._operand(f, n, tape)
         if f["scaled"]:
             z = numerics.fmul(z, numerics.fmul(self.scalar[f["s1"]], self.scalar[f["s2"]]))
@@ -141,6 +143,8 @@ class Units:
     def quantise(self, f: dict[str, int], tape: Tape) -> None:
         """QUANTISE."""
         n, step, target = f["n"], f["segment"] or f["n"], Target(f["target"])
+        if not n:
+            return
         y = self.act[span(self.act, f["a"], n)]
         if f["gain"]:
             y = numerics.fmul(y, self.const[span(self.const, f["c"], n)])

@@ -14,7 +14,7 @@ from .backends import Backend, KVRow, Step
 class Difference:
     """The first difference, in the order in which a token computes things: KV by layer, logits, token.
 
-    `what` is k, v, k_scale, v_scale, logit, token or a counter's name; `layer` is None but for KV; `element`
+    `what` is k, v, k_scale, v_scale, logit, token, memory or a counter's name; `layer` is None but for KV; `element`
     is the index in the flattened row; values are as each backend has them (floats with their bit patterns).
     """
 
@@ -60,7 +60,8 @@ def run_lockstep(
     """Feed `prompt` (ids, BOS first) and then each token's successor to all backends, `count` new tokens.
 
     After every token KV rows of all layers, logits and the next id are compared with the first backend's; at
-    the end, all counters that do not depend on time, where two backends have them. `stop` ends the text
+    the end, all counters that do not depend on time, and every byte of memory, where two backends have them
+    (memories must have begun with the same contents: the same seed). `stop` ends the text
     early. `on_step(position, next token)` is told of progress.
     """
     reference, tokens, cycles = backends[0], [], []
@@ -78,7 +79,8 @@ def run_lockstep(
         on_step(position, steps[0].token)
         if tokens and tokens[-1] == stop:
             break
-    return LockstepResult(tokens, cycles, _counters(backends, len(prompt) + len(tokens) - 2))
+    last = len(prompt) + len(tokens) - 2
+    return LockstepResult(tokens, cycles, _counters(backends, last) or _memories(backends, last))
 
 
 def _first(
@@ -133,4 +135,17 @@ def _counters(backends: Sequence[Backend], position: int) -> Difference | None:
             if values[name] != wanted[name]:
                 return Difference(f"counter {name}", position, None, None, first.name, str(wanted[name]),
                                   backend.name, str(values[name]))  # fmt: skip
+    return None
+
+
+def _memories(backends: Sequence[Backend], position: int) -> Difference | None:
+    """All bytes of all memories: a stray write anywhere shows here."""
+    having = [(backend, memory) for backend in backends if (memory := backend.dram()) is not None]
+    for backend, memory in having[1:]:
+        first, wanted = having[0]
+        found = _element(np.asarray(wanted), np.asarray(memory))
+        if found is not None:
+            return Difference(
+                "memory", position, None, found[0], first.name, found[1], backend.name, found[2]
+            )
     return None

@@ -64,6 +64,8 @@ class RtlSession:
         Of the DRAM's contents and random stalls.
     progress : callable
         Told the cycles so far, about every `report` cycles of a run.
+    plusargs : sequence of str
+        Further arguments of the simulator.
 
     Members
     -------
@@ -83,6 +85,7 @@ class RtlSession:
         seed: int = 1,
         progress: Callable[[int], None] | None = None,
         report: int = 1_000_000,
+        plusargs: Sequence[str] = (),
     ):
         self._progress = progress
         self._report = report
@@ -92,7 +95,8 @@ class RtlSession:
         try:
             home = Path(self._directory.name)
             self.memory = _map_memory(home / "dram", memory, seed)
-            self._start(executable, home, (dram or DramParams()).plusargs(home / "dram", seed))
+            timing = (dram or DramParams()).plusargs(home / "dram", seed)
+            self._start(executable, home, [*timing, *plusargs])
         except BaseException:
             self.close()
             raise

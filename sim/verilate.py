@@ -198,9 +198,13 @@ def _hardware_sources() -> str:
     return digest(importlib.metadata.version("amaranth"), *(file.read_bytes() for file in files))
 
 
-def overlay_verilog(machine: MachineConfig, progress: Progress = _quiet) -> str:
-    """Verilog of ``hw.overlay.Overlay(machine)`` as module ``overlay``, cached by the sources of `hw`."""
-    path = cache_directory() / "verilog" / f"{digest(_hardware_sources(), machine.digest())[:32]}.v"
+def overlay_verilog(machine: MachineConfig, progress: Progress = _quiet, *, sources: bool = False) -> str:
+    """Verilog of ``hw.overlay.Overlay(machine)`` as module ``overlay``, cached by the sources of `hw`.
+
+    With `sources` its attributes name the source line of each statement.
+    """
+    key = digest(_hardware_sources(), machine.digest(), *(["sources"] if sources else []))
+    path = cache_directory() / "verilog" / f"{key[:32]}.v"
     if path.exists():
         return path.read_text()
     from amaranth.back import verilog
@@ -208,7 +212,7 @@ def overlay_verilog(machine: MachineConfig, progress: Progress = _quiet) -> str:
     from hw.overlay import Overlay
 
     progress(f"Amaranth: machine {machine.name!r} to Verilog")
-    text = verilog.convert(Overlay(machine), name="overlay", emit_src=False)
+    text = verilog.convert(Overlay(machine), name="overlay", emit_src=sources)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(f".{os.getpid()}")
     partial.write_text(text)

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from models.tokenizer import Tokenizer
 from sim.backends import Backend, Golden, Isa, Rtl
 from sim.dram import DDR3, DramParams, dram_ceiling
 
+from .artefact import open_artefact
 from .errors import UsageError
 from .output import note
 
@@ -43,15 +45,30 @@ def parse_dram(text: str) -> DramParams:
     changes: dict[str, int] = {}
     for part in filter(None, text.split(",")):
         name, _, value = part.partition("=")
-        if name not in known or not value.lstrip("-").isdigit():
+        if name not in known or name in changes or not re.fullmatch(r"-?[0-9]{1,9}", value, re.ASCII):
             raise UsageError(
-                f"--dram: wanted NAME=NUMBER with NAME one of {', '.join(sorted(known))}, found {part!r}"
+                f"--dram: wanted NAME=NUMBER with NAME one of {', '.join(sorted(known))}, each once, and "
+                f"NUMBER of at most 9 digits, found {part[:80]!r}"
             )
         changes[name] = int(value)
     try:
         return dataclasses.replace(DDR3, **changes)
     except ValueError as error:
         raise UsageError(f"--dram: {error}") from error
+
+
+def encode(tokenizer: Tokenizer, prompt: str) -> list[int]:
+    """Ids of `--prompt`."""
+    try:
+        prompt.encode()  # bytes that the terminal's encoding does not know arrive as lone surrogates
+    except UnicodeEncodeError as error:
+        raise UsageError(
+            f"--prompt: wanted UTF-8 text, found other bytes at character {error.start}; convert the text"
+        ) from error
+    try:
+        return tokenizer.encode(prompt)
+    except ValueError as error:
+        raise UsageError(f"--prompt: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -71,12 +88,13 @@ class Job:
         """Read, verify and tokenise; UsageError or ArtefactError where something does not fit."""
         dram = parse_dram(args.dram)
         machine = MACHINES[args.machine] if args.machine else None
-        artefact = Artefact.read(args.artefact, machine)
-        config = ModelConfig.from_json(artefact.config)
-        tokenizer = Tokenizer.from_bytes(artefact.tokenizer)
+        if not 0 <= args.seed < 2**63:
+            raise UsageError(f"--seed: wanted 0 to {2**63 - 1}, found {args.seed}")
         if args.tokens < 1:
             raise UsageError(f"--tokens: wanted 1 or more, found {args.tokens}")
-        prompt = [config.bos, *tokenizer.encode(args.prompt)]
+        opened = open_artefact(args.artefact, machine)
+        artefact, config, tokenizer = opened.artefact, opened.config, opened.tokenizer
+        prompt = [config.bos, *encode(tokenizer, args.prompt)]
         if len(prompt) + args.tokens - 1 > config.context:
             raise UsageError(
                 f"the prompt has {len(prompt)} tokens (BOS included) and {args.tokens} more were asked for; "
@@ -96,7 +114,7 @@ class Job:
             case "golden":
                 return Golden(self.artefact)
             case "isa":
-                return Isa(self.artefact)
+                return Isa(self.artefact, self.seed)
             case "rtl":
                 return Rtl(self.artefact, self.dram, note, seed=self.seed)
         raise UsageError(f"no backend {name!r}; there are golden, isa, rtl")
@@ -116,6 +134,16 @@ def useful_bytes(config: ModelConfig, positions: range) -> int:
     weights = config.layers * layer + config.vocab * (config.dim + 4)
     kv = config.layers * (2 * kv_width + 8 * config.kv_heads)
     return sum(weights + position * kv for position in positions)
+
+
+def note_saturations(*counters: dict[str, int]) -> None:
+    """Say how many attention scores saturated, where a backend counted some."""
+    count = max((one.get("score_saturations", 0) for one in counters), default=0)
+    if count:
+        note(
+            f"warning: {count} attention scores saturated: all backends compute the same, "
+            "but attention may be off for this model; see docs/numerics.md"
+        )
 
 
 def figures(job: Job, backend: Backend, cycles: list[int], generated: int) -> dict[str, Any]:

@@ -78,6 +78,10 @@ def test_registers_doorbell_interrupt_and_errors():
         assert not ctx.get(csr.irq)
         await write(ctx, csr, "CONTROL", 1)
         assert await read(ctx, csr, CSR_INDEX["ERROR"]) == 0, "a new run begins without errors"
+        ctx.set(csr.finished, 1)
+        await write(ctx, csr, "CONTROL", 2)
+        ctx.set(csr.finished, 0)
+        assert ctx.get(csr.irq), "an interrupt that comes with an acknowledgement is kept"
 
     run(csr, bench)
 

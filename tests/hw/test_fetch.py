@@ -89,6 +89,35 @@ def test_beats_are_the_fewest():
     assert memory.reads == [(0, 8), (64, 8), (128, 4), (4080, 2), (4096, 3)]
 
 
+def test_discard_empties_the_reader():
+    """What is held and what comes is thrown away while `discard` is high, and nothing after it."""
+    config = MACHINES[0]
+    dut = TapeReader(config, consumers=1)
+
+    async def bench(ctx):
+        async def offer(value):
+            ctx.set(dut.word.payload, {"data": value, "count": config.fifo_bytes})
+            ctx.set(dut.word.valid, 1)
+            await ctx.tick()
+            ctx.set(dut.word.valid, 0)
+
+        await offer(0x55)
+        assert ctx.get(dut.held)
+        ctx.set(dut.discard, 1)
+        for _ in range(5):
+            await offer(0x66)
+        assert not ctx.get(dut.held)
+        ctx.set(dut.discard, 0)
+        await offer(0x77)
+        assert ctx.get(dut.consumer[0].level) == config.fifo_bytes
+        assert ctx.get(dut.consumer[0].data) == 0x77
+
+    sim = Simulator(dut)
+    sim.add_clock(1e-8)
+    sim.add_testbench(bench)
+    sim.run()
+
+
 def test_read_error_is_reported():
     config, m = MACHINES[0], Module()
     m.submodules.fetch = fetch = Fetch(config)

@@ -63,7 +63,11 @@ def test_rows_and_logits(config, stall):
     async def finish(ctx):
         done = False
         while not done:
-            _, _, done, kv, live = await ctx.tick().sample(store.unit.done, store.kv_bytes, store.logit_bytes)
+            _, _, done = await ctx.tick().sample(store.unit.done)
+
+    async def count(ctx):
+        while True:
+            _, _, kv, live = await ctx.tick().sample(store.kv_bytes, store.logit_bytes)
             counted["kv"], counted["logits"] = counted["kv"] + kv, counted["logits"] + live
 
     async def bench(ctx):
@@ -83,6 +87,8 @@ def test_rows_and_logits(config, stall):
                 await command(ctx, layer, position, base=base, stride=stride, step=step,
                               bytes=length, payload=payload)  # fmt: skip
                 await finish(ctx)
+        await command(ctx, 2, 3, base=64, stride=32, step=8, bytes=0, payload=Payload.KEY)
+        await finish(ctx)  # nothing to write is finished at once
         logits = [rng.getrandbits(32) for _ in range(29)]
         expected[BASE + 20480 : BASE + 20480 + 116] = b"".join(v.to_bytes(4, "little") for v in logits)
         await command(ctx, 1, 1, base=20480, bytes=116, payload=Payload.LOGITS)
@@ -93,8 +99,7 @@ def test_rows_and_logits(config, stall):
             ctx.set(store.logits.valid, 1)
             taken = False
             while not taken:
-                _, _, taken, live = await ctx.tick().sample(store.logits.ready, store.logit_bytes)
-                counted["logits"] += live
+                _, _, taken = await ctx.tick().sample(store.logits.ready)
             ctx.set(store.logits.valid, 0)
         await finish(ctx)
 
@@ -102,6 +107,7 @@ def test_rows_and_logits(config, stall):
     sim.add_clock(1e-8)
     sim.add_testbench(bench)
     sim.add_testbench(memory.writer(store.write), background=True)
+    sim.add_testbench(count, background=True)
     sim.run()
     assert image == expected
     assert counted["kv"] == 6 * (96 + 64) - 3 * 8

@@ -1,5 +1,6 @@
 """The interpreter against the golden model: tokens, logits, KV rows, counters; and its errors."""
 
+import dataclasses
 import hashlib
 import subprocess
 import sys
@@ -66,6 +67,13 @@ def compare(model: QuantisedModel, machine: MachineConfig, prompt: list[int], co
     ):
         assert np.array_equal(wanted, rows)
     return ids
+
+
+@pytest.mark.parametrize("bus_bytes", [32, 64])
+def test_rows_narrower_than_the_bus(bus_bytes: int):
+    """Embedding and RoPE rows that do not fill a beat leave no padding on the tape."""
+    machine = dataclasses.replace(MACHINES["narrow"], bus_bytes=bus_bytes, burst_beats=16, lanes=4)
+    compare(random_model(7, dim=24, heads=6, kv_heads=3, tied=False), machine, [1, 5, 9], 4)
 
 
 @pytest.mark.parametrize("machine", MACHINES.values(), ids=MACHINES.keys())

@@ -9,7 +9,7 @@ import pytest
 
 from compiler.compile import compile_model
 from hw.artefact import Artefact
-from hw.isa import COUNTERS
+from hw.isa import COUNTERS, CSR_INDEX, FETCH_AHEAD, Dest, Source, encode
 from hw.machine import MACHINES
 from models.quantised import SITES, QuantisedModel
 from sim.backends import Golden, Isa, Rtl
@@ -52,7 +52,7 @@ def test_three_backends_agree(machine: str, name: str, dram: DramParams):
     artefact = artefact_of(MODELS[name](), machine)
     layers = artefact.config["layers"]
     with Rtl(artefact, dram, seed=11) as rtl:
-        backends = [Golden(artefact), Isa(artefact), rtl]
+        backends = [Golden(artefact), Isa(artefact, seed=11), rtl]
         result = run_lockstep(backends, [1, 7, 3, 29], 12, layers)
         counts = rtl.counters()
     assert result.difference is None, str(result.difference)
@@ -120,3 +120,59 @@ def test_lockstep_names_the_first_difference():
     assert found is not None
     assert (found.what, found.layer, found.position, found.element) == ("k", 1, 2, 5)
     assert int(found.value_a) ^ int(found.value_b) == 1 or abs(int(found.value_a) - int(found.value_b)) == 1
+
+
+def test_a_stray_write_is_seen():
+    """A byte changed anywhere in one memory, even where no result depends on it, is a difference."""
+    artefact = artefact_of(MODELS["rms"](), "ci")
+    one, other = Isa(artefact), Isa(artefact)
+    other.memory[-1] ^= 4
+    found = run_lockstep([one, other], [1, 7], 2, artefact.config["layers"]).difference
+    assert found is not None
+    assert (found.what, found.element) == ("memory", len(other.memory) - 1)
+
+
+def program(*rows: tuple[str, dict[str, int]]) -> bytes:
+    return b"".join(encode(name, **fields).to_bytes(24, "little") for name, fields in rows)
+
+
+LOAD = ("MAP", {"source": Source.TAPE, "dest": Dest.SCALAR, "n": 4})
+
+
+def run_program(rtl: Rtl, *rows: tuple[str, dict[str, int]]) -> tuple[int, int]:
+    """Load and run a bare program; (ERROR, cycles)."""
+    rtl._load(program(*rows))
+    csr = CSR_INDEX
+    reply = rtl.session.run([(csr["CONTROL"], 0b110), (csr["CONTROL"], 1)], [csr["ERROR"]], 20_000)
+    return reply.reads[csr["ERROR"]], reply.cycles
+
+
+def test_errors_end_the_run_and_leave_a_clean_machine():
+    """Unknown opcode with bytes on the tape, bytes left at END: an interrupt with the code, then a good run."""
+    artefact = artefact_of(MODELS["rms"](), "ci")
+    with Rtl(artefact, DDR3) as rtl:
+        for size in (16, 64, 40_000):
+            fetch = ("FETCH", {"bytes": size})
+            unknown = program(fetch) + (63).to_bytes(24, "little")
+            rtl._load(unknown)
+            csr = CSR_INDEX
+            reply = rtl.session.run([(csr["CONTROL"], 0b110), (csr["CONTROL"], 1)], [csr["ERROR"]], 20_000)
+            assert reply.reads[csr["ERROR"]] & 0xFF == 4
+            assert run_program(rtl, fetch, ("END", {}))[0] & 0xFF == 5
+            assert run_program(rtl, ("FETCH", {"bytes": 16}), LOAD, ("END", {}))[0] == 0
+        rtl._load(artefact.program)
+        again = Golden(artefact)
+        assert rtl.step(1, 0, logits=False).token == again.step(1, 0, logits=False).token
+
+
+def test_as_many_fetches_ahead_as_the_instruction_set_allows():
+    """FETCH_AHEAD fetches, each larger than the tape FIFO, before their first consumer."""
+    artefact = artefact_of(MODELS["rms"](), "ci")
+    words = MACHINES["ci"].fifo_words * MACHINES["ci"].fifo_bytes // 4
+    load = ("MAP", {"source": Source.TAPE, "n": 1024})
+    with Rtl(artefact, DDR3) as rtl:
+        rows = [("FETCH", {"bytes": 4 * words})] * FETCH_AHEAD + [load] * (FETCH_AHEAD * words // 1024)
+        error, _ = run_program(rtl, *rows, ("END", {}))
+        assert error == 0
+        # A STORE of nothing finishes too.
+        assert run_program(rtl, ("STORE", {"bytes": 0}), ("END", {}))[0] == 0
