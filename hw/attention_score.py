@@ -42,7 +42,7 @@ class AttentionScore(wiring.Component):
     query_head, query_scale : Out(range(max_heads)), In(32)
         Head whose s_q is wanted, and this, in the same cycle.
     saturated : Out(1)
-        The score that is being written was beyond the limit.
+        The score that is being written was beyond the limit; a NaN, which becomes 0, was not.
     busy : Out(1)
         Dot products are under way.
     count : Out(range(score_words + 1))
@@ -109,7 +109,7 @@ class AttentionScore(wiring.Component):
         fresh = delay(m, self.dot.fresh, self.LATENCY - 1)
         m.d.comb += [
             self.busy.eq(Cat(under_way).any()),
-            self.saturated.eq(valid & fix.saturated),
+            self.saturated.eq(valid & fix.saturated & fix.o.any()),  # a NaN became 0
         ]
 
         m.submodules.scores = scores = memory.Memory(

@@ -17,10 +17,11 @@ DEEPEST = PROBABILITY_BITS + 2
 def biased_ceiling(bits: Value) -> Value:
     """Biased exponent of the least power of two at or above a binary32 >= 0; 1 for +0.
 
-    This is ``numerics.value_exponent`` + 127. It is the exponent field of that power: above 2**127 it is 255,
-    that of infinity.
+    This is ``numerics.value_exponent`` + 127. It is the exponent field of that power: above 2**127, and for
+    NaN, it is 255, that of infinity.
     """
-    return Mux(bits[:31] == 0, 1, bits[FRACTION_BITS:31] + bits[:FRACTION_BITS].any())[:8]
+    exponent = bits[FRACTION_BITS:31]
+    return Mux(bits[:31] == 0, 1, exponent + (bits[:FRACTION_BITS].any() & ~exponent.all()))[:8]
 
 
 class ValueWeight(wiring.Component):
@@ -41,7 +42,8 @@ class ValueWeight(wiring.Component):
     probability : In(24)
         u0.24.
     scale : In(32)
-        Value scale, binary32: +0 or a positive normal number not above 2**exponent.
+        Value scale, binary32: +0 or a positive normal number not above 2**exponent; infinity, NaN
+        like it.
     exponent : In(8)
         Biased exponent, see `biased_ceiling`.
     o : Out(24)
@@ -60,7 +62,7 @@ class ValueWeight(wiring.Component):
         m = Module()
 
         # The significand is s * 2**(23 - its exponent); the shift undoes that, less one bit for the rounding.
-        fraction = self.scale[:FRACTION_BITS]
+        fraction = Mux(self.scale[FRACTION_BITS:31].all(), 0, self.scale[:FRACTION_BITS])
         significand = Mux(self.scale[:31] == 0, 0, fraction | 1 << FRACTION_BITS)[: FRACTION_BITS + 1]
         below = Signal(8)
         m.d.comb += below.eq(self.exponent - self.scale[FRACTION_BITS:31])

@@ -285,18 +285,22 @@ def attention_score(dot: Tensor, query_scale: Tensor, key_scale: Tensor) -> Tens
 
 
 def value_exponent(largest: Tensor) -> Tensor:
-    """e such that 2**e is the least power of two at or above `largest` (> 0); -126 where it is 0."""
+    """e such that 2**e is the least power of two at or above `largest` (> 0); -126 where it is 0.
+
+    128 where there is none: above 2**127, infinite or NaN.
+    """
     bits = float_bits(largest)
     exponent = (bits >> 23) - 127 + ((bits & 0x7FFFFF) != 0).to(torch.int64)
-    return torch.where(bits == 0, torch.full_like(exponent, -126), exponent)
+    return torch.where(bits == 0, torch.full_like(exponent, -126), exponent.clamp(max=128))
 
 
 def value_weight(probability: Tensor, value_scale: Tensor, exponent: Tensor) -> Tensor:
     """round_shift of probability * (value_scale / 2**exponent): u0.24 integers.
 
-    probability u0.24 int64, value_scale binary32 >= 0 (a live scale), exponent from `value_exponent`.
+    probability u0.24 int64, value_scale binary32 >= 0 (a live scale), exponent from `value_exponent`. An
+    infinite scale and NaN count as 2**128.
     """
-    bits = float_bits(value_scale)
+    bits = float_bits(value_scale).clamp(max=0x7F800000)
     significand = torch.where(bits > 0, bits & 0x7FFFFF | 0x800000, torch.zeros_like(bits))
     return round_shift(probability * significand, exponent + 150 - (bits >> 23))
 

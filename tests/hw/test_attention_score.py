@@ -1,6 +1,7 @@
 """AttentionScore against numerics.attention_score: scores in order, maxima, saturations."""
 
 import dataclasses
+import math
 import random
 
 import torch
@@ -22,7 +23,7 @@ def test_scores():
     dot[:, 2] = -dot[:, 2].abs() - 1
     s_q = torch.tensor([2.0**-18, 3.0**-12, 5.0**-9])
     s_k = torch.tensor(
-        [[rng.choice((0.0, 1.0, rng.random(), 37.5)) for _ in range(HEADS)] for _ in range(TOKENS)]
+        [[rng.choice((0.0, 1.0, rng.random(), 37.5, math.nan)) for _ in range(HEADS)] for _ in range(TOKENS)]
     )
     product = numerics.fmul(numerics.dequantise(dot, s_q), s_k)
     beyond = numerics.float_to_int(product, numerics.SCORE_FRACTION, 2**62).abs() > numerics.SCORE_LIMIT

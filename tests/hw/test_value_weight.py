@@ -13,8 +13,9 @@ MAX = numerics.PROBABILITY_MAX
 
 
 def scales(rng: random.Random, count: int) -> list[int]:
-    """Bits of live scales: 0, powers of two, neighbours of powers, any."""
-    picked = [0, 27 << 23, 27 << 23 | 1, 127 << 23, 127 << 23 | 1, 128 << 23 | 0x7FFFFF, 254 << 23 | 0x7FFFFF]
+    """Bits of live scales: 0, powers of two, neighbours of powers, infinity, NaN, any."""
+    picked = [0, 27 << 23, 27 << 23 | 1, 127 << 23, 127 << 23 | 1, 128 << 23 | 0x7FFFFF, 254 << 23 | 0x7FFFFF,
+              255 << 23, 0x7FC00000]  # fmt: skip
     return picked + [rng.randrange(27, 255) << 23 | rng.getrandbits(23) for _ in range(count)]
 
 
