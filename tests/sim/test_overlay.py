@@ -148,7 +148,7 @@ def run_program(rtl: Rtl, *rows: tuple[str, dict[str, int]]) -> tuple[int, int]:
 
 
 def test_errors_end_the_run_and_leave_a_clean_machine():
-    """Unknown opcode with bytes on the tape, bytes left at END: an interrupt with the code, then a good run."""
+    """Unknown opcode, or bytes left at END: an interrupt with the code, then a good run."""
     artefact = artefact_of(MODELS["rms"](), "ci")
     with Rtl(artefact, DDR3) as rtl:
         for size in (16, 64, 40_000):
