@@ -17,6 +17,19 @@ def initial_memory(artefact: Artefact, seed: int = 1) -> np.ndarray:
     return memory
 
 
+def check_step(token: int, position: int, vocab: int, context: int) -> None:
+    """ValueError unless the token is of the vocabulary and the position within the context."""
+    for what, found, limit in (("token", token, vocab), ("position", position, context)):
+        if not 0 <= found < limit:
+            raise ValueError(f"{what}: wanted 0 to {limit - 1}, found {found}; cut the text")
+
+
+def check_mapped_step(token: int, position: int, map_: dict[str, Any]) -> None:
+    """`check_step` with what the memory map holds rows for."""
+    vocab, context = (map_["regions"][n]["size"] // map_["strides"][n] for n in ("embedding", "rope"))
+    check_step(token, position, vocab, context)
+
+
 def kv_row(
     memory: np.ndarray, map_: dict[str, Any], layer: int, position: int, kv_heads: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

@@ -5,10 +5,10 @@ import dataclasses
 from pathlib import Path
 
 from compiler.assembler import INSTRUCTION_BYTES, AssemblyError, assemble
-from hw.artefact import Artefact
 
+from .artefact import open_artefact, program_complaint
 from .errors import EXIT_OK, UsageError
-from .output import note, read_file, write_file, write_json
+from .output import note, read_file, write_artefact, write_file, write_json
 
 HELP = "assemble a program"
 
@@ -40,11 +40,13 @@ def main(args: argparse.Namespace) -> int:
         raise UsageError(
             f"{args.text}: {error}; trine disasm prints legal text, docs/isa.md lists the fields"
         ) from error
-    if args.into is None:
+    artefact = None if args.into is None else open_artefact(args.into).artefact
+    if complaint := program_complaint(program, artefact and artefact.machine.program_words):
+        raise UsageError(f"{args.text}: {complaint}; trine disasm shows a whole program")
+    if artefact is None:
         write_file(args.output, program)
     else:
-        artefact = Artefact.read(args.into)
-        dataclasses.replace(artefact, program=program, vectors=None).write(args.output)
+        write_artefact(args.output, dataclasses.replace(artefact, program=program, vectors=None))
     note(f"{args.output}: {len(program) // INSTRUCTION_BYTES} instructions")
     write_json(args.json, {"output": str(args.output), "instructions": len(program) // INSTRUCTION_BYTES})
     return EXIT_OK

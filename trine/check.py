@@ -12,7 +12,8 @@ from sim.lockstep import run_lockstep
 
 from .errors import EXIT_DIFFERENT, EXIT_OK, UsageError
 from .output import note, write_json
-from .session import Job, add_artefact_arguments, figures
+from .run import BACKENDS
+from .session import Job, add_artefact_arguments, figures, note_saturations
 from .vectors import check_vectors
 
 HELP = "prove that golden, isa and rtl agree bit for bit"
@@ -30,8 +31,10 @@ def main(args: argparse.Namespace) -> int:
     """Exit code 0 where everything is equal, 1 where something differs: the first difference is named."""
     job = Job.from_arguments(args)
     names = args.on.split(",")
-    if len(names) < 2:
-        raise UsageError(f"--on: wanted two backends or more of golden, isa, rtl, found {args.on!r}")
+    if len(names) < 2 or len(set(names)) < len(names) or not set(names) <= set(BACKENDS):
+        raise UsageError(
+            f"--on: wanted two backends or more of {', '.join(BACKENDS)}, each once, found {args.on!r}"
+        )
     total = len(job.prompt) + job.count - 1
     with tqdm(total=total, desc=f"lockstep {' '.join(names)}", unit="token", disable=None) as progress:
         result = check(job, names, lambda *_: (progress.update(), None)[1])
@@ -61,6 +64,7 @@ def check(job: Job, names: list[str], on_step: Callable[[int, int], None]) -> di
         if first is None and vectors is not None and vectors["first_difference"] is not None:
             first = {"what": "test vectors", "text": vectors["first_difference"]}
         wall = time.perf_counter() - begin
+        note_saturations(*(backend.counters() for backend in backends))
         timed = next((b for b in backends if b.name == "rtl"), backends[-1])
         numbers = figures(job, timed, outcome.cycles, len(outcome.tokens) if difference is None else 0)
         return {

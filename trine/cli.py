@@ -3,13 +3,14 @@
 import argparse
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
 from . import VERSION
-from .errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, USER_ERRORS
+from .errors import EXIT_BAD_INPUT, EXIT_INTERNAL, EXIT_INTERRUPTED, USER_ERRORS
 from .output import note, require_folder
 
 #: Verbs in the order of a first session; each module has `HELP`, `add_arguments(parser)` and `main(args)`.
@@ -24,7 +25,7 @@ def build_parser() -> argparse.ArgumentParser:
         prog="trine",
         description="From a language-model checkpoint to an accelerator, proved bit for bit.",
         epilog="Exit codes: 0 done; 1 a check found a difference; 2 bad input or a missing tool; "
-        "130 interrupted.",
+        "70 a defect of Trine itself (with a traceback: please report it); 130 interrupted.",
     )
     parser.add_argument("--version", action="version", version=f"trine {VERSION}")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
@@ -56,6 +57,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_INTERRUPTED
+    except Exception:
+        traceback.print_exc()
+        note(f"trine {args.verb}: internal error: please report it with this traceback and the command line")
+        return EXIT_INTERNAL
 
 
 if __name__ == "__main__":

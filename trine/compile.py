@@ -1,19 +1,21 @@
 """Make a .trine file of a checkpoint: program, tape, memory map, quantised model, tokenizer, test vectors."""
 
 import argparse
+import re
 import time
 from pathlib import Path
 
 from compiler.compile import compile_model
+from compiler.fit import place
 from compiler.frontends import load_checkpoint
-from compiler.quantise import calibrate_grids
+from compiler.quantise import calibrate_grids, own_text
 from hw.machine import MACHINES
-from models.golden import GoldenModel
 from models.quantised import QuantisedModel
 from models.tokenizer import Tokenizer
 
+from .artefact import tokenizer_complaint
 from .errors import EXIT_OK, UsageError
-from .output import note, table, write_json
+from .output import note, table, write_artefact, write_json
 
 HELP = "compile a checkpoint for a machine"
 #: Tokens that the golden model writes to calibrate the grids of square sums on, where no text is given.
@@ -55,26 +57,22 @@ def main(args: argparse.Namespace) -> int:
     path = args.checkpoint / "model.safetensors" if args.checkpoint.is_dir() else args.checkpoint
     model = load_checkpoint(path)
     tokenizer = load_tokenizer(args.tokenizer or path.with_name("tokenizer.json"), model)
-    model = calibrate_grids(model, calibration_tokens(model, tokenizer, args.calibrate))
+    place(model.config, MACHINES[args.machine])  # before anything of the context's size is made
+    model = calibrate(model, tokenizer, args.calibrate)
     artefact = compile_model(model, tokenizer.to_bytes(), MACHINES[args.machine], not args.no_vectors)
-    output = args.output or Path(f"{model.config.name}.trine")
-    try:
-        artefact.write(output)
-    except OSError as error:
-        raise UsageError(
-            f"cannot write {output}: {error.strerror}; give -o a path in a folder that exists"
-        ) from error
+    output = args.output or Path(file_name(model.config.name))
+    size = write_artefact(output, artefact)
     seconds = time.perf_counter() - begin
     regions = {name: region["size"] for name, region in artefact.memory_map["regions"].items()}
     print(table([(name, size) for name, size in regions.items()], ("memory region", "bytes")))
     note(
         f"{output}: {model.config.name} for machine {args.machine}, "
-        f"{len(artefact.program) // 24} instructions, {output.stat().st_size} bytes, {seconds:.1f} s"
+        f"{len(artefact.program) // 24} instructions, {size} bytes, {seconds:.1f} s"
     )
     write_json(args.json, {
         "artefact": str(output), "model": model.config.to_json(), "machine": args.machine,
         "instructions": len(artefact.program) // 24, "regions": regions, "grids": model.grids,
-        "file_bytes": output.stat().st_size, "wall_seconds": seconds,
+        "file_bytes": size, "wall_seconds": seconds,
     })  # fmt: skip
     return EXIT_OK
 
@@ -92,23 +90,39 @@ def load_tokenizer(path: Path, model: QuantisedModel) -> Tokenizer:
         ) from error
     except ValueError as error:
         raise UsageError(str(error)) from error
-    if tokenizer.vocab_size != config.vocab or tokenizer.bos != config.bos:
-        raise UsageError(
-            f"tokenizer {path}: wanted {config.vocab} tokens with BOS {config.bos} "
-            f"for model {config.name!r}, found {tokenizer.vocab_size} with BOS {tokenizer.bos}; "
-            "give the model's own tokenizer with --tokenizer"
-        )
+    if complaint := tokenizer_complaint(tokenizer, config):
+        raise UsageError(f"{path}: {complaint}; give the model's own tokenizer with --tokenizer")
     return tokenizer
 
 
-def calibration_tokens(model: QuantisedModel, tokenizer: Tokenizer, text: Path | None) -> list[int]:
-    """BOS and the first tokens of `text`, or what the model itself writes."""
+def file_name(name: str) -> str:
+    """A plain file name in the current directory for a model of that name."""
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", name).lstrip(".-")[:100]
+    return f"{plain or 'model'}.trine"
+
+
+def calibrate(model: QuantisedModel, tokenizer: Tokenizer, text: Path | None) -> QuantisedModel:
+    """The model with grids for BOS and the first tokens of `text`, or for what the model itself writes."""
     config = model.config
-    count = min(CALIBRATION_TOKENS, config.context - 1)
-    if text is None:
-        return [config.bos, *(token for token, _ in GoldenModel(model).generate([config.bos], count))]
     try:
-        content = text.read_text(errors="replace")[:65536]
+        if text is None:
+            tokens = own_text(model, [config.bos], min(CALIBRATION_TOKENS, config.context - 1))
+        else:
+            tokens = [config.bos, *tokenizer.encode(calibration_text(text))[: config.context - 1]]
+        return calibrate_grids(model, tokens)
+    except UsageError:
+        raise
+    except ValueError as error:
+        raise UsageError(f"model {config.name!r}: calibration: {error}; is the checkpoint sound?") from error
+
+
+def calibration_text(path: Path) -> str:
+    """The first 64 KiB of a text; UsageError where there is none."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(65536).decode("utf-8", errors="replace")
     except OSError as error:
-        raise UsageError(f"cannot read calibration text {text}: {error.strerror}; check the path") from error
-    return [config.bos, *tokenizer.encode(content)[: config.context - 1]]
+        raise UsageError(f"cannot read calibration text {path}: {error.strerror}; check the path") from error
+    if not content.strip():
+        raise UsageError(f"calibration text {path}: wanted some text, found none; leave out --calibrate")
+    return content

@@ -4,8 +4,8 @@ import argparse
 from pathlib import Path
 
 from compiler.assembler import AssemblyError, disassemble
-from hw.artefact import Artefact
 
+from .artefact import open_artefact
 from .errors import EXIT_OK, UsageError
 from .output import read_file, write_json
 
@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Print to standard output."""
     data = read_file(args.file, "artefact or program")
-    program = Artefact.read(args.file).program if data.startswith(b"PK") else data
+    program = open_artefact(args.file).artefact.program if data.startswith(b"PK") else data
     try:
         text = disassemble(program)
     except AssemblyError as error:

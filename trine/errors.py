@@ -3,7 +3,9 @@
 from compiler.fit import CompileError
 from compiler.frontends import CheckpointError
 from hw.artefact import ArtefactError
+from models.golden import SaturationError
 from sim.errors import SimulationError, ToolError
+from sim.interpreter import InterpreterError, MachineError
 
 
 class UsageError(ValueError):
@@ -11,7 +13,17 @@ class UsageError(ValueError):
 
 
 #: Caught by `trine.cli.main`; anything else is a defect of Trine and keeps its traceback.
-USER_ERRORS = (UsageError, CheckpointError, CompileError, ArtefactError, ToolError, SimulationError)
+USER_ERRORS = (
+    UsageError,
+    CheckpointError,
+    CompileError,
+    ArtefactError,
+    ToolError,
+    SimulationError,
+    SaturationError,
+    MachineError,
+    InterpreterError,
+)
 
 #: Exit codes of every verb.
-EXIT_OK, EXIT_DIFFERENT, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
+EXIT_OK, EXIT_DIFFERENT, EXIT_BAD_INPUT, EXIT_INTERNAL, EXIT_INTERRUPTED = 0, 1, 2, 70, 130

@@ -7,10 +7,10 @@ from typing import Any
 from compiler.compile import compile_program
 from compiler.fit import CompileError
 from compiler.frontends import load_checkpoint
-from hw.artefact import Artefact
 from hw.machine import MACHINES
 from models.quantised import QuantisedModel
 
+from .artefact import open_artefact
 from .errors import EXIT_OK
 from .output import read_file, table, write_json
 
@@ -27,8 +27,8 @@ def main(args: argparse.Namespace) -> int:
     path = args.file / "model.safetensors" if args.file.is_dir() else args.file
     result: dict[str, Any] = {"file": str(path)}
     if read_file(path, "checkpoint or artefact").startswith(b"PK"):
-        artefact = Artefact.read(path)
-        model = QuantisedModel.load(artefact.model)
+        opened = open_artefact(path)
+        artefact, model = opened.artefact, opened.model
         result["artefact"] = {
             "machine": artefact.machine.name, "instructions": len(artefact.program) // 24,
             "tools": artefact.tools,

@@ -3,40 +3,44 @@
 import json
 import os
 import sys
-import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from hw.artefact import Artefact
+from hw.files import in_place, write_whole
 from models.tokenizer import Tokenizer
 
 from .errors import UsageError
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Write `data` under a temporary name beside `path`, then rename: `path` is whole or untouched."""
+    """Write `data`, whole or not at all; devices, FIFOs and links stay what they are (`hw.files`)."""
     try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as handle:
-            temporary = Path(handle.name)
-            handle.write(data)
-        mask = os.umask(0)
-        os.umask(mask)
-        temporary.chmod(0o666 & ~mask)
-        temporary.replace(path)
-    except OSError as error:
-        raise UsageError(
-            f"cannot write {path}: {error.strerror}; give a path in a folder that exists"
-        ) from error
+        write_whole(path, data)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UsageError(f"cannot write {path}: {reason}; give a path in a folder that exists") from error
+
+
+def write_artefact(path: Path, artefact: Artefact) -> int:
+    """Write an artefact as `write_file` does; its bytes."""
+    data = artefact.to_bytes()
+    write_file(path, data)
+    return len(data)
 
 
 def require_folder(path: Path) -> None:
     """UsageError unless a file can be made at `path`: said before long work, lest its result be lost."""
-    if not path.parent.is_dir():
-        raise UsageError(
-            f"cannot write {path}: there is no folder {path.parent}; make it, or give another path"
-        )
-    if path.is_dir() or not os.access(path.parent, os.W_OK):
-        what = "it is a folder" if path.is_dir() else f"folder {path.parent} may not be written"
+    if in_place(path):
+        if not os.access(path, os.W_OK):
+            raise UsageError(f"cannot write {path}: it may not be written; give another path")
+        return
+    folder = Path(os.path.realpath(path)).parent
+    if not folder.is_dir():
+        raise UsageError(f"cannot write {path}: there is no folder {folder}; make it, or give another path")
+    if path.is_dir() or not os.access(folder, os.W_OK):
+        what = "it is a folder" if path.is_dir() else f"folder {folder} may not be written"
         raise UsageError(f"cannot write {path}: {what}; give another path")
 
 

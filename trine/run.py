@@ -10,7 +10,7 @@ from sim.backends import Rtl
 
 from .errors import EXIT_OK
 from .output import TextStream, note, write_json
-from .session import Job, add_artefact_arguments, figures
+from .session import Job, add_artefact_arguments, figures, note_saturations
 
 HELP = "generate text on golden, isa or rtl"
 BACKENDS = ("golden", "isa", "rtl")
@@ -27,6 +27,7 @@ def main(args: argparse.Namespace) -> int:
     job = Job.from_arguments(args)
     result = generate(job, args.on)
     summary(result)
+    note_saturations(result["counters"])
     write_json(args.json, result)
     return EXIT_OK
 

@@ -22,7 +22,7 @@ def check_vectors(artefact: Artefact) -> dict[str, Any] | None:
     count = len(stored["tokens"])
     fresh = make_vectors(QuantisedModel.load(artefact.model), memory, stored["prompt"], count)
     differences = (
-        f"{name}: the artefact says {_short(stored[name])}, the golden model {_short(fresh[name])}"
+        f"{name}: the artefact says {_short(stored.get(name))}, the golden model {_short(fresh[name])}"
         for name in fresh
         if stored.get(name) != fresh[name]
     )
