@@ -190,7 +190,7 @@ class Blocks:
         """A NORM; before one that normalises, ordinary numbers on a coarse grid, or seldom what is there."""
         rng, zones = self.rng, self.zones
         f = {"normalise": rng.randint(0, 1), "stat": zones.stat.low + rng.randrange(zones.stat.size)}
-        if f["normalise"] and rng.random() > 0.02:
+        if f["normalise"] and rng.random() > 0.2:
             n = self.length(zones.act.size)
             f["stat"] = zones.stat.low + rng.randrange(zones.stat.size)
             self.load_values(
