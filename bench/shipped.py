@@ -4,11 +4,10 @@ from pathlib import Path
 
 from compiler.compile import compile_model
 from compiler.frontends import load_checkpoint
-from compiler.quantise import calibrate_grids
 from hw.artefact import Artefact
 from hw.machine import MACHINES
 from models.tokenizer import Tokenizer
-from trine.compile import calibration_tokens
+from trine.compile import calibrate
 
 ROOT = Path(__file__).resolve().parent.parent
 SHIPPED = ROOT / "models" / "shipped"
@@ -21,7 +20,7 @@ def shipped_artefact(machine: str = "ci") -> Path:
     path.parent.mkdir(exist_ok=True)
     model = load_checkpoint(SHIPPED / "model.safetensors")
     tokenizer = Tokenizer.from_json(SHIPPED / "tokenizer.json")
-    model = calibrate_grids(model, calibration_tokens(model, tokenizer, None))
+    model = calibrate(model, tokenizer, None)
     artefact: Artefact = compile_model(model, tokenizer.to_bytes(), MACHINES[machine])
     artefact.write(path)
     return path

@@ -196,7 +196,7 @@ INSTRUCTIONS = (
         "where predicate bit `emit` is 1.",
         (
             Field("rows", 20, "vocabulary, 1 or more"),
-            Field("k", 16, "activations; multiple of the head lanes"),
+            Field("k", 16, "activations, 1 or more; multiple of the head lanes"),
             Field("q", 16, "first int8 activation; multiple of 16"),
             Field("scale", 7, "scalar: scale of the token"),
             Field("emit", 4, "predicate bit that sends the logits to the store unit as well"),
@@ -208,7 +208,8 @@ INSTRUCTIONS = (
         "output scale; where `scaled`, x = fl(x * fl(SCALAR[s1] * SCALAR[s2])). z = function(x, b): COPY x; ADD fl(x + "
         "ACT[b + i]); MULTIPLY fl(x * ACT[b + i]); ROPE rotates pairs by CONST[c + i mod segment]; SILU_MULTIPLY "
         "fl(silu(x) * ACT[b + i]). dest[d + i] = z. Where `statistics`: STAT[stat + i div segment] = {sum of floor(z^2 / "
-        "2^grid), absmax of fl(z * CONST[c + i]) where `gain`, of z otherwise}; segment 0 means all n in one slot.",
+        "2^grid), absmax of fl(z * CONST[c + i]) where `gain`, of z otherwise}; segment 0 means all n in one slot. It may "
+        "write what it reads only element for element, and not the scalars s1 and s2.",
         (
             Field("source", 2, "first operand", values=Source),
             Field("function", 3, "function", values=Function),
@@ -264,7 +265,7 @@ INSTRUCTIONS = (
         "One pass over one feed. KEY: for each token take its K row {(s_k, s_v) per K/V head, K bytes}; append a score "
         "per query head and keep maxima; `first` starts anew, `last` ends the pass (both passes need both). VALUE: for each token take its V row; add value weight "
         "times V to the sums; `first` starts the sums, `last` ends them and sends the output of all heads to MAP. "
-        "Tokens: POSITION for TAPE, 1 for STAGE. On the tape every row is padded to the bus width.",
+        "Tokens: POSITION for TAPE, 1 for STAGE. On the tape every row is padded to the bus width; scales are +0, positive normal or infinite.",
         (
             Field("half", 1, "pass", values=Pass),
             Field("feed", 1, "where rows come from", values=Feed),
@@ -278,7 +279,7 @@ INSTRUCTIONS = (
     Instruction(
         "STORE", 10, Unit.STORE,
         "Write `bytes` bytes of the payload to memory at base + LAYER * stride + POSITION * step, a multiple of the bus "
-        "width; finished when memory has answered. LOGITS must be issued while HEAD runs.",
+        "width; finished when memory has answered. LOGITS directly follows its HEAD.",
         (
             *_STRIDED,
             Field("step", 24, "bytes per position"),
@@ -369,7 +370,7 @@ COUNTERS = (
     Counter("head_products", True, "int8 products of HEAD"),
     Counter("attention_products", True, "integer products of ATTEND, both passes"),
     Counter("vector_elements", True, "elements through MAP and QUANTISE"),
-    Counter("score_saturations", True, "attention scores that saturated"),
+    Counter("score_saturations", True, "attention scores that saturated (a NaN becomes 0 and is not counted)"),
     Counter("bus_full", False, "cycles without a read beat because the tape FIFO had no room for another burst"),
     Counter("bus_wait", False, "cycles without a read beat while one was owed by the memory"),
     Counter("bus_idle", False, "cycles without a read beat because nothing was asked of the memory"),

@@ -12,7 +12,18 @@ import numpy as np
 
 from compiler.hazards import wait_bounds
 from hw import isa
-from hw.isa import INSTRUCTION_BITS, SCALARS, STATISTICS, Dest, Feed, Function, Payload, Source, Target
+from hw.isa import (
+    FETCH_AHEAD,
+    INSTRUCTION_BITS,
+    SCALARS,
+    STATISTICS,
+    Dest,
+    Feed,
+    Function,
+    Payload,
+    Source,
+    Target,
+)
 from hw.machine import MachineConfig
 
 from .random_attention import AttentionBlocks
@@ -22,8 +33,6 @@ from .random_values import Values
 
 #: Bytes of memory that every random program runs in.
 MEMORY_BYTES = 1 << 19
-#: FETCH instructions that may stand before the instruction that takes the first of their bytes (FETCH).
-FETCH_AHEAD = 8
 _RESERVE = 20  #: instructions of a long block
 
 
