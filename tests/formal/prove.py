@@ -3,7 +3,7 @@
 A specification is a component that instantiates the design under test: its In members are free inputs, its
 `Assume` and `Assert` statements hold in every cycle, its Out members are shown in counterexamples. Yosys
 (pyosys) turns it into a BTOR2 transition system, `btor` into terms, Bitwuzla decides. Memories start with
-arbitrary contents.
+arbitrary contents; one that nothing can write, Yosys may take for a constant: let a free input write it.
 """
 
 import re

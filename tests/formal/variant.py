@@ -29,10 +29,12 @@ def opened(component: Elaboratable, platform: object) -> tuple[Module, types.Sim
 
 def broken(module: types.ModuleType, old: str, new: str) -> types.ModuleType:
     """A copy of a module in which the only occurrence of `old` reads `new`."""
-    source = inspect.getsource(module)
+    source = vars(module).get("__source__") or inspect.getsource(module)
     count = source.count(old)
     assert count == 1, f"{module.__name__}: wanted one {old!r}, found {count}"
     copy = types.ModuleType(module.__name__)
     copy.__package__ = module.__package__
-    exec(compile(source.replace(old, new), str(module.__file__), "exec"), vars(copy))
+    copy.__file__ = module.__file__
+    vars(copy)["__source__"] = source.replace(old, new)
+    exec(compile(vars(copy)["__source__"], str(module.__file__), "exec"), vars(copy))
     return copy
