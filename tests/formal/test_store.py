@@ -203,12 +203,42 @@ class Rows(wiring.Component):
         return m
 
 
+class Empty(wiring.Component):
+    """Commands of no bytes (all fields 0)."""
+
+    def __init__(self, config, module=hw.store):
+        self.config, self.module = config, module
+        super().__init__({"command_valid": In(1), "busy": Out(1), "done": Out(1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.dut = dut = self.module.Store(self.config)
+        m.d.comb += [
+            dut.unit.command.valid.eq(self.command_valid),
+            self.busy.eq(dut.busy),
+            self.done.eq(dut.unit.done),
+        ]
+        cycles = Signal(3)
+        m.d.sync += cycles.eq(Mux(self.busy, cycles + 1, 0))
+        m.d.comb += [Assert(cycles < 4), Assert(~dut.write.aw.valid & ~dut.write.w.valid)]
+        return m
+
+
+def test_empty_command_finishes():
+    prove(Empty(SMALL), depth=12)
+
+
+def test_broken_unit_hangs_on_an_empty_command():
+    with pytest.raises(AssertionError, match="counterexample from reset"):
+        prove(Empty(SMALL, broken(hw.store, "size == 0", "size == 1")), depth=12)
+
+
 def test_write_manager_rules():
     prove(Writer(SMALL), depth=2, induction=True)
 
 
 def test_rows_and_logits_are_written():
-    prove(Rows(SMALL), depth=12)
+    prove(Rows(SMALL), depth=11)
 
 
 @pytest.mark.parametrize(
