@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 WORKERS ?= 2
 
-.PHONY: demo test lint format bench bitstream docs clean setup
+.PHONY: demo test lint format bench bench-proof bitstream docs clean setup
 .DELETE_ON_ERROR:
 
 demo: setup
@@ -25,6 +25,10 @@ format: setup
 
 bench: setup
 	$(BIN)/python -m bench.all
+
+bench-proof: setup
+	$(BIN)/python -m bench.random_programs
+	$(BIN)/python -m bench.mutants --count 150 --seed 1
 
 bitstream: setup
 	@$(BIN)/python -c "import sys; sys.exit('make bitstream: wanted a board, found none: this version has no board; its machines run in simulation (trine run --on rtl)')"

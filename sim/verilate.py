@@ -105,8 +105,8 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
-def build(verilog: str, bus_bytes: int, progress: Progress = _quiet) -> Path:
-    """The simulator of `verilog` inside ``top.sv``: DRAM, AXI checker, cocotb.
+def build(verilog: str, bus_bytes: int, progress: Progress = _quiet, options: Sequence[str] = ()) -> Path:
+    """The simulator of `verilog` inside ``top.sv``: DRAM, AXI checker, cocotb; `options` go to Verilator.
 
     `verilog` defines the module ``overlay`` with the ports that ``top.sv`` connects. The result is an
     executable for `sim.session.RtlSession`. Raises `ToolError` when a tool is missing or the build fails.
@@ -114,7 +114,7 @@ def build(verilog: str, bus_bytes: int, progress: Progress = _quiet) -> Path:
     libs = cocotb_tools.config.libs_dir
     link = f"-Wl,-rpath,{libs} -L{libs} -lcocotbvpi_verilator"
     files = ("top.vlt", "top.sv", "dram.sv", "axi_checker.sv", "dram.cpp", "stop.cpp", "main.cpp")
-    flags = ("--vpi", "--top-module", "top", f"-GBUS_BYTES={bus_bytes}", "-LDFLAGS", link)
+    flags = ("--vpi", "--top-module", "top", f"-GBUS_BYTES={bus_bytes}", "-LDFLAGS", link, *options)
     return _cached(files, flags, {"overlay.v": verilog}, progress)
 
 
