@@ -14,7 +14,7 @@ from .backends import Backend, KVRow, Step
 class Difference:
     """The first difference, in the order in which a token computes things: KV by layer, logits, token.
 
-    `what` is k, v, k_scale, v_scale, logit, token, memory or a counter's name; `layer` is None but for KV; `element`
+    `what` is k, v, k_scale, v_scale, logit, token, memory or a counter; `layer` is None but for KV; `element`
     is the index in the flattened row; values are as each backend has them (floats with their bit patterns).
     """
 
