@@ -1,13 +1,14 @@
 """Do the proofs catch a wrong machine? `python -m bench.mutants --count 150 --seed 1`.
 
-Draws mutants of the whole RTL (`sim.mutants`), runs each through lockstep on small models until something
-shows it, and prints who was caught, by component and by kind, and every survivor.
+Draws mutants of the whole RTL (`sim.mutants`), runs each through lockstep on small models, then through
+random programs, until something shows it, and prints who was caught, by component and by kind, and every
+survivor.
 """
 
 import argparse
 import dataclasses
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from compiler.compile import compile_model
 from hw.artefact import Artefact
 from models.quantised import SITES, QuantisedModel
 from sim.dram import IDEAL
-from sim.mutant_run import MACHINE, ROUGH, Check, build_mutants
+from sim.mutant_run import MACHINE, ROUGH, Check, RandomCheck, build_mutants
 from sim.mutants import Mutant
 from tests.models.random_model import random_model
 from trine.output import note, table
@@ -56,7 +57,7 @@ def _artefact(model: QuantisedModel) -> Artefact:
     return compile_model(model, b"", MACHINE, vectors=False)
 
 
-def judge(executable: Path, mutant: Mutant, checks: dict[str, Check]) -> Verdict:
+def judge(executable: Path, mutant: Mutant, checks: Mapping[str, Check | RandomCheck]) -> Verdict:
     """The first check that catches the mutant."""
     for name, check in checks.items():
         found = check.verdict(executable, mutant.number)
@@ -66,7 +67,7 @@ def judge(executable: Path, mutant: Mutant, checks: dict[str, Check]) -> Verdict
 
 
 def run(
-    executable: Path, mutants: Sequence[Mutant], checks: dict[str, Check], workers: int = 2
+    executable: Path, mutants: Sequence[Mutant], checks: Mapping[str, Check | RandomCheck], workers: int = 2
 ) -> list[Verdict]:
     """Verdicts on all, in order; the design itself must pass first."""
     for name, check in checks.items():
@@ -92,11 +93,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.mutants", description=__doc__)
     parser.add_argument("--count", type=int, default=150, help="mutants to draw (default %(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of the draw (default %(default)s)")
+    parser.add_argument("--programs", type=int, default=120, help="random programs (default %(default)s)")
     parser.add_argument("--workers", type=int, default=2, help="simulators at a time (default %(default)s)")
     options = parser.parse_args()
     torch.set_num_threads(1)
     executable, mutants = build_mutants(options.count, options.seed, note)
-    verdicts = run(executable, mutants, model_checks(), options.workers)
+    checks = {**model_checks(), "random programs": RandomCheck(range(options.programs))}
+    verdicts = run(executable, mutants, checks, options.workers)
     print(table(_counts(verdicts, lambda mutant: mutant.component), ("component", "killed", "survived")))
     print(table(_counts(verdicts, lambda mutant: mutant.kind), ("kind", "killed", "survived")))
     by = [verdict.by for verdict in verdicts if verdict.by is not None]

@@ -16,6 +16,9 @@ from .errors import SimulationError
 from .interpreter import MachineError
 from .lockstep import run_lockstep
 from .mutants import Mutant, plant
+from .random_check import difference, measure, predict
+from .random_program import MEMORY_BYTES, random_program
+from .session import RtlSession
 from .verilate import Progress, build, overlay_verilog
 
 #: Every unit, little of each: quick to build, and its FIFOs and queues run full.
@@ -125,6 +128,26 @@ class Check:
                 return None if wanted in text else text
             return text
         return None if result.difference is None else str(result.difference)
+
+
+class RandomCheck:
+    """Random programs of `sim.random_program`, `seeds` of them, in one session."""
+
+    def __init__(self, seeds: Sequence[int]):
+        cases = [random_program(seed, MACHINE) for seed in seeds]
+        self.cases = [(case, predict(case, MACHINE)) for case in cases]
+
+    def verdict(self, executable: Path, number: int) -> str | None:
+        """What shows that mutant `number` is not the design, or None."""
+        try:
+            with RtlSession(executable, MEMORY_BYTES, ROUGH, plusargs=[f"+mutant={number}"]) as session:
+                for case, predicted in self.cases:
+                    found = difference(predicted, measure(case, session))
+                    if found is not None:
+                        return f"seed {case.seed}: {found}"
+        except SimulationError as error:
+            return str(error)
+        return None
 
 
 def build_mutants(count: int, seed: int, progress: Progress = lambda _: None) -> tuple[Path, list[Mutant]]:
