@@ -71,7 +71,7 @@ def test_everything_in_the_instruction_table_occurs():
 
 
 def test_a_wrong_bit_is_seen():
-    """One byte of a fetched operand is not the one that the interpreter saw."""
+    """A few bytes of one fetched operand are not those that the interpreter saw."""
     rng, missed, tried = random.Random(5), 0, 0
     with Checker(CI) as checker:
         for seed in range(40):
@@ -90,14 +90,16 @@ def test_a_wrong_bit_is_seen():
                 continue
             fetch = rng.choice(plain)
             memory = case.memory.copy()
-            at = case.memory_base + fetch["base"] + rng.randrange(fetch["bytes"])
-            memory[at] = 1 if memory[at] == 0 else 0  # a legal byte whatever it is
+            for _ in range(4):  # one alone is often rounded or clipped away
+                at = case.memory_base + fetch["base"] + rng.randrange(fetch["bytes"])
+                memory[at] = 1 if case.memory[at] == 0 else 0  # a legal byte whatever it is
+                # The byte itself lies in memory on both sides.
+                predicted.memory[at] = memory[at]
             changed = dataclasses.replace(case, memory=memory)
             tried += 1
-            # The byte itself lies in memory on both sides.
-            predicted.memory[at] = memory[at]
             missed += checker.compare(changed, predicted) is None
     assert tried >= 20
+    print(f"{missed} of {tried} changed operands were not seen")
     assert missed <= tried // 2, f"{missed} of {tried} changed operands were not seen"
 
 
