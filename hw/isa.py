@@ -8,6 +8,15 @@ The machine overlaps them; the ``wait_*`` fields, which `compiler.hazards` fills
 invisible. FETCH instructions form a second, earlier order: their bytes enter the tape in program order, and
 the instructions that consume the tape take them in program order.
 
+The machine works on a chunk of tokens: entries of the token table, each {token, position, base, continues}. CSR
+TOKENS says how many there are, CSR TILE how many of them form a tile. The TILE register counts the tiles of the
+chunk; the current tile holds the entries from first = TILE register * TILE on, at most TILE of them, fewer in the
+last one. A `tiled` instruction acts for each token t = 0, 1, .. of the current tile, another one for t = 0 only.
+Each t has its own activation memory ACT, quantised activations Q, partial sums ACC, statistics STAT, queries, staged
+K and V rows, scores and attention output; constants CONST, scalars SCALAR and the tape are common. Neighbouring
+tokens of a tile belong to one sequence where the later one `continues`; their positions then follow each other.
+A decode step is a chunk of one token; a batch is a tile of tokens that continue nothing.
+
 An instruction is 192 bits: a 32-bit header and a body of 160 bits; the first field is lowest.
 """
 
@@ -40,13 +49,21 @@ class Unit(IntEnum):
     STORE = 5
 
 
+class Loop(IntEnum):
+    """Register that a LOOP counts in: layers, or tiles of the chunk."""
+
+    LAYER = 0
+    TILE = 1
+
+
 class Index(IntEnum):
-    """Register that a FETCH multiplies its stride with."""
+    """What a FETCH multiplies its stride with; ENTRY is the place in the chunk, first + t."""
 
     NONE = 0
     LAYER = 1
     POSITION = 2
     TOKEN = 3
+    ENTRY = 4
 
 
 class Kind(IntEnum):
@@ -101,7 +118,7 @@ class Pass(IntEnum):
 
 
 class Feed(IntEnum):
-    """Where ATTEND takes K or V from: the tape (older tokens) or the stage (the token itself)."""
+    """Where ATTEND takes K or V from: the tape (tokens before the tile) or the stage (the tile's own)."""
 
     TAPE = 0
     STAGE = 1
@@ -113,6 +130,7 @@ class Payload(IntEnum):
     KEY = 0
     VALUE = 1
     LOGITS = 2
+    ACTIVATION = 3
 
 
 @dataclass(frozen=True)
@@ -147,8 +165,8 @@ HEADER = (
     ),
     Field("wait_vector", 2, "the same for the vector unit"),
     Field("wait_attention", 2, "the same for the attention unit"),
-    Field("wait_store", 2, "the same for the store unit"),
-    Field("tile", 4, "tokens in the tile - 1; 0 in this version"),
+    Field("wait_store", 2, "the same for the store unit; the only one of the four that a FETCH obeys"),
+    Field("tiled", 1, "act for each token of the current tile; else for its first"),
 )
 
 _STRIDED = (
@@ -157,23 +175,37 @@ _STRIDED = (
 )
 
 INSTRUCTIONS = (
-    Instruction("END", 0, Unit.CONTROL, "Finish the token: wait for all units and write responses, then interrupt."),
+    Instruction(
+        "END", 0, Unit.CONTROL,
+        "Finish the step: wait for all units and write responses. Where CSR STEPS asks for more, and not every sequence has "
+        "met a stop token, the chunk becomes the tokens that follow and the program begins again; else the run ends with the "
+        "interrupt.",
+    ),
     Instruction(
         "LOOP", 1, Unit.CONTROL,
-        "Set the layer register to 0 and repeat the instructions up to NEXT `count` times (1 or more; no nesting).",
-        (Field("count", 16, "repetitions, 1 or more"),),
+        "Set the register to 0 and repeat the instructions up to its NEXT: LAYER `count` times (1 or more), TILE once for each "
+        "tile of the chunk. The two may nest, each once.",
+        (Field("count", 16, "repetitions, 1 or more; LAYER only"), Field("register", 1, "register", values=Loop)),
     ),
-    Instruction("NEXT", 2, Unit.CONTROL, "Add 1 to the layer register; go back to the first instruction after LOOP while it is below count."),
+    Instruction(
+        "NEXT", 2, Unit.CONTROL,
+        "Add 1 to the register; go back to the first instruction after its LOOP while repetitions remain. The TILE register "
+        "stays at the last tile when its loop ends; at the beginning of a step both registers are 0.",
+        (Field("register", 1, "register", values=Loop),),
+    ),
     Instruction(
         "FETCH", 3, Unit.FETCH,
-        "Append memory[base + index * stride ..] to the tape: `bytes` bytes, or `bytes` * POSITION where "
-        "per_position is set. The start (MEMORY_BASE, base and stride too) is a multiple of the bus width; the length is "
-        "any. At most 8 FETCHes may stand before the instruction that takes the first of their bytes; at END none may be left.",
+        "Append runs of memory to the tape. Plain: `bytes` bytes from base + LAYER * stride or, for index NONE, base. "
+        "Index POSITION, TOKEN, ENTRY: for each t `bytes` bytes from base + index * stride. `sequence` (index LAYER): for each sequence of "
+        "the tile, whose first token is t, bytes * position[t] bytes from base + LAYER * stride + bytes * base[t]: the rows of its older "
+        "tokens. Every start (MEMORY_BASE, base and stride too) is a multiple of the bus width; the length is any. At most 8 "
+        "FETCHes may stand before the instruction that takes the first of their bytes; at END none may be left. It begins when at most "
+        "`wait_store` of the STOREs before it in program order are unfinished (3: any).",
         (
             *_STRIDED,
             Field("bytes", 24, "length in bytes (0 is legal and appends nothing)"),
-            Field("index", 2, "register that selects the start", values=Index),
-            Field("per_position", 1, "multiply the length by POSITION"),
+            Field("index", 3, "what selects the start", values=Index),
+            Field("sequence", 1, "rows of each sequence's older tokens"),
             Field("kind", 2, "what the bytes count as", values=Kind),
             Field("descriptor", 1, "walk KV descriptors instead of one plain run; 0 in this version"),
         ),
@@ -192,8 +224,9 @@ INSTRUCTIONS = (
     Instruction(
         "HEAD", 5, Unit.MATMUL,
         "For each row r: acc = sum of Q[q + i] * int8; logit = fl(fl(fl(acc) * SCALAR[scale]) * row scale). "
-        "Takes per row k int8 bytes, then the binary32 row scale. NEXT_TOKEN = argmax. Logits go to the store unit "
-        "where predicate bit `emit` is 1.",
+        "Takes per row k int8 bytes, then the binary32 row scale. TOP[t] = the machine's `top_k` largest logits and their rows, in the order "
+        "of argmax; NEXT_TOKEN[t] is the first of them. Logits go to the store unit where predicate bit `emit` is 1: row by row, in a row "
+        "token by token. For token t the scale is SCALAR[scale + t].",
         (
             Field("rows", 20, "vocabulary, 1 or more"),
             Field("k", 16, "activations, 1 or more; multiple of the head lanes"),
@@ -204,12 +237,12 @@ INSTRUCTIONS = (
     ),
     Instruction(
         "MAP", 6, Unit.VECTOR,
-        "For i < n: x = source[a + i] (ACCUMULATOR and ATTENTION through fl(int)); ATTENTION multiplies by the head's "
-        "output scale; where `scaled`, x = fl(x * fl(SCALAR[s1] * SCALAR[s2])). z = function(x, b): COPY x; ADD fl(x + "
-        "ACT[b + i]); MULTIPLY fl(x * ACT[b + i]); ROPE rotates pairs by CONST[c + i mod segment]; SILU_MULTIPLY "
-        "fl(silu(x) * ACT[b + i]). dest[d + i] = z. Where `statistics`: STAT[stat + i div segment] = {sum of floor(z^2 / "
+        "For each t, for i < n: x = source[a + i] (ACCUMULATOR and ATTENTION through fl(int)); ATTENTION multiplies by the head's "
+        "output scale; where `scaled`, x = fl(x * fl(SCALAR[s1 + t] * SCALAR[s2])). z = function(x, b): COPY x; ADD fl(x + "
+        "ACT[b + i]); MULTIPLY fl(x * ACT[b + i]); ROPE rotates pairs by CONST[c + t * segment + i mod segment]; SILU_MULTIPLY "
+        "fl(silu(x) * ACT[b + i]). ACT[d + i], CONST[d + t * n + i] or SCALAR[d + t * n + i] = z. Where `statistics`: STAT[stat + i div segment] = {sum of floor(z^2 / "
         "2^grid), absmax of fl(z * CONST[c + i]) where `gain`, of z otherwise}; segment 0 means all n in one slot. It may "
-        "write what it reads only element for element, and not the scalars s1 and s2.",
+        "write what it reads only element for element, and not the scalars s1 + t and s2.",
         (
             Field("source", 2, "first operand", values=Source),
             Field("function", 3, "function", values=Function),
@@ -231,7 +264,7 @@ INSTRUCTIONS = (
     ),
     Instruction(
         "QUANTISE", 7, Unit.VECTOR,
-        "For i < n: y = ACT[a + i], times CONST[c + i] where `gain`; q = rne(fl(y * fl(levels / A))) clipped to "
+        "For each t, for i < n: y = ACT[a + i], times CONST[c + i] where `gain`; q = rne(fl(y * fl(levels / A))) clipped to "
         "+-levels, A the absmax of STAT[stat + i div segment] (segment 0: all in one); q = 0 where A < 2^-100. levels is "
         "32767 for QUERY, else 127. target[d + i] = q. With each segment h a scale: QUERY s_q[h] = fl(A * SCALAR[s1]); "
         "KEY and VALUE put A itself into the staged K row at byte 8 h (K) or 8 h + 4 (V); A below 2^-100 counts as 0.",
@@ -249,7 +282,7 @@ INSTRUCTIONS = (
     ),
     Instruction(
         "NORM", 8, Unit.VECTOR,
-        "SCALAR[d] = A (0 where below 2^-100), or where `normalise` fl(A * fl(1 / fl(sqrt(fl(fl(fl(S) * SCALAR[c]) + "
+        "For each t: SCALAR[d + t] = A (0 where below 2^-100), or where `normalise` fl(A * fl(1 / fl(sqrt(fl(fl(fl(S) * SCALAR[c]) + "
         "SCALAR[eps]))))), {S, A} = STAT[stat]. With `normalise`, a saturated S makes the run an error; what follows in the "
         "run is undefined.",
         (
@@ -265,7 +298,9 @@ INSTRUCTIONS = (
         "One pass over one feed. KEY: for each token take its K row {(s_k, s_v) per K/V head, K bytes}; append a score "
         "per query head and keep maxima; `first` starts anew, `last` ends the pass (both passes need both). VALUE: for each token take its V row; add value weight "
         "times V to the sums; `first` starts the sums, `last` ends them and sends the output of all heads to MAP. "
-        "Tokens: POSITION for TAPE, 1 for STAGE. On the tape every row is padded to the bus width; scales are +0, positive normal or infinite.",
+        "Rows: on the TAPE, for each sequence of the tile, those of its older tokens (as many as its first token's position), seen by all "
+        "its tokens; in the STAGE row t, seen by t and the later tokens of its sequence. Output: token by token. On the tape every row "
+        "is padded to the bus width; scales are +0, positive normal or infinite.",
         (
             Field("half", 1, "pass", values=Pass),
             Field("feed", 1, "where rows come from", values=Feed),
@@ -278,13 +313,16 @@ INSTRUCTIONS = (
     ),
     Instruction(
         "STORE", 10, Unit.STORE,
-        "Write `bytes` bytes of the payload to memory at base + LAYER * stride + POSITION * step, a multiple of the bus "
-        "width; finished when memory has answered. LOGITS directly follows its HEAD.",
+        "Write to memory, at multiples of the bus width. KEY, VALUE: for each t, `bytes` bytes of the staged row at base + LAYER * stride "
+        "+ (base[t] + position[t]) * step. ACTIVATION: for each t, ACT[a ..] at base + LAYER * stride + (first + t) * step. LOGITS: at base "
+        "+ LAYER * stride, `bytes` for each t, all in one run as HEAD gives them; directly follows its HEAD, tiled like it. Finished when "
+        "memory has answered.",
         (
             *_STRIDED,
-            Field("step", 24, "bytes per position"),
+            Field("step", 24, "bytes per row"),
             Field("bytes", 24, "length in bytes; multiple of 4 (0 is legal and writes nothing)"),
             Field("payload", 2, "what is written", values=Payload),
+            Field("a", 16, "first element of activation memory; multiple of the lanes; ACTIVATION only"),
         ),
     ),
 )  # fmt: skip
@@ -313,20 +351,40 @@ class Register:
     meaning: str
 
 
+#: Registers that hold a stop token each, and the bit of them that says so.
+STOP_TOKENS = 4
+STOP_ENABLE = 31
+#: Bit of ENTRY_BASE: the token belongs to the sequence of the entry before it.
+CONTINUES = 31
+
 CSRS = (
     Register("ID", 0, "r", "0x4E495254: 'TRIN', least significant byte first"),
     Register("ISA", 1, "r", "first 32 bits of the digest of the instruction table"),
     Register("MACHINE", 2, "r", "first 32 bits of the digest of the machine configuration"),
-    Register("CONTROL", 3, "w", "bit 0: doorbell, run the program for one token; bit 1: acknowledge the interrupt; bit 2: clear counters"),
+    Register("CONTROL", 3, "w", "bit 0: doorbell, run the program; bit 1: acknowledge the interrupt; bit 2: clear counters"),
     Register("STATUS", 4, "r", "bit 0: running; bit 1: interrupt pending; bit 2: error"),
-    Register("TOKEN", 5, "rw", "token id whose embedding is fetched"),
-    Register("POSITION", 6, "rw", "position of that token: the number of older tokens in the KV memory"),
-    Register("PREDICATES", 7, "rw", "predicate bits; bit 0 reads 1"),
-    Register("NEXT_TOKEN", 8, "r", "argmax of the last HEAD"),
-    Register("ERROR", 9, "r", "bits 7:0 error code (see ERRORS), bits 23:8 layer (of the NORM for code 1, else where the sequencer is)"),
-    Register("PROGRAM_ADDRESS", 10, "rw", "32-bit word of program memory that PROGRAM_DATA writes next (8 words an instruction, 6 used)"),
-    Register("PROGRAM_DATA", 11, "w", "write one word of program memory and add 1 to PROGRAM_ADDRESS"),
-    Register("MEMORY_BASE", 12, "rw", "byte address added to every memory address"),
+    Register("ENTRY", 5, "rw", "entry of the token table that the next three registers show"),
+    Register("ENTRY_TOKEN", 6, "rw", "token id, whose embedding is fetched; the table is written with ENTRY_BASE"),
+    Register("ENTRY_POSITION", 7, "rw", "position of the token: the number of older tokens of its sequence; written with ENTRY_BASE"),
+    Register("ENTRY_BASE", 8, "rw", "bits 19:0: row of the KV memory where the sequence begins; bit 31: the token continues the "
+             "sequence of the entry before. A write stores token, position and this, and adds 1 to ENTRY"),
+    Register("TOKENS", 9, "rw", "tokens of the chunk, 1 or more: entries 0 .. TOKENS - 1"),
+    Register("TILE", 10, "rw", "tokens of a tile, 1 to the machine's `tile`"),
+    Register("STEPS", 11, "rw", "runs of the program for one doorbell, 1 or more; each but the first takes the tokens that the one "
+             "before found"),
+    Register("BATCH", 12, "rw", "bit 0: the entries, one tile of them, are separate sequences and all go on; else the last entry goes on"),
+    *(Register(f"STOP_{i}", 13 + i, "rw", "bits 19:0: a token that ends its sequence; bit 31: in use") for i in range(STOP_TOKENS)),
+    Register("PREDICATES", 17, "rw", "predicate bits; bit 0 reads 1, bit 2 is the machine's"),
+    Register("GENERATED", 18, "r", "steps finished since the doorbell"),
+    Register("OUTPUT", 19, "rw", "entry of the output log that OUTPUT_TOKEN shows"),
+    Register("OUTPUT_TOKEN", 20, "r", "NEXT_TOKEN of a step: entry `step`, or in a batch step * TOKENS + t, modulo the machine's `max_context`"),
+    Register("TOP", 21, "rw", "bits 7:0: rank r, bits 11:8: token t of the last HEAD's tile that the next two registers show"),
+    Register("TOP_TOKEN", 22, "r", "TOP[t][r]: token id; r = 0: NEXT_TOKEN[t]. 0xFFFFFFFF where HEAD had fewer rows"),
+    Register("TOP_LOGIT", 23, "r", "TOP[t][r]: its logit, binary32"),
+    Register("ERROR", 24, "r", "bits 7:0 error code (see ERRORS), bits 23:8 layer (of the NORM for code 1, else where the sequencer is)"),
+    Register("PROGRAM_ADDRESS", 25, "rw", "32-bit word of program memory that PROGRAM_DATA writes next (8 words an instruction, 6 used)"),
+    Register("PROGRAM_DATA", 26, "w", "write one word of program memory and add 1 to PROGRAM_ADDRESS"),
+    Register("MEMORY_BASE", 27, "rw", "byte address added to every memory address"),
 )  # fmt: skip
 CSR_INDEX = {register.name: register.index for register in CSRS}
 ID_VALUE = 0x4E495254
@@ -336,6 +394,10 @@ CSR_ADDRESS_BITS = 12
 
 #: Predicate bit that asks for logits in memory, by convention of the compiler.
 EMIT_LOGITS = 1
+#: Predicate bit that the machine sets: the chunk has more than one tile.
+MANY_TILES = 2
+#: Predicate bit that asks for the head, by convention of the compiler: of the last tile, for its next tokens.
+WANT_HEAD = 3
 
 ERRORS = {
     0: "no error",
@@ -358,6 +420,8 @@ class Counter:
 
 COUNTERS = (
     Counter("cycles", False, "cycles from doorbell to interrupt"),
+    Counter("steps", True, "runs of the program"),
+    Counter("tokens", True, "tokens of the chunks that were run"),
     Counter("instructions", True, "instructions issued to units"),
     Counter("fetches", True, "FETCH instructions, empty ones included"),
     Counter("weight_bytes", True, "tape bytes of kind WEIGHTS"),
@@ -365,6 +429,7 @@ COUNTERS = (
     Counter("other_bytes", True, "tape bytes of kind OTHER"),
     Counter("kv_write_bytes", True, "bytes stored from the K and V stage"),
     Counter("logit_bytes", True, "bytes of logits stored"),
+    Counter("spill_bytes", True, "bytes stored from activation memory"),
     Counter("read_beats", True, "read beats on the bus"),
     Counter("lookups", True, "tape bytes used as table addresses"),
     Counter("head_products", True, "int8 products of HEAD"),

@@ -54,6 +54,12 @@ class MachineConfig:
     max_context: int
     #: Bytes of the staged K (with scales) and V rows of one token, each.
     stage_bytes: int
+    #: Tokens in a tile at most (they share each weight that is read): 1, 2, 4 or 8.
+    tile: int = 1
+    #: Entries of the token table: tokens of a chunk at most. A power of two.
+    max_chunk: int = 128
+    #: Largest logits that HEAD keeps for each token of the tile.
+    top_k: int = 32
     #: Instructions in program memory.
     program_words: int = 256
     #: Instructions decoded ahead of execution.
@@ -83,7 +89,12 @@ class MachineConfig:
         need(self.burst_beats * self.bus_bytes <= 4096, "burst_beats", "at most 4096 bytes a burst (AXI4)")
         # A SyncFIFOBuffered of two entries refuses a word while it holds one: Fetch would lose it.
         need(self.fifo_words >= max(4, self.burst_beats), "fifo_words", "4 or more, and room for two bursts")
+        need(self.tile in (1, 2, 4, 8), "tile", "1, 2, 4 or 8")
+        need(self.max_chunk <= 256, "max_chunk", "at most 256 (instruction set)")
+        need(1 <= self.top_k <= 128, "top_k", "1 to 128")
         for field in (
+            "max_chunk",
+            "max_context",
             "activation_words",
             "constant_words",
             "accumulator_rows",
@@ -118,15 +129,23 @@ CI = MachineConfig(
     name="ci", bus_bytes=8, tables=13, head_lanes=16, lanes=4, attention_bytes=8, max_group=4,
     fifo_words=512, outstanding=8, burst_beats=32, activation_words=2048, constant_words=1024,
     accumulator_rows=1024, quantised_words=512, score_words=4096, max_heads=16, max_query=512,
-    max_context=512, stage_bytes=256,
+    max_context=512, stage_bytes=256, tile=4,
 )  # fmt: skip
-#: Half of everything: a 4-byte bus, 7 tables (35 weights a cycle).
+#: Half of everything: a 4-byte bus, 7 tables (35 weights a cycle), tiles of one token.
 NARROW = dataclasses.replace(
-    CI, name="narrow", bus_bytes=4, tables=7, head_lanes=8, attention_bytes=4, fifo_words=256
+    CI, name="narrow", bus_bytes=4, tables=7, head_lanes=8, attention_bytes=4, fifo_words=256, tile=1
 )
-#: Twice everything: a 16-byte bus, 26 tables (130 weights a cycle), 8 lanes.
+#: Twice everything but the tile: a 16-byte bus, 26 tables (130 weights a cycle), 8 lanes.
 WIDE = dataclasses.replace(
-    CI, name="wide", bus_bytes=16, tables=26, head_lanes=32, lanes=8, attention_bytes=16, burst_beats=16
+    CI,
+    name="wide",
+    bus_bytes=16,
+    tables=26,
+    head_lanes=32,
+    lanes=8,
+    attention_bytes=16,
+    burst_beats=16,
+    tile=2,
 )
 
 #: Named machines, as the command line knows them.

@@ -8,6 +8,10 @@ from .machine import MachineConfig
 
 LAYER_BITS = 16
 POSITION_BITS = 20
+TOKEN_ID_BITS = 20
+#: Bits of an index into the token table, and of a token of a tile.
+ENTRY_BITS = 8
+TOKEN_BITS = 3
 #: Bits of one attention sum (numerics: u0.24 weights times int8 over up to 2**16 tokens).
 ATTENTION_SUM_BITS = 48
 
@@ -36,8 +40,27 @@ def header_layout() -> data.Layout:
 
 
 def command_layout() -> data.StructLayout:
-    """An issued instruction with the values its loop and position registers had in program order."""
-    return data.StructLayout({"word": INSTRUCTION_BITS, "layer": LAYER_BITS, "position": POSITION_BITS})
+    """An issued instruction with what its registers had in program order.
+
+    `first`: entry of the tile's first token; `more`: tokens it acts for beside the first (0 where not tiled).
+    """
+    return data.StructLayout(
+        {"word": INSTRUCTION_BITS, "layer": LAYER_BITS, "first": ENTRY_BITS, "more": TOKEN_BITS}
+    )
+
+
+def entry_layout() -> data.StructLayout:
+    """One entry of the token table, as CSRs ENTRY_* describe it."""
+    return data.StructLayout(
+        {"token": TOKEN_ID_BITS, "position": POSITION_BITS, "base": POSITION_BITS, "continues": 1}
+    )
+
+
+class EntryRead(wiring.Signature):
+    """Read the token table (seen from the reader): the entry in the same cycle as its index."""
+
+    def __init__(self):
+        super().__init__({"index": Out(ENTRY_BITS), "entry": In(entry_layout())})
 
 
 class UnitPort(wiring.Signature):
@@ -88,59 +111,76 @@ class TapePort(wiring.Signature):
 class ElementWrite(wiring.Signature):
     """Write `lanes` neighbouring elements of `bits` bits in a cycle (seen from the writer); always accepted.
 
-    Members: en Out(1); address Out(16), first element, a multiple of `lanes`; data Out(lanes * bits), lane 0
-    lowest.
+    Members: en Out(1); token Out(TOKEN_BITS), whose elements; address Out(16), first element, a multiple of
+    `lanes`; data Out(lanes * bits), lane 0 lowest.
     """
 
     def __init__(self, lanes: int, bits: int):
-        super().__init__({"en": Out(1), "address": Out(16), "data": Out(lanes * bits)})
+        super().__init__(
+            {"en": Out(1), "token": Out(TOKEN_BITS), "address": Out(16), "data": Out(lanes * bits)}
+        )
 
 
 class QueryWrite(wiring.Signature):
     """Quantised queries from the vector unit to the attention unit (seen from the writer); always accepted.
 
-    A QUANTISE with target QUERY sends all elements in order.
+    A QUANTISE with target QUERY sends all elements in order, token by token.
 
     Members
     -------
-    en, address, data : as in `ElementWrite`, 16 bits an element; address is head * head_size + element.
-    scale_en, scale_head, scale : Out(1), Out(8), Out(32)
+    en, token, address, data : as in `ElementWrite`, 16 bits an element; address is head * head_size +
+        element.
+    scale_en, scale_token, scale_head, scale : Out(1), Out(TOKEN_BITS), Out(8), Out(32)
         s_q of one head; sent at any time before `done` of the QUANTISE.
     """
 
     def __init__(self, lanes: int):
         super().__init__(
-            {"en": Out(1), "address": Out(16), "data": Out(lanes * 16),
-             "scale_en": Out(1), "scale_head": Out(8), "scale": Out(32)}
+            {"en": Out(1), "token": Out(TOKEN_BITS), "address": Out(16), "data": Out(lanes * 16),
+             "scale_en": Out(1), "scale_token": Out(TOKEN_BITS), "scale_head": Out(8), "scale": Out(32)}
         )  # fmt: skip
 
 
 class StageWrite(wiring.Signature):
-    """Quantised K or V of the token and its scales, to the stage (seen from the writer); always accepted.
+    """Quantised K or V of a token and its scales, to the stage (seen from the writer); always accepted.
 
     Members
     -------
-    en, value, address, data : Out(1), Out(1), Out(16), Out(lanes * 8)
-        `lanes` bytes at byte `address` (multiple of lanes) of the K row (value = 0) or V row (value = 1).
-    scale_en, scale_address, scale : Out(1), Out(16), Out(32)
+    en, token, value, address, data : Out(1), Out(TOKEN_BITS), Out(1), Out(16), Out(lanes * 8)
+        `lanes` bytes at byte `address` (multiple of lanes) of the token's K row (value = 0) or V row
+        (value = 1).
+    scale_en, scale_token, scale_address, scale : Out(1), Out(TOKEN_BITS), Out(16), Out(32)
         Four bytes at byte `scale_address` (multiple of 4) of the K row. Never in the same cycle as `en`.
     """
 
     def __init__(self, lanes: int):
         super().__init__(
-            {"en": Out(1), "value": Out(1), "address": Out(16), "data": Out(lanes * 8),
-             "scale_en": Out(1), "scale_address": Out(16), "scale": Out(32)}
+            {"en": Out(1), "token": Out(TOKEN_BITS), "value": Out(1),
+             "address": Out(16), "data": Out(lanes * 8),
+             "scale_en": Out(1), "scale_token": Out(TOKEN_BITS), "scale_address": Out(16), "scale": Out(32)}
         )  # fmt: skip
 
 
 class AccumulatorRead(wiring.Signature):
-    """Read `lanes` neighbouring partial sums (seen from the reader): data one cycle after address.
+    """Read `lanes` neighbouring partial sums of a token (seen from the reader): data one cycle after address.
 
-    Members: en Out(1); address Out(16), first row, multiple of `lanes`; data In(lanes * 32).
+    Members: en Out(1); token Out(TOKEN_BITS); address Out(16), first row, multiple of `lanes`;
+    data In(lanes * 32).
     """
 
     def __init__(self, lanes: int):
-        super().__init__({"en": Out(1), "address": Out(16), "data": In(lanes * 32)})
+        super().__init__({"en": Out(1), "token": Out(TOKEN_BITS), "address": Out(16), "data": In(lanes * 32)})
+
+
+class ActivationRead(wiring.Signature):
+    """Read a word of activation memory (seen from the reader): data two cycles after address.
+
+    Members: token Out(TOKEN_BITS); address Out(16), element, of which the word's first is meant;
+    data In(lanes * 32).
+    """
+
+    def __init__(self, lanes: int):
+        super().__init__({"token": Out(TOKEN_BITS), "address": Out(16), "data": In(lanes * 32)})
 
 
 class ScalarRead(wiring.Signature):
@@ -153,17 +193,32 @@ class ScalarRead(wiring.Signature):
 class StageRead(wiring.Signature):
     """Read the stage (seen from the reader): data one cycle after address.
 
-    Members: value Out(1), 0 = K row, 1 = V row; address Out(16), byte, multiple of `width`;
-    data In(8 * width).
+    Members: token Out(TOKEN_BITS); value Out(1), 0 = K row, 1 = V row; address Out(16), byte, multiple of
+    `width`; data In(8 * width).
     """
 
     def __init__(self, width: int):
-        super().__init__({"value": Out(1), "address": Out(16), "data": In(8 * width)})
+        super().__init__(
+            {"token": Out(TOKEN_BITS), "value": Out(1), "address": Out(16), "data": In(8 * width)}
+        )
+
+
+class TopRead(wiring.Signature):
+    """Read what HEAD ranked (seen from the reader): one cycle after rank and token.
+
+    Members: rank Out(8), token Out(TOKEN_BITS); valid In(1), HEAD had so many rows; index In(20), row;
+    value In(32), logit.
+    """
+
+    def __init__(self):
+        super().__init__({"rank": Out(8), "token": Out(TOKEN_BITS),
+                          "valid": In(1), "index": In(20), "value": In(32)})  # fmt: skip
 
 
 def attention_output_layout(lanes: int) -> data.StructLayout:
     """What the attention unit streams to MAP: `lanes` sums of one head (lane 0 lowest) and the head's scale.
 
-    Heads in order 0, 1, ..., elements in order in a head. `scale` is numerics.output_scale of that head.
+    Token by token, heads in order 0, 1, ..., elements in order in a head. `scale` is numerics.output_scale of
+    that head.
     """
     return data.StructLayout({"sums": lanes * ATTENTION_SUM_BITS, "scale": 32})
