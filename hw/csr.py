@@ -1,13 +1,25 @@
 """Control and status registers: the host's view of the overlay."""
 
-from amaranth.hdl import Cat, Module, Signal
-from amaranth.lib import wiring
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from .isa import COUNTER_BASE, COUNTERS, CSR_ADDRESS_BITS, CSR_INDEX, ID_VALUE, PREDICATES, digest
+from .isa import (
+    CONTINUES,
+    COUNTER_BASE,
+    COUNTERS,
+    CSR_ADDRESS_BITS,
+    CSR_INDEX,
+    ID_VALUE,
+    PREDICATES,
+    STOP_ENABLE,
+    STOP_TOKENS,
+    digest,
+)
 from .machine import MachineConfig
-from .ports import POSITION_BITS
+from .ports import ENTRY_BITS, POSITION_BITS, TOKEN_BITS, TOKEN_ID_BITS, EntryRead, EntryWrite, TopRead
 from .sequencer import PROGRAM_STRIDE
+from .steps import STEP_BITS, stop_layout
 
 
 class CsrPort(wiring.Signature):
@@ -31,16 +43,19 @@ class Csr(wiring.Component):
     -------
     csr : CsrPort (from its other side)
     irq : Out(1)
-        High from the end of a token until the host acknowledges it.
+        High from the end of a run until the host acknowledges it.
     start : Out(1)
         Pulse of the doorbell. finished : In(1), pulse at the end. running : In(1).
-    token, position, memory_base, predicates : Out
-        Registers; predicate bit 0 is always 1.
+    write, entries : Out(EntryWrite()), Out(EntryRead())
+        The token table, for the host.
+    tokens, tile, steps, batch, stops, memory_base, predicates : Out
+        Registers.
     program_en, program_address, program_data : Out
         Writes of program memory.
-    next_token : In(20)
+    generated, log_index, log_token, top : In(STEP_BITS), Out(32), In(20), Out(TopRead())
+        What the last run found; `log_token` and the data of `top` one cycle after their index.
     error : In(1), error_code : In(8), error_layer : In(16)
-        Pulse with code and layer; the first error since the doorbell is kept.
+        Pulse with code and layer; the first error since the doorbell is kept. failed : Out(1), there is one.
     counter : In(64) array
         Values of `isa.COUNTERS`. clear : Out(1), pulse that zeroes them.
     """
@@ -54,17 +69,26 @@ class Csr(wiring.Component):
                 "start": Out(1),
                 "finished": In(1),
                 "running": In(1),
-                "token": Out(20),
-                "position": Out(POSITION_BITS),
+                "write": Out(EntryWrite()),
+                "entries": Out(EntryRead()),
+                "tokens": Out(ENTRY_BITS + 1, init=1),
+                "tile": Out(TOKEN_BITS + 1, init=1),
+                "steps": Out(STEP_BITS, init=1),
+                "batch": Out(1),
+                "stops": Out(data.ArrayLayout(stop_layout(), STOP_TOKENS)),
                 "memory_base": Out(32),
                 "predicates": Out(PREDICATES),
                 "program_en": Out(1),
                 "program_address": Out(range(config.program_words * PROGRAM_STRIDE)),
                 "program_data": Out(32),
-                "next_token": In(20),
+                "generated": In(STEP_BITS),
+                "log_index": Out(32),
+                "log_token": In(TOKEN_ID_BITS),
+                "top": Out(TopRead()),
                 "error": In(1),
                 "error_code": In(8),
                 "error_layer": In(16),
+                "failed": Out(1),
                 "counter": In(64).array(len(COUNTERS)),
                 "clear": Out(1),
             }
@@ -73,13 +97,22 @@ class Csr(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         port, errors = self.csr, Signal(24)
-        predicates = Signal(PREDICATES)
-        m.d.comb += self.predicates.eq(predicates | 1)
+        entry, token, position = Signal(ENTRY_BITS), Signal(TOKEN_ID_BITS), Signal(POSITION_BITS)
+        shown = self.entries.entry
+        m.d.comb += [
+            self.failed.eq(errors[:8] != 0),
+            self.entries.index.eq(entry),
+            self.write.index.eq(entry),
+            self.write.entry.token.eq(token),
+            self.write.entry.position.eq(position),
+            self.write.entry.base.eq(port.wdata),
+            self.write.entry.continues.eq(port.wdata[CONTINUES]),
+        ]
 
         m.d.sync += [self.start.eq(0), self.clear.eq(0), self.program_en.eq(0)]
         with m.If(self.program_en):
             m.d.sync += self.program_address.eq(self.program_address + 1)
-        with m.If(self.error & (errors[:8] == 0)):
+        with m.If(self.error & ~self.failed):
             m.d.sync += errors.eq(Cat(self.error_code, self.error_layer))
         with m.If(port.write), m.Switch(port.addr):
             with m.Case(CSR_INDEX["CONTROL"]):
@@ -90,11 +123,20 @@ class Csr(wiring.Component):
                     m.d.sync += self.irq.eq(0)
                 m.d.sync += self.clear.eq(port.wdata[2])
             for name, target in (
-                ("TOKEN", self.token), ("POSITION", self.position), ("PREDICATES", predicates),
+                ("ENTRY", entry), ("ENTRY_TOKEN", token), ("ENTRY_POSITION", position),
+                ("TOKENS", self.tokens), ("TILE", self.tile), ("STEPS", self.steps), ("BATCH", self.batch),
+                ("PREDICATES", self.predicates), ("OUTPUT", self.log_index),
+                ("TOP", Cat(self.top.rank, self.top.token)),
                 ("PROGRAM_ADDRESS", self.program_address), ("MEMORY_BASE", self.memory_base),
             ):  # fmt: skip
                 with m.Case(CSR_INDEX[name]):
                     m.d.sync += target.eq(port.wdata)
+            for i, stop in enumerate(self.stops):
+                with m.Case(CSR_INDEX[f"STOP_{i}"]):
+                    m.d.sync += [stop.token.eq(port.wdata), stop.used.eq(port.wdata[STOP_ENABLE])]
+            with m.Case(CSR_INDEX["ENTRY_BASE"]):
+                m.d.comb += self.write.en.eq(1)
+                m.d.sync += entry.eq(entry + 1)
             with m.Case(CSR_INDEX["PROGRAM_DATA"]):
                 m.d.sync += [self.program_en.eq(1), self.program_data.eq(port.wdata)]
 
@@ -106,11 +148,26 @@ class Csr(wiring.Component):
             "ID": ID_VALUE,
             "ISA": int(digest()[:8], 16),
             "MACHINE": int(self.config.digest()[:8], 16),
-            "STATUS": Cat(self.running | self.start, self.irq, errors[:8] != 0),
-            "TOKEN": self.token,
-            "POSITION": self.position,
-            "PREDICATES": self.predicates,
-            "NEXT_TOKEN": self.next_token,
+            "STATUS": Cat(self.running | self.start, self.irq, self.failed),
+            "ENTRY": entry,
+            "ENTRY_TOKEN": shown.token,
+            "ENTRY_POSITION": shown.position,
+            "ENTRY_BASE": Cat(shown.base, Const(0, CONTINUES - POSITION_BITS), shown.continues),
+            "TOKENS": self.tokens,
+            "TILE": self.tile,
+            "STEPS": self.steps,
+            "BATCH": self.batch,
+            **{
+                f"STOP_{i}": Cat(stop.token, Const(0, STOP_ENABLE - TOKEN_ID_BITS), stop.used)
+                for i, stop in enumerate(self.stops)
+            },
+            "PREDICATES": self.predicates | 1,
+            "GENERATED": self.generated,
+            "OUTPUT": self.log_index,
+            "OUTPUT_TOKEN": self.log_token,
+            "TOP": Cat(self.top.rank, self.top.token),
+            "TOP_TOKEN": Mux(self.top.valid, self.top.index, 0xFFFF_FFFF),
+            "TOP_LOGIT": self.top.value,
             "ERROR": errors,
             "PROGRAM_ADDRESS": self.program_address,
             "MEMORY_BASE": self.memory_base,

@@ -177,9 +177,10 @@ _STRIDED = (
 INSTRUCTIONS = (
     Instruction(
         "END", 0, Unit.CONTROL,
-        "Finish the step: wait for all units and write responses. Where CSR STEPS asks for more, and not every sequence has "
-        "met a stop token, the chunk becomes the tokens that follow and the program begins again; else the run ends with the "
-        "interrupt.",
+        "Finish the step: wait for all units and write responses; NEXT_TOKEN goes to the output log. The chunk becomes the tokens "
+        "that follow: entry 0 = {NEXT_TOKEN of the last entry, its position + 1, its base}, one token; in a batch, {NEXT_TOKEN[t], "
+        "position + 1, base} for each entry. Where CSR STEPS asks for more, no error was met, and not every sequence has met a stop token, the "
+        "program begins again with it; else the run ends with the interrupt.",
     ),
     Instruction(
         "LOOP", 1, Unit.CONTROL,

@@ -63,6 +63,13 @@ class EntryRead(wiring.Signature):
         super().__init__({"index": Out(ENTRY_BITS), "entry": In(entry_layout())})
 
 
+class EntryWrite(wiring.Signature):
+    """Write an entry of the token table (seen from the writer); always accepted."""
+
+    def __init__(self):
+        super().__init__({"en": Out(1), "index": Out(ENTRY_BITS), "entry": Out(entry_layout())})
+
+
 class UnitPort(wiring.Signature):
     """How the sequencer drives an execution unit (seen from the sequencer).
 
