@@ -14,8 +14,10 @@ from .machine import MachineConfig
 from .matmul import Matmul
 from .sequencer import Sequencer
 from .stage import Stage
+from .steps import Steps
 from .store import Store
 from .tape import TapeReader
+from .token_table import TokenTable
 from .vector import Vector
 
 
@@ -32,7 +34,7 @@ class Overlay(wiring.Component):
         AXI4 manager ports to memory.
     csr : CsrPort (from its other side)
     irq : Out(1)
-        Level; high when a token is finished, until acknowledged.
+        Level; high when a run is finished, until acknowledged.
     """
 
     def __init__(self, config: MachineConfig):
@@ -50,6 +52,8 @@ class Overlay(wiring.Component):
         m = Module()
         config = self.config
         m.submodules.csr = csr = Csr(config)
+        m.submodules.steps = steps = Steps(config)
+        m.submodules.table = table = TokenTable(config)
         m.submodules.sequencer = sequencer = Sequencer(config)
         m.submodules.fetch = fetch = Fetch(config)
         m.submodules.tape = tape = TapeReader(config, consumers=3)
@@ -61,18 +65,44 @@ class Overlay(wiring.Component):
 
         # Host.
         connect(m, flipped(self.csr), csr.csr)
+        connect(m, csr.top, matmul.top)
         m.d.comb += [
             self.irq.eq(csr.irq),
-            sequencer.start.eq(csr.start),
-            csr.finished.eq(sequencer.finished),
-            csr.running.eq(sequencer.running),
-            csr.next_token.eq(matmul.next_token),
+            csr.finished.eq(steps.finished),
+            csr.running.eq(steps.running),
+            csr.generated.eq(steps.generated),
+            csr.log_token.eq(steps.log_token),
+            steps.log_index.eq(csr.log_index),
             store.memory_base.eq(csr.memory_base),
-            matmul.predicates.eq(csr.predicates),
         ]
-        for name in ("token", "position", "memory_base", "predicates",
-                     "program_en", "program_address", "program_data"):  # fmt: skip
+        for name in ("memory_base", "program_en", "program_address", "program_data", "tile"):
             m.d.comb += getattr(sequencer, name).eq(getattr(csr, name))
+
+        # Step by step.
+        for name in ("start", "tokens", "tile", "steps", "batch", "stops", "failed"):
+            m.d.comb += getattr(steps, name).eq(getattr(csr, name))
+        m.d.comb += [
+            steps.wanted.eq(csr.predicates),
+            steps.ended.eq(sequencer.finished),
+            steps.more.eq(sequencer.more),
+            steps.next_token.eq(matmul.next_token),
+            sequencer.start.eq(steps.begin),
+            sequencer.tokens.eq(steps.chunk),
+            sequencer.predicates.eq(steps.predicates),
+            matmul.predicates.eq(steps.predicates),
+        ]
+
+        # The token table: the host has it while nothing runs.
+        with m.If(steps.running):
+            connect(m, steps.write, table.write)
+            m.d.comb += table.read[0].index.eq(steps.entries.index)
+        with m.Else():
+            connect(m, csr.write, table.write)
+            m.d.comb += table.read[0].index.eq(csr.entries.index)
+        for reader in (steps.entries, csr.entries):
+            m.d.comb += reader.entry.eq(table.read[0].entry)
+        for i, unit in enumerate((sequencer, attention, store), start=1):
+            connect(m, unit.entries, table.read[i])
 
         # Memory to tape to units.
         connect(m, sequencer.run, fetch.run)
@@ -97,11 +127,12 @@ class Overlay(wiring.Component):
         connect(m, vector.stage, stage.write)
         connect(m, attention.stage, stage.attention)
         connect(m, store.stage, stage.store)
+        connect(m, store.activation, vector.activation)
         connect(m, matmul.logits, store.logits)
         connect(m, store.write, flipped(self.write))
 
         self._errors(m, csr, sequencer, fetch, vector, store)
-        self._count(m, csr, sequencer, fetch, tape, matmul, vector, attention, store)
+        self._count(m, csr, steps, sequencer, fetch, tape, matmul, vector, attention, store)
         return m
 
     def _errors(
@@ -122,14 +153,13 @@ class Overlay(wiring.Component):
             m.d.comb += csr.error_layer.eq(vector.error_layer)
 
     def _count(
-        self, m: Module, csr: Csr, sequencer: Sequencer, fetch: Fetch, tape: TapeReader, matmul: Matmul,
+        self, m: Module, csr: Csr, steps: Steps, sequencer: Sequencer, fetch: Fetch, tape: TapeReader,
+        matmul: Matmul,
         vector: Vector, attention: Attention, store: Store,
     ) -> None:  # fmt: skip
         """What each counter gains in a cycle."""
-        run = sequencer.running
-        by_kind = [
-            Mux(sequencer.fetched & (sequencer.fetch_kind == kind), sequencer.fetch_bytes, 0) for kind in Kind
-        ]
+        run = steps.running
+        by_kind = [Mux(sequencer.appended & (sequencer.kind == kind), sequencer.bytes, 0) for kind in Kind]
         starved = [port.starved for port in (matmul.tape, vector.tape, attention.tape)]
         any_starved = starved[0] | starved[1] | starved[2]
         # Exactly one of these holds in a running cycle: the first that is true.
@@ -147,6 +177,8 @@ class Overlay(wiring.Component):
             taken = taken | condition
         amounts = {
             "cycles": run,
+            "steps": steps.step,
+            "tokens": Mux(steps.step, steps.step_tokens, 0),
             "instructions": sequencer.issued,
             "fetches": sequencer.fetched,
             "weight_bytes": by_kind[Kind.WEIGHTS],
@@ -154,6 +186,7 @@ class Overlay(wiring.Component):
             "other_bytes": by_kind[Kind.OTHER],
             "kv_write_bytes": store.kv_bytes,
             "logit_bytes": store.logit_bytes,
+            "spill_bytes": store.spill_bytes,
             "read_beats": fetch.beat,
             "lookups": matmul.lookups,
             "head_products": matmul.head_products,

@@ -1,13 +1,16 @@
-"""Sequencer: program order, loop, predicates, wait bounds and FETCH addresses, with units of random speed."""
+"""Sequencer: program order, loops, tiles, predicates, wait bounds, FETCH runs, with units of random speed."""
 
 import dataclasses
 import random
 
 import pytest
+from amaranth.hdl import Module
+from amaranth.lib.memory import Memory
 from amaranth.sim import Simulator
 
-from hw.isa import BY_NAME, INSTRUCTION_WORDS, NO_WAIT, Index, encode
+from hw.isa import BY_NAME, INSTRUCTION_WORDS, NO_WAIT, Index, Loop, encode
 from hw.machine import CI
+from hw.ports import entry_layout
 from hw.sequencer import PROGRAM_STRIDE, UNITS, Sequencer
 
 CONFIG = dataclasses.replace(CI, program_words=32, queue_depth=8)
@@ -15,64 +18,97 @@ UNIT_OF = {"MATMUL": 0, "HEAD": 0, "MAP": 1, "QUANTISE": 1, "NORM": 1, "ATTEND":
 
 
 def random_program(rng: random.Random) -> list[tuple[str, dict[str, int]]]:
-    """Prologue, a loop and an epilogue of instructions with random waits and predicates."""
+    """A loop over tiles, one over layers with one over tiles in it, and instructions around them."""
 
     def instruction():
-        if rng.random() < 0.2:
+        waits = {f"wait_{u.name.lower()}": rng.choice((0, 1, 2, NO_WAIT, NO_WAIT)) for u in UNITS}
+        common = {"predicate": rng.choice((0, 0, 0, 1, 2)), "tiled": rng.randrange(2)}
+        if rng.random() < 0.3:
+            sequence = rng.randrange(2)
             return "FETCH", {
                 "base": 64 * rng.randrange(50), "stride": 64 * rng.randrange(9), "bytes": rng.randrange(300),
-                "index": rng.choice(list(Index)), "per_position": rng.randrange(2), "kind": rng.randrange(3),
+                "index": Index.LAYER if sequence else rng.choice(list(Index)), "sequence": sequence,
+                "kind": rng.randrange(3), "wait_store": rng.choice((0, 1, 2, NO_WAIT)), **common,
             }  # fmt: skip
         name = rng.choice(list(UNIT_OF))
         field = BY_NAME[name].fields[0].name
-        waits = {f"wait_{u.name.lower()}": rng.choice((0, 1, 2, NO_WAIT, NO_WAIT)) for u in UNITS}
-        return name, {field: rng.randrange(2), "predicate": rng.choice((0, 0, 0, 1, 2)), **waits}
+        return name, {field: rng.randrange(2), **common, **waits}
 
     def some(n):
         return [instruction() for _ in range(n)]
 
     return [
-        *some(4),
-        ("LOOP", {"count": rng.randrange(1, 4)}),
-        *some(10),
-        ("NEXT", {}),
-        *some(4),
+        *some(2),
+        ("LOOP", {"register": Loop.TILE}),
+        *some(2),
+        ("NEXT", {"register": Loop.TILE}),
+        ("LOOP", {"count": rng.randrange(1, 4), "register": Loop.LAYER}),
+        *some(2),
+        ("LOOP", {"register": Loop.TILE}),
+        *some(6),
+        ("NEXT", {"register": Loop.TILE}),
+        *some(2),
+        ("NEXT", {"register": Loop.LAYER}),
+        *some(3),
         ("END", {}),
     ]
 
 
-def expand(program, predicates: int, token: int, position: int, base: int):
-    """What the units and the fetch engine must see, by the meaning in the instruction table."""
-    issued, runs, pc, layer, body, count = [], [], 0, 0, 0, 0
+def expand(program, predicates: int, table, tile: int, base: int):
+    """What the units and the fetch engine must see, by the meaning in the instruction table.
+
+    Also, for each FETCH, its `wait_store` and the STOREs before it.
+    """
+    issued, runs, fetches, pc, layer, first = [], [], [], 0, 0, 0
+    body = {Loop.LAYER: 0, Loop.TILE: 0}
+    count = 0
     while True:
         name, f = program[pc]
         pc += 1
         if f.get("predicate") and not predicates >> f["predicate"] & 1:
             continue
+        live = min(tile, len(table) - first)
+        mine = table[first : first + (live if f.get("tiled") else 1)]
         if name == "END":
-            return issued, runs
+            return issued, runs, fetches
         if name == "LOOP":
-            layer, body, count = 0, pc, f["count"]
-        elif name == "NEXT":
+            body[f["register"]] = pc
+            if f["register"] == Loop.LAYER:
+                layer, count = 0, f["count"]
+            else:
+                first = 0
+        elif name == "NEXT" and f["register"] == Loop.LAYER:
             layer += 1
-            pc = body if layer < count else pc
+            pc = body[Loop.LAYER] if layer < count else pc
+        elif name == "NEXT":
+            if first + tile < len(table):
+                first, pc = first + tile, body[Loop.TILE]
         elif name == "FETCH":
-            index = {Index.NONE: 0, Index.LAYER: layer, Index.POSITION: position, Index.TOKEN: token}[
-                f["index"]
-            ]
-            size = f["bytes"] * (position if f["per_position"] else 1)
-            if size:
-                runs.append((base + f["base"] + index * f["stride"], size))
+            where = base + f["base"]
+            fetches.append((f["wait_store"], sum(unit == 3 for unit, *_ in issued)))
+            for t, (token, position, row, continues) in enumerate(mine):
+                index = {Index.NONE: 0, Index.LAYER: layer, Index.POSITION: position, Index.TOKEN: token,
+                         Index.ENTRY: first + t}[f["index"]]  # fmt: skip
+                if f["sequence"]:
+                    if t == 0 or not continues:
+                        runs.append((where + index * f["stride"] + row * f["bytes"], f["bytes"] * position))
+                elif t == 0 or f["index"] in (Index.POSITION, Index.TOKEN, Index.ENTRY):
+                    runs.append((where + index * f["stride"], f["bytes"]))
         else:
-            issued.append((UNIT_OF[name], encode(name, **f), layer, f))
+            issued.append((UNIT_OF[name], encode(name, **f), layer, first, len(mine) - 1, f))
 
 
 @pytest.mark.parametrize("seed", range(8))
 def test_random_programs(seed):
     rng = random.Random(seed)
     program = random_program(rng)
-    predicates, token, position, base = 1 | rng.randrange(4) << 1, rng.randrange(100), rng.randrange(7), 8192
-    expected, expected_runs = expand(program, predicates, token, position, base)
+    predicates, base = 1 | rng.randrange(4) << 1, 8192
+    tile, count = rng.randrange(1, CONFIG.tile + 1), rng.randrange(1, 11)
+    table = [
+        (rng.randrange(100), rng.randrange(7), rng.randrange(40), rng.randrange(2)) for _ in range(count)
+    ]
+    expected, expected_runs, fetches = expand(program, predicates, table, tile, base)
+    expected_runs = [run for run in expected_runs if run[1]]
     dut = Sequencer(CONFIG)
     accepted = [[] for _ in UNITS]
     runs: list[tuple[int, int]] = []
@@ -86,21 +122,22 @@ def test_random_programs(seed):
                 ready, done = working < 2 and unit_rng.random() < 0.5, working > 0 and unit_rng.random() < 0.2
                 ctx.set(port.command.ready, ready)
                 ctx.set(port.done, done)
-                _, _, valid, word, layer, where = await ctx.tick().sample(
-                    port.command.valid, port.command.payload.word, port.command.payload.layer,
-                    port.command.payload.position,
-                )  # fmt: skip
+                p = port.command.payload
+                _, _, valid, *seen = await ctx.tick().sample(
+                    port.command.valid, p.word, p.layer, p.first, p.more
+                )
                 if valid and ready:
-                    assert where == position
-                    accepted[number].append((word, layer))
+                    accepted[number].append(tuple(seen))
                 working += int(bool(valid and ready)) - int(done)
 
         return process
 
     async def watch(ctx):
         while True:
-            sample = await ctx.tick().sample(dut.issued, *[p.done for p in (dut.units[i] for i in range(4))])
-            _, _, issued, *dones = sample
+            sample = await ctx.tick().sample(dut.fetched, dut.issued, *[dut.units[i].done for i in range(4)])
+            _, _, fetched, issued, *dones = sample
+            if fetched:
+                order.append(("fetch", 0))
             if issued:
                 order.append(("issue", 0))
             order.extend(("done", i) for i, done in enumerate(dones) if done)
@@ -125,7 +162,7 @@ def test_random_programs(seed):
                 ctx.set(dut.program_en, 1)
                 await ctx.tick()
         ctx.set(dut.program_en, 0)
-        for name, value in (("predicates", predicates), ("token", token), ("position", position),
+        for name, value in (("predicates", predicates), ("tile", tile), ("tokens", count),
                             ("memory_base", base), ("fetch_idle", 1)):  # fmt: skip
             ctx.set(getattr(dut, name), value)
         for _ in range(2):  # a second doorbell runs the same program again
@@ -136,7 +173,17 @@ def test_random_programs(seed):
             await ctx.tick()
             assert not ctx.get(dut.running)
 
-    sim = Simulator(dut)
+    m = Module()
+    m.submodules.dut = dut
+    m.submodules.table = memory = Memory(
+        shape=entry_layout(),
+        depth=256,
+        init=[dict(zip(entry_layout().members, row, strict=True)) for row in table],
+    )
+    read = memory.read_port(domain="comb")
+    m.d.comb += [read.addr.eq(dut.entries.index), dut.entries.entry.eq(read.data)]
+
+    sim = Simulator(m)
     sim.add_clock(1e-8)
     sim.add_testbench(host)
     for number in range(4):
@@ -147,19 +194,27 @@ def test_random_programs(seed):
 
     assert runs == expected_runs * 2
     for number in range(4):
-        mine = [(word, layer) for u, word, layer, _ in expected if u == number]
+        mine = [row[1:5] for row in expected if row[0] == number]
         assert accepted[number] == mine * 2, f"unit {UNITS[number].name}"
     unfinished, sequence = [0] * 4, iter(expected * 2)
+    stores = sum(unit == 3 for unit, *_ in expected)
+    waited = iter(fetches + [(wait, before + stores) for wait, before in fetches])
+    stored = 0
     for event, number in order:
         if event == "done":
             unfinished[number] -= 1
+            stored += number == 3
             continue
-        target, _, _, fields = next(sequence)
+        if event == "fetch":
+            wait, before = next(waited)
+            assert wait == NO_WAIT or before - stored <= wait, "a FETCH overtook a STORE"
+            continue
+        target, *_, fields = next(sequence)
         for u, other in enumerate(UNITS):
             bound = fields[f"wait_{other.name.lower()}"]
             assert bound == NO_WAIT or unfinished[u] <= bound, f"issued past {other.name} bound {bound}"
         unfinished[target] += 1
-    assert unfinished == [0] * 4
+    assert unfinished == [0] * 4 and not list(waited)
 
 
 def test_unknown_opcode_ends_the_run():
