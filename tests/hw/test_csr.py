@@ -39,11 +39,47 @@ def test_registers_doorbell_interrupt_and_errors():
         assert await read(ctx, csr, CSR_INDEX["ID"]) == ID_VALUE
         assert await read(ctx, csr, CSR_INDEX["ISA"]) == int(digest()[:8], 16)
         assert await read(ctx, csr, CSR_INDEX["MACHINE"]) == int(CI.digest()[:8], 16)
-        for name, value, back in (("TOKEN", 0xABCDE, 0xABCDE), ("POSITION", 511, 511), ("PREDICATES", 2, 3),
+        for name, value, back in (("TOKENS", 128, 128), ("TILE", 4, 4), ("STEPS", 99, 99), ("BATCH", 1, 1),
+                                  ("STOP_0", 0x800ABCDE, 0x800ABCDE), ("STOP_3", 7, 7), ("PREDICATES", 2, 3),
+                                  ("OUTPUT", 77, 77), ("TOP", 0x31F, 0x31F),
                                   ("MEMORY_BASE", 0x80000040, 0x80000040)):  # fmt: skip
             await write(ctx, csr, name, value)
             assert await read(ctx, csr, CSR_INDEX[name]) == back, name
         assert await read(ctx, csr, 4000) == 0
+
+        # Entries of the token table go out whole, with the base.
+        await write(ctx, csr, "ENTRY", 5)
+        for token, position, base in ((0xABCDE, 511, 3 | 1 << 31), (1, 2, 99)):
+            at = ctx.get(csr.write.index)
+            await write(ctx, csr, "ENTRY_TOKEN", token)
+            await write(ctx, csr, "ENTRY_POSITION", position)
+            assert not ctx.get(csr.write.en)
+            ctx.set(csr.csr.addr, CSR_INDEX["ENTRY_BASE"])
+            ctx.set(csr.csr.wdata, base)
+            ctx.set(csr.csr.write, 1)
+            entry = ctx.get(csr.write.entry)
+            assert ctx.get(csr.write.en) and ctx.get(csr.write.index) == at
+            assert (entry.token, entry.position, entry.base, entry.continues) == (
+                token, position, base & 0xFFFFF, base >> 31)  # fmt: skip
+            await ctx.tick()
+            ctx.set(csr.csr.write, 0)
+        assert await read(ctx, csr, CSR_INDEX["ENTRY"]) == 7
+        ctx.set(csr.entries.entry, {"token": 9, "position": 8, "base": 7, "continues": 1})
+        for name, value in (("ENTRY_TOKEN", 9), ("ENTRY_POSITION", 8), ("ENTRY_BASE", 7 | 1 << 31)):
+            assert await read(ctx, csr, CSR_INDEX[name]) == value
+
+        # What a run found.
+        ctx.set(csr.generated, 12)
+        ctx.set(csr.log_token, 34)
+        ctx.set(csr.top.value, 0xBF800000)
+        ctx.set(csr.top.index, 56)
+        for valid, index in ((1, 56), (0, 0xFFFFFFFF)):
+            ctx.set(csr.top.valid, valid)
+            for name, value in (("GENERATED", 12), ("OUTPUT_TOKEN", 34), ("TOP_LOGIT", 0xBF800000),
+                                ("TOP_TOKEN", index)):  # fmt: skip
+                assert await read(ctx, csr, CSR_INDEX[name]) == value, name
+        assert ctx.get(csr.top.rank) == 0x1F and ctx.get(csr.top.token) == 3
+        assert ctx.get(csr.log_index) == 77
 
         # Program words go out with ascending addresses.
         await write(ctx, csr, "PROGRAM_ADDRESS", 24)
