@@ -28,7 +28,8 @@ class Issue(wiring.Component):
         self.config, self.module = config, module
         super().__init__(
             {"program_en": In(1), "program_address": In(5), "program_data": In(32),
-             "start": In(1), "predicates": In(8), "position": In(20), "run_ready": In(1), "fetch_idle": In(1),
+             "start": In(1), "predicates": In(8), "tokens": In(9), "tile": In(4), "run_ready": In(1),
+             "fetch_idle": In(1), "position": In(20), "base": In(20),
              "ready": In(len(UNITS)), "done": In(len(UNITS)), "valid": Out(len(UNITS)),
              "issued": Out(1), "finished": Out(1), "running": Out(1)}
         )  # fmt: skip
@@ -43,7 +44,9 @@ class Issue(wiring.Component):
             dut.program_en.eq(self.program_en), dut.program_address.eq(self.program_address),
             dut.program_data.eq(self.program_data),
             Assume(~self.program_en),
-            dut.start.eq(self.start), dut.predicates.eq(self.predicates), dut.position.eq(self.position),
+            dut.start.eq(self.start), dut.predicates.eq(self.predicates), dut.tokens.eq(self.tokens),
+            dut.tile.eq(self.tile), dut.entries.entry.position.eq(self.position),
+            dut.entries.entry.base.eq(self.base),
             dut.run.ready.eq(self.run_ready), dut.fetch_idle.eq(self.fetch_idle),
             self.issued.eq(dut.issued), self.finished.eq(dut.finished), self.running.eq(dut.running),
         ]  # fmt: skip
@@ -98,7 +101,7 @@ def test_issue_keeps_its_bounds():
         ("may_issue.eq(queue.r_rdy & clear)", "may_issue.eq(clear)"),
         ("may_issue & mine & fifo.w_rdy", "may_issue & mine"),
         ("outstanding[i] + issue - port.done", "outstanding[i] + issue"),
-        ("m.d.comb += drained.eq(Cat(*outstanding) == 0)", "m.d.comb += drained.eq(1)"),
+        ("drained.eq(Cat(*outstanding) == 0)", "drained.eq(1)"),
     ],
     ids=["bound", "empty", "full", "count", "drain"],
 )
