@@ -7,7 +7,9 @@ import numpy as np
 
 from hw.isa import COUNTERS
 
-from .backends import Backend, KVRow, Step
+from .backend import Backend, Outcome, Request
+from .entries import Entry
+from .requests import prompt_requests
 
 
 @dataclass(frozen=True)
@@ -42,10 +44,14 @@ class Difference:
 
 @dataclass(frozen=True)
 class LockstepResult:
-    """Generated ids, cycles of each step of a backend that counts them, the first difference if any."""
+    """Generated ids, cycles of each run of a backend that counts them, the first difference if any.
+
+    The first `prefill` runs are those of the prompt's chunks; each of the others is `steps` tokens or fewer.
+    """
 
     tokens: list[int]
     cycles: list[int]
+    prefill: int
     difference: Difference | None
 
 
@@ -55,55 +61,94 @@ def run_lockstep(
     count: int,
     layers: int,
     stop: int | None = None,
-    on_step: Callable[[int, int], None] = lambda position, token: None,
+    on_step: Callable[[int, int], None] = lambda tokens, token: None,
+    *,
+    chunk: int = 1,
+    tile: int = 1,
+    steps: int = 1,
 ) -> LockstepResult:
-    """Feed `prompt` (ids, BOS first) and then each token's successor to all backends, `count` new tokens.
+    """Feed `prompt` (ids, BOS first) in chunks, then each token's successor, to all backends: `count` new tokens.
 
-    After every token KV rows of all layers, logits and the next id are compared with the first backend's; at
-    the end, all counters that do not depend on time, and every byte of memory, where two backends have them
-    (memories must have begun with the same contents: the same seed). `stop` ends the text
-    early. `on_step(position, next token)` is told of progress.
+    After every run KV rows of all layers, the logits of its last tile, the ranked tokens and the next ids are
+    compared with the first backend's; at the end, all counters that do not depend on time, and every byte of
+    memory, where two backends have them (memories must have begun with the same contents: the same seed).
+    `stop` ends the text early. `steps` tokens are decoded by one doorbell. `on_step(tokens, last one)` is told of
+    progress.
     """
-    reference, tokens, cycles = backends[0], [], []
-    for position in range(len(prompt) + count - 1):
-        token = prompt[position] if position < len(prompt) else tokens[-1]
-        steps = [backend.step(token, position, logits=True) for backend in backends]
-        cycles += [step.cycles for step in steps if step.cycles is not None]
-        rows = [[backend.kv(layer, position) for layer in range(layers)] for backend in backends]
-        for backend, step, kv in zip(backends[1:], steps[1:], rows[1:], strict=True):
-            difference = _first(reference, steps[0], rows[0], backend, step, kv, position)
-            if difference is not None:
-                return LockstepResult(tokens, cycles, difference)
-        if position >= len(prompt) - 1:
-            tokens.append(steps[0].token)
-        on_step(position, steps[0].token)
-        if tokens and tokens[-1] == stop:
-            break
+    stops = [] if stop is None else [stop]
+    tokens: list[int] = []
+    cycles: list[int] = []
+    pending = list(prompt_requests(prompt, chunk=chunk, tile=tile, stops=stops, logits=True))
+    prefill = len(pending)
+    while pending:
+        request = pending.pop(0)
+        outcomes = [backend.run(request) for backend in backends]
+        cycles += [outcome.cycles for outcome in outcomes if outcome.cycles is not None]
+        difference = compare(backends, request, outcomes, layers)
+        if difference is not None:
+            return LockstepResult(tokens, cycles, prefill, difference)
+        tokens += [row[-1] for row in outcomes[0].tokens if row]
+        if request.head:
+            on_step(len(request.entries) + len(outcomes[0].tokens) - 1, tokens[-1])
+        else:
+            on_step(len(request.entries), 0)
+        if not pending and len(tokens) < count and (not tokens or tokens[-1] != stop):
+            position = len(prompt) + len(tokens) - 1
+            room = min(steps, count - len(tokens))
+            pending = [Request([Entry(tokens[-1], position)], 1, room, stops, logits=True)]
     last = len(prompt) + len(tokens) - 2
-    return LockstepResult(tokens, cycles, _counters(backends, last) or _memories(backends, last))
+    return LockstepResult(tokens, cycles, prefill, _counters(backends, last) or _memories(backends, last))
+
+
+def compare(
+    backends: Sequence[Backend], request: Request, outcomes: Sequence[Outcome], layers: int
+) -> Difference | None:
+    """The first difference of what a request left behind, each backend against the first."""
+    rows = _rows(request, len(outcomes[0].tokens))
+    for backend, outcome in zip(backends[1:], outcomes[1:], strict=True):
+        found = _first(backends[0], outcomes[0], backend, outcome, rows, layers, request)
+        if found is not None:
+            return found
+    return None
+
+
+def _rows(request: Request, steps: int) -> list[tuple[int, int]]:
+    """(position, KV row) of every token that was processed."""
+    going = request.entries if request.batch else request.entries[-1:]
+    later = [(e.position + i, e.base + e.position + i) for i in range(1, steps) for e in going]
+    return [(e.position, e.base + e.position) for e in request.entries] + later
 
 
 def _first(
     a: Backend,
-    step_a: Step,
-    rows_a: list[KVRow],
+    outcome_a: Outcome,
     b: Backend,
-    step_b: Step,
-    rows_b: list[KVRow],
-    position: int,
+    outcome_b: Outcome,
+    rows: list[tuple[int, int]],
+    layers: int,
+    request: Request,
 ) -> Difference | None:
-    for layer, (row_a, row_b) in enumerate(zip(rows_a, rows_b, strict=True)):
-        for what, field in (("k_scale", "s_k"), ("k", "k"), ("v_scale", "s_v"), ("v", "v")):
-            found = _element(getattr(row_a, field), getattr(row_b, field))
-            if found is not None:
-                element, value_a, value_b = found
-                return Difference(what, position, layer, element, a.name, value_a, b.name, value_b)
-    assert step_a.logits is not None and step_b.logits is not None
-    found = _element(step_a.logits.numpy(), step_b.logits.numpy())
-    if found is not None:
-        return Difference("logit", position, None, found[0], a.name, found[1], b.name, found[2])
-    if step_a.token != step_b.token:
-        return Difference("token", position, None, None, a.name, str(step_a.token), b.name, str(step_b.token))
+    for layer in range(layers):
+        for position, row in rows:
+            kv_a, kv_b = a.kv(layer, row), b.kv(layer, row)
+            for what, field in (("k_scale", "s_k"), ("k", "k"), ("v_scale", "s_v"), ("v", "v")):
+                found = _element(getattr(kv_a, field), getattr(kv_b, field))
+                if found is not None:
+                    return Difference(what, position, layer, found[0], a.name, found[1], b.name, found[2])
+    if not request.head:
+        return None
+    position = rows[-1][0]
+    pairs = [("token", np.array(outcome_a.tokens), np.array(outcome_b.tokens))]
+    if outcome_a.logits is not None and outcome_b.logits is not None:
+        pairs.append(("logit", outcome_a.logits.numpy(), outcome_b.logits.numpy()))
+    for token in range(request.last_tile(len(outcome_a.tokens))):
+        (ids_a, values_a), (ids_b, values_b) = a.top(token), b.top(token)
+        pairs.append((f"top token of tile token {token}", np.array(ids_a), np.array(ids_b)))
+        pairs.append((f"top logit of tile token {token}", values_a.numpy(), values_b.numpy()))
+    for what, value_a, value_b in pairs:
+        found = _element(value_a, value_b)
+        if found is not None:
+            return Difference(what, position, None, found[0], a.name, found[1], b.name, found[2])
     return None
 
 

@@ -6,6 +6,10 @@ import numpy as np
 import torch
 
 from hw.artefact import Artefact
+from hw.isa import STOP_TOKENS
+from hw.machine import MachineConfig
+
+from .backend import Request
 
 
 def initial_memory(artefact: Artefact, seed: int = 1) -> np.ndarray:
@@ -17,34 +21,50 @@ def initial_memory(artefact: Artefact, seed: int = 1) -> np.ndarray:
     return memory
 
 
-def check_step(token: int, position: int, vocab: int, context: int) -> None:
-    """ValueError unless the token is of the vocabulary and the position within the context."""
-    for what, found, limit in (("token", token, vocab), ("position", position, context)):
-        if not 0 <= found < limit:
-            raise ValueError(f"{what}: wanted 0 to {limit - 1}, found {found}; cut the text")
-
-
-def check_mapped_step(token: int, position: int, map_: dict[str, Any]) -> None:
-    """`check_step` with what the memory map holds rows for."""
+def check_run(request: Request, machine: MachineConfig, map_: dict[str, Any]) -> None:
+    """ValueError unless a machine with this memory can run the request."""
     vocab, context = (map_["regions"][n]["size"] // map_["strides"][n] for n in ("embedding", "rope"))
-    check_step(token, position, vocab, context)
+    rows, entries = int(map_["kv_rows"]), request.entries
+
+    def need(what: str, found: int, low: int, high: int, remedy: str) -> None:
+        if not low <= found <= high:
+            raise ValueError(f"{what}: wanted {low} to {high}, found {found}; {remedy}")
+
+    need("tokens of a chunk", len(entries), 1, machine.max_chunk, "cut the prompt into chunks")
+    need("tile", request.tile, 1, machine.tile, "a machine with a larger tile would take it")
+    need("stop tokens", len(request.stops), 0, STOP_TOKENS, "stop at the others on the host")
+    most = context if request.head else 1
+    need("steps", request.steps, 1, most, "without the head, or beyond the context, there is no next token")
+    if request.batch:
+        need("sequences of a batch", len(entries), 1, request.tile, "run the others in another batch")
+    for i, entry in enumerate(entries):
+        need("token", entry.token, 0, vocab - 1, "is the tokenizer of another model?")
+        last = entry.position + (request.steps - 1 if request.batch or i == len(entries) - 1 else 0)
+        need("position", last, 0, context - 1, "cut the text")
+        need("row of the KV memory", entry.base + last, 0, rows - 1, "fewer sequences, or more --kv-rows")
+        before = entries[i - 1] if i else None
+        follows = before and (before.position + 1, before.base) == (entry.position, entry.base)
+        if entry.continues and not follows:
+            raise ValueError(f"entry {i}: wanted it to continue {before}, found {entry}")
 
 
 def kv_row(
-    memory: np.ndarray, map_: dict[str, Any], layer: int, position: int, kv_heads: int
+    memory: np.ndarray, map_: dict[str, Any], layer: int, row: int, kv_heads: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """K and V int8 [kv_heads, head_size], s_k and s_v binary32 [kv_heads] of one (layer, position)."""
+    """K and V int8 [kv_heads, head_size], s_k and s_v binary32 [kv_heads] of one (layer, row)."""
     rows = {}
     for half in ("key", "value"):
         start = map_["regions"][half]["start"] + layer * map_["strides"][f"{half}_layer"]
-        start += position * map_["strides"][half]
+        start += row * map_["strides"][half]
         rows[half] = np.array(memory[start : start + map_["rows"][half]])
     scales = rows["key"][: 8 * kv_heads].view("<f4").reshape(kv_heads, 2)
     k = rows["key"][8 * kv_heads :].view(np.int8).reshape(kv_heads, -1)
     return k, rows["value"].view(np.int8).reshape(kv_heads, -1), scales[:, 0].copy(), scales[:, 1].copy()
 
 
-def logits_of(memory: np.ndarray, map_: dict[str, Any]) -> torch.Tensor:
-    """binary32 [vocab] of the last token that was run with EMIT_LOGITS."""
-    region = map_["regions"]["logits"]
-    return torch.from_numpy(np.array(memory[region["start"] : region["start"] + region["size"]]).view("<f4"))
+def logits_of(memory: np.ndarray, map_: dict[str, Any], tokens: int) -> torch.Tensor:
+    """binary32 [tokens, vocab] of the last tile that was run with EMIT_LOGITS."""
+    start = map_["regions"]["logits"]["start"]
+    vocab = map_["regions"]["embedding"]["size"] // map_["strides"]["embedding"]
+    rows = np.array(memory[start : start + 4 * vocab * tokens]).view("<f4").reshape(vocab, tokens)
+    return torch.from_numpy(np.ascontiguousarray(rows.T))

@@ -1,0 +1,186 @@
+"""The RTL as a backend."""
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import torch
+
+from hw.artefact import Artefact
+from hw.isa import (
+    CONTINUES,
+    COUNTER_BASE,
+    COUNTERS,
+    CSR_INDEX,
+    ERRORS,
+    ID_VALUE,
+    INSTRUCTION_WORDS,
+    STOP_ENABLE,
+    STOP_TOKENS,
+    digest,
+)
+from hw.machine import MachineConfig
+from hw.sequencer import PROGRAM_STRIDE
+
+from .backend import KVRow, Outcome, Request
+from .dram import DDR3, DramParams
+from .errors import SimulationError
+from .memory_image import check_run, initial_memory, kv_row, logits_of
+from .session import RtlSession
+from .verilate import Progress, build_overlay
+
+__all__ = ["Rtl"]
+
+#: Cycles a token may take if nothing else is said.
+TOKEN_LIMIT = 200_000_000
+
+
+class Rtl:
+    """The RTL in Verilator: memory image through the back door, then CSR writes and interrupts only.
+
+    Parameters
+    ----------
+    artefact : Artefact
+        Its machine's simulator is built, or found in the cache.
+    dram : DramParams
+        Timing of the memory.
+    progress : callable
+        Told the stages of the build.
+    cycles : callable
+        Told the cycles of the running token now and then.
+    seed : int
+        Of the memory's other contents and of its stalls.
+    executable : Path or None
+        Another simulator of the same machine, not to be built.
+    plusargs : sequence of str
+        Further arguments of the simulator.
+    limit : int
+        Cycles after which a step that raises no interrupt counts as hung.
+
+    Members
+    -------
+    seconds : float
+        Wall time spent in simulation so far.
+    """
+
+    name = "rtl"
+
+    def __init__(
+        self,
+        artefact: Artefact,
+        dram: DramParams = DDR3,
+        progress: Progress = lambda _: None,
+        cycles: Callable[[int], None] | None = None,
+        seed: int = 1,
+        executable: Path | None = None,
+        plusargs: Sequence[str] = (),
+        limit: int = TOKEN_LIMIT,
+    ):
+        self.limit = limit
+        self.machine = artefact.machine
+        self.map, self.kv_heads = artefact.memory_map, int(artefact.config["kv_heads"])
+        self.total = dict.fromkeys((counter.name for counter in COUNTERS), 0)
+        self.seconds = 0.0
+        executable = executable or build_overlay(artefact.machine, progress)
+        memory = initial_memory(artefact, seed)
+        self.session = RtlSession(executable, memory, dram, seed, cycles, report=200_000, plusargs=plusargs)
+        try:
+            self._identify(artefact.machine)
+            self._load(artefact.program)
+        except BaseException:
+            self.session.close()
+            raise
+
+    def _identify(self, machine: MachineConfig) -> None:
+        for name, wanted in (("ID", ID_VALUE), ("ISA", int(digest()[:8], 16)),
+                             ("MACHINE", int(machine.digest()[:8], 16))):  # fmt: skip
+            found = self.session.read(CSR_INDEX[name])
+            if found != wanted:
+                raise SimulationError(
+                    f"CSR {name}: wanted {wanted:#010x}, found {found:#010x}; the simulator is not of this "
+                    "machine: delete its cache (trine doctor names the folder)"
+                )
+
+    def _load(self, program: bytes) -> None:
+        """Program memory, through PROGRAM_ADDRESS and PROGRAM_DATA."""
+        words = np.frombuffer(program, "<u4").reshape(-1, INSTRUCTION_WORDS)
+        writes = []
+        for i, row in enumerate(words):
+            writes.append((CSR_INDEX["PROGRAM_ADDRESS"], PROGRAM_STRIDE * i))
+            writes += [(CSR_INDEX["PROGRAM_DATA"], int(word)) for word in row]
+        self.session.write_all([*writes, (CSR_INDEX["MEMORY_BASE"], 0)])
+
+    def run(self, request: Request) -> Outcome:
+        check_run(request, self.machine, self.map)
+        csr = CSR_INDEX
+        before = [(csr["CONTROL"], 0b110), (csr["ENTRY"], 0)]
+        for entry in request.entries:
+            base = entry.base | entry.continues << CONTINUES
+            before += [(csr["ENTRY_TOKEN"], entry.token), (csr["ENTRY_POSITION"], entry.position),
+                       (csr["ENTRY_BASE"], base)]  # fmt: skip
+        marks = [1 << STOP_ENABLE | token for token in request.stops]
+        marks += [0] * (STOP_TOKENS - len(marks))
+        before += [(csr["TOKENS"], len(request.entries)), (csr["TILE"], request.tile),
+                   (csr["STEPS"], request.steps), (csr["BATCH"], request.batch),
+                   *((csr[f"STOP_{i}"], mark) for i, mark in enumerate(marks)),
+                   (csr["PREDICATES"], request.predicates)]  # fmt: skip
+        windows = range(COUNTER_BASE, COUNTER_BASE + 2 * len(COUNTERS))
+        reads = [csr["GENERATED"], csr["ERROR"], csr["STATUS"], *windows]
+        begin = time.perf_counter()
+        reply = self.session.run([*before, (csr["CONTROL"], 1)], reads, self.limit * request.steps)
+        self.seconds += time.perf_counter() - begin
+        error = reply.reads[csr["ERROR"]]
+        if error:
+            raise SimulationError(
+                f"the machine stopped with error {error & 0xFF} in the step after position "
+                f"{request.entries[-1].position + reply.reads[csr['GENERATED']] - 1}, "
+                f"layer {error >> 8}: {ERRORS.get(error & 0xFF, 'unknown')}"
+            )
+        for i, counter in enumerate(COUNTERS):
+            low, high = (reply.reads[COUNTER_BASE + 2 * i + half] for half in range(2))
+            self.total[counter.name] += low | high << 32
+        if not request.head:
+            return Outcome([[]], None, reply.cycles)
+        done, each = reply.reads[csr["GENERATED"]], len(request.entries) if request.batch else 1
+        found = [[self._output(step * each + i) for i in range(each)] for step in range(done)]
+        live = request.last_tile(done)
+        result = logits_of(self.session.memory, self.map, live) if request.logits else None
+        return Outcome(found, result, reply.cycles)
+
+    def _output(self, index: int) -> int:
+        """A token of the output log."""
+        self.session.write(CSR_INDEX["OUTPUT"], index)
+        self.session.read(CSR_INDEX["OUTPUT_TOKEN"])
+        return self.session.read(CSR_INDEX["OUTPUT_TOKEN"])
+
+    def top(self, token: int = 0) -> tuple[list[int], torch.Tensor]:
+        ids, values = [], []
+        for rank in range(self.machine.top_k):
+            self.session.write(CSR_INDEX["TOP"], token << 8 | rank)
+            self.session.read(CSR_INDEX["TOP_TOKEN"])
+            index = self.session.read(CSR_INDEX["TOP_TOKEN"])
+            if index == 0xFFFF_FFFF:
+                break
+            ids.append(index)
+            values.append(self.session.read(CSR_INDEX["TOP_LOGIT"]))
+        return ids, torch.from_numpy(np.array(values, "<u4").view("<f4"))
+
+    def kv(self, layer: int, row: int) -> KVRow:
+        return KVRow(*kv_row(self.session.memory, self.map, layer, row, self.kv_heads))
+
+    def counters(self) -> dict[str, int]:
+        return dict(self.total)
+
+    def dram(self) -> np.ndarray | None:
+        return self.session.memory
+
+    def close(self) -> None:
+        self.session.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
