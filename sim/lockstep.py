@@ -67,13 +67,13 @@ def run_lockstep(
     tile: int = 1,
     steps: int = 1,
 ) -> LockstepResult:
-    """Feed `prompt` (ids, BOS first) in chunks, then each token's successor, to all backends: `count` new tokens.
+    """Feed `prompt` (ids, BOS first) in chunks, then each token's successor, to all backends: `count` ids.
 
     After every run KV rows of all layers, the logits of its last tile, the ranked tokens and the next ids are
-    compared with the first backend's; at the end, all counters that do not depend on time, and every byte of
-    memory, where two backends have them (memories must have begun with the same contents: the same seed).
-    `stop` ends the text early. `steps` tokens are decoded by one doorbell. `on_step(tokens, last one)` is told of
-    progress.
+    compared with the first backend's; at the end, all counters that do not depend on time, and every byte
+    of memory, where two backends have them (memories must have begun with the same contents: the same seed).
+    `stop` ends the text early. `steps` tokens are decoded by one doorbell. `on_step(tokens, last one)` is
+    told of progress.
     """
     stops = [] if stop is None else [stop]
     tokens: list[int] = []

@@ -5,7 +5,12 @@ from collections.abc import Iterator, Sequence
 from .backend import Request
 from .entries import Entry
 
-__all__ = ["batch_step", "continued", "prompt_requests"]
+__all__ = ["batch_step", "continued", "one_token", "prompt_requests"]
+
+
+def one_token(token: int, position: int, logits: bool = False) -> Request:
+    """One step of one sequence."""
+    return Request([Entry(token, position)], logits=logits)
 
 
 def continued(tokens: Sequence[int], position: int = 0, base: int = 0) -> list[Entry]:
