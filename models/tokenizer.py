@@ -18,6 +18,7 @@ class _Scheme(Protocol):
     """What a kind of tokenizer must offer; ids are below len(pieces)."""
 
     pieces: list[bytes]
+    specials: dict[str, int]
 
     def encode(self, text: str) -> list[int]: ...
 
@@ -41,6 +42,16 @@ class Tokenizer:
     def vocab_size(self) -> int:
         """Number of token ids."""
         return len(self._scheme.pieces)
+
+    @property
+    def special_tokens(self) -> dict[str, int]:
+        """Name to id of the special tokens, which ``encode`` never yields."""
+        return dict(self._scheme.specials)
+
+    @property
+    def strips_leading_space(self) -> bool:
+        """Whether the text of a sequence is without the space its first id begins with (llama2.c)."""
+        return self._strip
 
     def encode(self, text: str) -> list[int]:
         """The ids of ``text``, without BOS or EOS; special names inside the text are ordinary text."""
@@ -114,8 +125,10 @@ class _ByteBPE:
         self._inner.no_truncation()
         self._inner.encode_special_tokens = True
         self._data = data
-        byte_of = {char: byte for byte, char in enumerate(byte_alphabet())}
         added = self._inner.get_added_tokens_decoder()
+        self._names = {number: token.content for number, token in added.items() if token.special}
+        self.specials = {name: number for number, name in self._names.items()}
+        byte_of = {char: byte for byte, char in enumerate(byte_alphabet())}
         self.pieces = []
         for token in range(self._inner.get_vocab_size()):
             piece = self._inner.id_to_token(token)
@@ -143,7 +156,25 @@ class _ByteBPE:
         return token
 
     def encode(self, text: str) -> list[int]:
-        return self._inner.encode(text, add_special_tokens=False).ids
+        ids = self._inner.encode(text, add_special_tokens=False).ids
+        if self._names.keys().isdisjoint(ids):
+            return ids
+        # Merges can spell a special name where it occurred in the text they were trained on.
+        return [part for token in ids for part in self._spelt(token)]
+
+    def _spelt(self, token: int) -> list[int]:
+        """The id itself, or the ids of the bytes of a special token's name."""
+        if token not in self._names:
+            return [token]
+        alphabet, name = byte_alphabet(), self._names[token].encode()
+        found = (self._inner.token_to_id(alphabet[byte]) for byte in name)
+        parts = [part for part in found if part is not None]
+        if len(parts) < len(name):
+            raise ValueError(
+                f"tokenizer: wanted an id for each byte of {self._names[token]!r} as ordinary text, found "
+                f"none for some; train it with the whole byte alphabet"
+            )
+        return parts
 
     def to_bytes(self) -> bytes:
         return _MAGIC_JSON + self._data
@@ -164,6 +195,7 @@ class _Llama2c:
 
     def __init__(self, data: bytes, vocab: int, where: str) -> None:
         self._data, self._vocab = data, vocab
+        self.specials = {"<s>": 1, "</s>": 2}
         self.pieces: list[bytes] = []
         self._scores: list[float] = []
         at = 4
@@ -185,7 +217,8 @@ class _Llama2c:
                 f"{where}: wanted the file to end after {vocab} tokens (byte {at}), found {len(data)} "
                 f"bytes; pass the vocabulary size of the model it belongs to"
             )
-        self._ids = {piece: token for token, piece in reversed(list(enumerate(self.pieces)))}
+        pieces = list(enumerate(self.pieces))
+        self._ids = {piece: token for token, piece in reversed(pieces) if token not in self.specials.values()}
         for token, piece in enumerate(self.pieces):
             if len(piece) == 6 and piece.startswith(b"<0x") and piece.endswith(b">"):
                 self.pieces[token] = bytes([int(piece[3:5], 16)])

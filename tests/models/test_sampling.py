@@ -12,7 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models import numerics
+from models import numerics, sampling
 from models.sampling import MAX_TEMPERATURE, Sampler, draw, philox, uniform
 from tests.hw import test_fp32_reference as fp32
 from tests.models import test_numerics_reference as reference
@@ -202,6 +202,16 @@ def test_top_p_edges():
     logits = [1.0, 1.0, 1.0, 1.0]
     assert [kept(logits, 1.0, 0, p) for p in (0.0, 0.25, 0.2501, 0.5, 0.75, 1.0)] == [1, 1, 2, 2, 3, 4]
     assert kept([0.0, -50.0, -math.inf], 1.0, 0, 1.0) == 1  # what weighs nothing is never kept
+    # Half of 2 (2**24 - 1), and one unit of 2**-32 more; half a unit rounds up.
+    assert [kept([1.0, 1.0], 1.0, 0, 0.5 + d) for d in (0, 2**-34, 2**-33, 2**-32)] == [1, 1, 2, 2]
+
+
+def test_borders_of_the_draw(monkeypatch):
+    logits = torch.tensor([1.0, 0.5, 0.5])
+    a, b, c = Sampler().kept(logits)
+    for r, wanted in ((0, 0), (a - 1, 0), (a, 1), (a + b - 1, 1), (a + b, 2), (a + b + c - 1, 2)):
+        monkeypatch.setattr(sampling, "draw", lambda *_, r=r: r)
+        assert Sampler().choose(range(3), logits, 0) == wanted
 
 
 def test_top_k_comes_before_top_p():

@@ -1,6 +1,7 @@
 """Both kinds of tokenizer: known ids, lossless round trips, embedding in an artefact, refusals."""
 
 import json
+import struct
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,40 @@ def test_own_round_trip(ours: Tokenizer, text: str) -> None:
 def test_special_names_are_ordinary_text(ours: Tokenizer, text: str) -> None:
     assert not {0, 1, 2} & set(ours.encode(text))
     assert ours.decode(ours.encode(text)) == text
+
+
+def test_special_names_that_merges_spell(ours: Tokenizer) -> None:
+    data = json.loads(ours.to_bytes()[8:])
+    data["model"]["vocab"]["<s"] = len(data["model"]["vocab"])
+    data["model"]["merges"] = [["<", "s"], ["<s", ">"], *data["model"]["merges"]]
+    spelling = Tokenizer.from_json(json.dumps(data).encode())
+    ids = spelling.encode("a<s>b")
+    assert 1 not in ids
+    assert spelling.decode(ids) == "a<s>b"
+
+
+def test_special_names_that_llama2c_merges_spell() -> None:
+    names = [
+        b"<unk>",
+        b"<s>",
+        b"</s>",
+        *(b"<0x%02X>" % byte for byte in range(256)),
+        b" ",
+        b"<",
+        b"s",
+        b">",
+        b"<s",
+    ]
+    entries = b"".join(struct.pack("<fi", float(len(name)), len(name)) + name for name in names)
+    size = struct.pack("<i", len(names))
+    tokenizer = Tokenizer.from_bytes(b"TRTOK2C\0" + size + size + entries)
+    assert tokenizer.special_tokens == {"<s>": 1, "</s>": 2}
+    assert tokenizer.encode("<s>") == [259, 263, 262]
+
+
+def test_special_tokens(ours: Tokenizer) -> None:
+    assert ours.special_tokens == {"<unk>": 0, "<s>": 1, "</s>": 2}
+    assert not ours.strips_leading_space
 
 
 @pytest.mark.shared
