@@ -4,11 +4,12 @@ import argparse
 import sys
 
 import torch
-from tqdm import tqdm
 
 from hw.isa import COUNTERS
-from sim.backends import Rtl
+from models.sampling import Sampler
+from sim.rtl_backend import Rtl
 from trine.cli import build_parser
+from trine.generate import Plan, Text, generate
 from trine.output import note, table, write_json
 from trine.session import Job, figures
 
@@ -24,6 +25,7 @@ def main() -> int:
     """Run and print both divisions of all decode cycles."""
     parser = argparse.ArgumentParser(prog="python -m bench.decode_cycles", description=__doc__)
     parser.add_argument("--tokens", type=int, default=32, help="tokens to generate (default %(default)s)")
+    parser.add_argument("--steps", type=int, default=0, help="tokens by one doorbell (default: all)")
     parser.add_argument("--machine", default="ci")
     parser.add_argument("--dram", default="", help="as for trine run")
     parser.add_argument("--json", metavar="FILE")
@@ -44,21 +46,17 @@ def main() -> int:
     backend = job.open("rtl")
     assert isinstance(backend, Rtl)
     with backend:
-        cycles, token, before = [], 0, {}
-        for position in tqdm(range(len(job.prompt) + job.count - 1), unit="token", disable=None):
-            if position == len(job.prompt):
-                before = backend.counters()
-            step = backend.step(
-                job.prompt[position] if position < len(job.prompt) else token, position, logits=False
-            )
-            token = step.token
-            cycles.append(step.cycles or 0)
+        sampler = Sampler(temperature=0)
+        text = Text(job.prompts[0])
+        generate(backend, [text], Plan(1, job.chunk, job.tile, sampler))
+        before, first, text.done = backend.counters(), text.processed, ""
+        timing = generate(backend, [text], Plan(job.count, job.chunk, job.tile, sampler, steps=options.steps))
         counts = {name: value - before[name] for name, value in backend.counters().items()}
-        numbers = figures(job, backend, cycles, job.count)
-    steps = job.count - 1
+        numbers = figures(job, backend, timing)
+    steps = counts["steps"]
     print(
-        f"{steps} decode tokens at positions {len(job.prompt)} to {len(cycles) - 1}, "
-        f"machine {options.machine}\n"
+        f"{steps} decode tokens at positions {first} to {text.processed - 1}, "
+        f"{options.steps or 'all'} by one doorbell, machine {options.machine}\n"
     )
     for title, names in (("the bus", BUS), ("the units", UNITS)):
         assert sum(counts[name] for name in names) == counts["cycles"], "cycles are missing from the account"
@@ -78,7 +76,7 @@ def main() -> int:
         f"{counts['starved_bus_free'] / steps:.1f} cycles per token"
     )
     write_json(options.json, {**numbers, "decode_counters": counts, "decode_tokens": steps})
-    note(f"simulated {sum(cycles) / backend.seconds:.0f} cycles/s")
+    note(f"simulated {backend.counters()['cycles'] / backend.seconds:.0f} cycles/s")
     return 0
 
 

@@ -6,6 +6,7 @@ import time
 
 import torch
 
+from models.text_stream import TextStream
 from models.tokenizer import Tokenizer
 from trine.check import check
 from trine.cli import build_parser
@@ -22,23 +23,24 @@ class StoryPrinter:
     """Prints text as it comes, wrapped, each line begun with how far the run has come."""
 
     def __init__(self, tokenizer: Tokenizer, prompt: list[int], total: int):
-        self._tokenizer, self._ids, self._total = tokenizer, list(prompt), total
-        self._shown, self._column = 0, 0
+        self._stream, self._total = TextStream(tokenizer), total
+        self._text = "".join(self._stream.feed(token) for token in prompt)
+        self._done, self._column = 0, 0
 
-    def step(self, done: int, token: int | None) -> None:
-        """`done` tokens are through; `token`, if any, joins the text."""
-        self._ids += [] if token is None else [token]
-        text = self._tokenizer.decode(self._ids).rstrip("\ufffd")
-        for character in text[self._shown :]:
+    def step(self, processed: int, found: list[int]) -> None:
+        """`processed` more tokens are through; `found` join the text."""
+        self._done += processed
+        self._text += "".join(self._stream.feed(token) for token in found)
+        text, self._text = self._text, ""
+        for character in text:
             wrap = character == "\n" or (character == " " and self._column > COLUMNS)
             if self._column == 0 or wrap:
-                print(("\n" if wrap else "") + f"{done:4d}/{self._total} | ", end="")
+                print(("\n" if wrap else "") + f"{self._done:4d}/{self._total} | ", end="")
                 self._column = 1
             if not wrap:
                 print(character, end="")
                 self._column += 1
         sys.stdout.flush()
-        self._shown = len(text)
 
 
 def main() -> int:
@@ -56,11 +58,9 @@ def main() -> int:
         arguments = ["check", str(artefact), "--prompt", options.prompt, "--tokens", str(options.tokens)]
         job = Job.from_arguments(build_parser().parse_args(arguments))
         note("3. golden model, interpreter and RTL in lockstep; the text below comes out of the RTL\n")
-        total = len(job.prompt) + job.count - 1
-        story = StoryPrinter(job.tokenizer, job.prompt, total)
-        last = len(job.prompt) - 1
-        result = check(job, ["rtl", "golden", "isa"],
-                       lambda at, token: story.step(at + 1, token if at >= last else None))  # fmt: skip
+        prompt = job.prompts[0]
+        story = StoryPrinter(job.tokenizer, prompt, len(prompt) + job.count - 1)
+        result = check(job, ["rtl", "golden", "isa"], story.step)
     except USER_ERRORS as error:
         note(f"demo: error: {error}")
         return 2

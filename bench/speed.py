@@ -10,7 +10,9 @@ import time
 
 import torch
 
+from models.sampling import Sampler
 from trine.cli import build_parser
+from trine.generate import Plan, Text, generate
 from trine.output import note, table
 from trine.session import Job
 
@@ -47,11 +49,9 @@ def main() -> int:
         job = Job.from_arguments(parser.parse_args(arguments))
         backend = job.open("rtl")
         try:
-            cycles, token = 0, 0
-            for position in range(len(job.prompt) + TOKENS - 1):
-                given = job.prompt[position] if position < len(job.prompt) else token
-                step = backend.step(given, position, logits=False)
-                cycles, token = cycles + (step.cycles or 0), step.token
+            plan = Plan(job.count, job.chunk, job.tile, Sampler(temperature=0))
+            timing = generate(backend, [Text(job.prompts[0])], plan)
+            cycles = sum(timing.prefill + timing.decode)
             speed = cycles / backend.seconds  # pyright: ignore[reportAttributeAccessIssue]  an Rtl
             rows.append(("simulation of ci", f"{speed:.0f} cycles/s"))
         finally:

@@ -80,6 +80,11 @@ class Backend(Protocol):
         """What the KV memory holds for a processed token; its row is its sequence's base + its position."""
         ...
 
+    def restore(self, base: int, rows: Sequence[Sequence[KVRow]]) -> None:
+        """Put rows [layer][position] of a sequence that begins at `base` into the KV memory, before the first
+        run: the state of a sequence of so many tokens."""
+        ...
+
     def counters(self) -> dict[str, int]:
         """`hw.isa.COUNTERS` so far, those that the backend knows."""
         ...

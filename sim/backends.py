@@ -13,7 +13,7 @@ from models.quantised import QuantisedModel
 from .backend import KVRow, Outcome, Request
 from .entries import Entry
 from .interpreter import Interpreter
-from .memory_image import check_run, initial_memory, kv_row, logits_of
+from .memory_image import check_run, initial_memory, kv_row, logits_of, restore_rows
 
 __all__ = ["Golden", "Isa"]
 
@@ -75,6 +75,16 @@ class Golden:
         at = (layer, position)
         return KVRow(c.k[at].numpy(), c.v[at].numpy(), c.s_k[at].numpy(), c.s_v[at].numpy())
 
+    def restore(self, base: int, rows: Sequence[Sequence[KVRow]]) -> None:
+        cache = self._caches[base] = KVCache.empty(self.model.config)
+        cache.length = len(rows[0])
+        for layer, held in enumerate(rows):
+            for position, row in enumerate(held):
+                at = (layer, position)
+                cache.k[at], cache.v[at] = torch.from_numpy(row.k), torch.from_numpy(row.v)
+                cache.s_k[at], cache.s_v[at] = torch.from_numpy(row.s_k), torch.from_numpy(row.s_v)
+                self._rows[base + position] = (cache, position)
+
     def counters(self) -> dict[str, int]:
         return {}
 
@@ -109,7 +119,10 @@ class Isa:
         return ids, torch.tensor(values, dtype=torch.float32)
 
     def kv(self, layer: int, row: int) -> KVRow:
-        return KVRow(*kv_row(self.memory, self.map, layer, row, self.kv_heads))
+        return kv_row(self.memory, self.map, layer, row, self.kv_heads)
+
+    def restore(self, base: int, rows: Sequence[Sequence[KVRow]]) -> None:
+        restore_rows(self.memory, self.map, base, rows)
 
     def counters(self) -> dict[str, int]:
         return dict(self.machine.counters)

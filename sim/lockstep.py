@@ -61,7 +61,7 @@ def run_lockstep(
     count: int,
     layers: int,
     stop: int | None = None,
-    on_step: Callable[[int, int], None] = lambda tokens, token: None,
+    on_step: Callable[[int, list[int]], None] = lambda processed, found: None,
     *,
     chunk: int = 1,
     tile: int = 1,
@@ -72,8 +72,8 @@ def run_lockstep(
     After every run KV rows of all layers, the logits of its last tile, the ranked tokens and the next ids are
     compared with the first backend's; at the end, all counters that do not depend on time, and every byte
     of memory, where two backends have them (memories must have begun with the same contents: the same seed).
-    `stop` ends the text early. `steps` tokens are decoded by one doorbell. `on_step(tokens, last one)` is
-    told of progress.
+    `stop` ends the text early. `steps` tokens are decoded by one doorbell. `on_step(processed, found)` is
+    told how many tokens a run processed and which ids it found.
     """
     stops = [] if stop is None else [stop]
     tokens: list[int] = []
@@ -87,11 +87,9 @@ def run_lockstep(
         difference = compare(backends, request, outcomes, layers)
         if difference is not None:
             return LockstepResult(tokens, cycles, prefill, difference)
-        tokens += [row[-1] for row in outcomes[0].tokens if row]
-        if request.head:
-            on_step(len(request.entries) + len(outcomes[0].tokens) - 1, tokens[-1])
-        else:
-            on_step(len(request.entries), 0)
+        found = [row[-1] for row in outcomes[0].tokens if row]
+        tokens += found
+        on_step(len(request.entries) + max(0, len(found) - 1), found)
         if not pending and len(tokens) < count and (not tokens or tokens[-1] != stop):
             position = len(prompt) + len(tokens) - 1
             room = min(steps, count - len(tokens))

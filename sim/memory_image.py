@@ -1,5 +1,6 @@
 """A machine's memory seen through the memory map of its artefact: initial contents, KV rows, logits."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from hw.artefact import Artefact
 from hw.isa import STOP_TOKENS
 from hw.machine import MachineConfig
 
-from .backend import Request
+from .backend import KVRow, Request
 
 
 def initial_memory(artefact: Artefact, seed: int = 1) -> np.ndarray:
@@ -48,18 +49,36 @@ def check_run(request: Request, machine: MachineConfig, map_: dict[str, Any]) ->
             raise ValueError(f"entry {i}: wanted it to continue {before}, found {entry}")
 
 
-def kv_row(
-    memory: np.ndarray, map_: dict[str, Any], layer: int, row: int, kv_heads: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """K and V int8 [kv_heads, head_size], s_k and s_v binary32 [kv_heads] of one (layer, row)."""
-    rows = {}
+def _row_spans(map_: dict[str, Any], layer: int, row: int) -> tuple[slice, slice]:
+    """Bytes of the K row (scales and codes) and of the V row."""
+    spans = []
     for half in ("key", "value"):
         start = map_["regions"][half]["start"] + layer * map_["strides"][f"{half}_layer"]
         start += row * map_["strides"][half]
-        rows[half] = np.array(memory[start : start + map_["rows"][half]])
-    scales = rows["key"][: 8 * kv_heads].view("<f4").reshape(kv_heads, 2)
-    k = rows["key"][8 * kv_heads :].view(np.int8).reshape(kv_heads, -1)
-    return k, rows["value"].view(np.int8).reshape(kv_heads, -1), scales[:, 0].copy(), scales[:, 1].copy()
+        spans.append(slice(start, start + map_["rows"][half]))
+    return spans[0], spans[1]
+
+
+def kv_row(memory: np.ndarray, map_: dict[str, Any], layer: int, row: int, kv_heads: int) -> KVRow:
+    """What one (layer, row) of the KV memory holds."""
+    key, value = (np.array(memory[span]) for span in _row_spans(map_, layer, row))
+    scales = key[: 8 * kv_heads].view("<f4").reshape(kv_heads, 2)
+    k, v = (codes.view(np.int8).reshape(kv_heads, -1) for codes in (key[8 * kv_heads :], value))
+    return KVRow(k, v, scales[:, 0].copy(), scales[:, 1].copy())
+
+
+def restore_rows(
+    memory: np.ndarray, map_: dict[str, Any], base: int, rows: Sequence[Sequence[KVRow]]
+) -> None:
+    """Write rows [layer][position] of a sequence that begins at row `base`."""
+    for layer, held in enumerate(rows):
+        for position, row in enumerate(held):
+            key, value = _row_spans(map_, layer, base + position)
+            scales = np.stack((row.s_k, row.s_v), axis=1).astype("<f4")
+            memory[key] = np.concatenate(
+                (scales.reshape(-1).view(np.uint8), row.k.reshape(-1).view(np.uint8))
+            )
+            memory[value] = row.v.reshape(-1).view(np.uint8)
 
 
 def logits_of(memory: np.ndarray, map_: dict[str, Any], tokens: int) -> torch.Tensor:

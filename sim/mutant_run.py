@@ -4,13 +4,16 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 
 from hw.artefact import Artefact
 from hw.machine import CI
 
-from .backends import Golden, Isa, KVRow, Rtl, Step
+from .backend import KVRow, Outcome, Request
+from .backends import Golden, Isa
 from .dram import DramParams
 from .errors import SimulationError
 from .interpreter import MachineError
@@ -18,6 +21,8 @@ from .lockstep import run_lockstep
 from .mutants import Mutant, plant
 from .random_check import difference, measure, predict
 from .random_program import MEMORY_BYTES, random_program
+from .requests import one_token
+from .rtl_backend import Rtl
 from .session import RtlSession
 from .verilate import Progress, build, overlay_verilog
 
@@ -43,34 +48,45 @@ class Recorder(Isa):
 
     def __init__(self, artefact: Artefact):
         super().__init__(artefact)
-        self.steps: list[Step] = []
+        self.outcomes: list[Outcome] = []
+        self.tops: list[list[tuple[list[int], torch.Tensor]]] = []
         self.rows: dict[tuple[int, int], KVRow] = {}
 
-    def step(self, token: int, position: int, *, logits: bool) -> Step:
-        self.steps.append(super().step(token, position, logits=logits))
-        return self.steps[-1]
+    def run(self, request: Request) -> Outcome:
+        outcome = super().run(request)
+        self.outcomes.append(outcome)
+        live = request.last_tile(len(outcome.tokens)) if request.head else 0
+        self.tops.append([super(Recorder, self).top(token) for token in range(live)])
+        return outcome
 
-    def kv(self, layer: int, position: int) -> KVRow:
-        row = super().kv(layer, position)
-        self.rows[layer, position] = dataclasses.replace(
-            row, k=row.k.copy(), v=row.v.copy(), s_k=row.s_k.copy(), s_v=row.s_v.copy()
+    def kv(self, layer: int, row: int) -> KVRow:
+        found = super().kv(layer, row)
+        self.rows[layer, row] = dataclasses.replace(
+            found, k=found.k.copy(), v=found.v.copy(), s_k=found.s_k.copy(), s_v=found.s_v.copy()
         )
-        return row
+        return found
 
 
 class Replay:
-    """What a `Recorder` kept, as a backend."""
+    """What a `Recorder` kept, as a backend: the same requests again."""
 
     name = "isa"
 
     def __init__(self, recorder: Recorder):
-        self.recorder = recorder
+        self.recorder, self.at = recorder, -1
 
-    def step(self, token: int, position: int, *, logits: bool) -> Step:
-        return self.recorder.steps[position]
+    def run(self, request: Request) -> Outcome:
+        self.at += 1
+        return self.recorder.outcomes[self.at]
 
-    def kv(self, layer: int, position: int) -> KVRow:
-        return self.recorder.rows[layer, position]
+    def top(self, token: int = 0) -> tuple[list[int], torch.Tensor]:
+        return self.recorder.tops[self.at][token]
+
+    def kv(self, layer: int, row: int) -> KVRow:
+        return self.recorder.rows[layer, row]
+
+    def restore(self, base: int, rows: Sequence[Sequence[KVRow]]) -> None:
+        raise NotImplementedError("a recording has no state to change")
 
     def counters(self) -> dict[str, int]:
         return self.recorder.counters()
@@ -84,30 +100,36 @@ class Replay:
 
 @dataclass(frozen=True)
 class Check:
-    """One text on one model, with what it must give; or the error that it must end with."""
+    """One text on one model, with what it must give; or the error that it must end with.
+
+    chunk, tile, steps: as of `run_lockstep`.
+    """
 
     artefact: Artefact
     dram: DramParams
     prompt: tuple[int, ...]
     count: int
-    expected: Replay | int
+    cut: dict[str, Any]
+    expected: Recorder | int
 
     @classmethod
-    def of(cls, artefact: Artefact, dram: DramParams, prompt: Sequence[int], count: int) -> "Check":
+    def of(
+        cls, artefact: Artefact, dram: DramParams, prompt: Sequence[int], count: int, **cut: Any
+    ) -> "Check":
         """A text on which golden model and interpreter agree."""
         recorder = Recorder(artefact)
-        result = run_lockstep([Golden(artefact), recorder], prompt, count, artefact.config["layers"])
+        result = run_lockstep([Golden(artefact), recorder], prompt, count, artefact.config["layers"], **cut)
         if result.difference is not None:
             raise SimulationError(f"golden model and interpreter differ: {result.difference}")
-        return cls(artefact, dram, tuple(prompt), count, Replay(recorder))
+        return cls(artefact, dram, tuple(prompt), count, cut, recorder)
 
     @classmethod
     def of_error(cls, artefact: Artefact, dram: DramParams, token: int) -> "Check":
         """A first token at which the interpreter stops with an error."""
         try:
-            Isa(artefact).step(token, 0, logits=False)
+            Isa(artefact).run(one_token(token, 0))
         except MachineError as error:
-            return cls(artefact, dram, (token,), 1, error.code | error.layer << 8)
+            return cls(artefact, dram, (token,), 1, {}, error.code | error.layer << 8)
         raise SimulationError("wanted an error, found none")
 
     def verdict(self, executable: Path, number: int) -> str | None:
@@ -116,10 +138,11 @@ class Check:
             with Rtl(self.artefact, self.dram, executable=executable, limit=LIMIT,
                      plusargs=[f"+mutant={number}"]) as rtl:  # fmt: skip
                 if isinstance(self.expected, int):
-                    rtl.step(self.prompt[0], 0, logits=False)
+                    rtl.run(one_token(self.prompt[0], 0))
                     return "no error"
+                layers = self.artefact.config["layers"]
                 result = run_lockstep(
-                    [self.expected, rtl], self.prompt, self.count, self.artefact.config["layers"]
+                    [Replay(self.expected), rtl], self.prompt, self.count, layers, **self.cut
                 )
         except SimulationError as error:
             text = str(error)

@@ -27,7 +27,7 @@ from hw.sequencer import PROGRAM_STRIDE
 from .backend import KVRow, Outcome, Request
 from .dram import DDR3, DramParams
 from .errors import SimulationError
-from .memory_image import check_run, initial_memory, kv_row, logits_of
+from .memory_image import check_run, initial_memory, kv_row, logits_of, restore_rows
 from .session import RtlSession
 from .verilate import Progress, build_overlay
 
@@ -134,7 +134,7 @@ class Rtl:
         error = reply.reads[csr["ERROR"]]
         if error:
             raise SimulationError(
-                f"the machine stopped with error {error & 0xFF} in the step after position "
+                f"the machine stopped with error {error & 0xFF} at position "
                 f"{request.entries[-1].position + reply.reads[csr['GENERATED']] - 1}, "
                 f"layer {error >> 8}: {ERRORS.get(error & 0xFF, 'unknown')}"
             )
@@ -168,7 +168,10 @@ class Rtl:
         return ids, torch.from_numpy(np.array(values, "<u4").view("<f4"))
 
     def kv(self, layer: int, row: int) -> KVRow:
-        return KVRow(*kv_row(self.session.memory, self.map, layer, row, self.kv_heads))
+        return kv_row(self.session.memory, self.map, layer, row, self.kv_heads)
+
+    def restore(self, base: int, rows: Sequence[Sequence[KVRow]]) -> None:
+        restore_rows(self.session.memory, self.map, base, rows)
 
     def counters(self) -> dict[str, int]:
         return dict(self.total)

@@ -32,7 +32,10 @@ PUBLIC = {
     "DramParams": "sim.dram",
     "Golden": "sim.backends",
     "Isa": "sim.backends",
-    "Rtl": "sim.backends",
+    "Rtl": "sim.rtl_backend",
+    "Request": "sim.backend",
+    "Entry": "sim.entries",
+    "Sampler": "models.sampling",
     "run_lockstep": "sim.lockstep",
 }
 

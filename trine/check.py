@@ -7,10 +7,12 @@ from typing import Any
 
 from tqdm import tqdm
 
-from sim.backends import Backend, Rtl
+from sim.backend import Backend
 from sim.lockstep import run_lockstep
+from sim.rtl_backend import Rtl
 
 from .errors import EXIT_DIFFERENT, EXIT_OK, UsageError
+from .generate import Timing
 from .output import note, write_json
 from .run import BACKENDS
 from .session import Job, add_artefact_arguments, figures, note_saturations
@@ -25,6 +27,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--on", default="golden,isa,rtl", metavar="LIST", help="backends to compare (default %(default)s)"
     )
+    parser.add_argument(
+        "--steps",
+        type=int,
+        default=1,
+        metavar="N",
+        help="tokens to decode between two comparisons, on the machine's own token loop; of these "
+        "the logits of the last are compared (default %(default)s)",
+    )
 
 
 def main(args: argparse.Namespace) -> int:
@@ -35,9 +45,13 @@ def main(args: argparse.Namespace) -> int:
         raise UsageError(
             f"--on: wanted two backends or more of {', '.join(BACKENDS)}, each once, found {args.on!r}"
         )
-    total = len(job.prompt) + job.count - 1
+    if len(job.prompts) > 1:
+        raise UsageError(f"--prompt: wanted one text, found {len(job.prompts)}; check them one by one")
+    if args.steps < 1:
+        raise UsageError(f"--steps: wanted 1 or more, found {args.steps}")
+    total = len(job.prompts[0]) + job.count - 1
     with tqdm(total=total, desc=f"lockstep {' '.join(names)}", unit="token", disable=None) as progress:
-        result = check(job, names, lambda *_: (progress.update(), None)[1])
+        result = check(job, names, lambda done, _: (progress.update(done), None)[1], args.steps)
     note(f"text: {result['text']!r}")
     if result["exact"]:
         print(
@@ -50,14 +64,20 @@ def main(args: argparse.Namespace) -> int:
     return EXIT_OK if result["exact"] else EXIT_DIFFERENT
 
 
-def check(job: Job, names: list[str], on_step: Callable[[int, int], None]) -> dict[str, Any]:
+def check(
+    job: Job, names: list[str], on_step: Callable[[int, list[int]], None], steps: int = 1
+) -> dict[str, Any]:
     """Compare the named backends and return the JSON object of the verb; `on_step` as in `run_lockstep`."""
     begin = time.perf_counter()
     backends: list[Backend] = []
     try:
         for name in names:
             backends.append(job.open(name))
-        outcome = run_lockstep(backends, job.prompt, job.count, job.config.layers, job.config.eos, on_step)
+        prompt = job.prompts[0]
+        outcome = run_lockstep(
+            backends, prompt, job.count, job.config.layers, job.config.eos, on_step,
+            chunk=job.chunk, tile=job.tile, steps=steps,
+        )  # fmt: skip
         difference = outcome.difference
         vectors = check_vectors(job.artefact)
         first = None if difference is None else {**difference.to_json(), "text": str(difference)}
@@ -66,10 +86,14 @@ def check(job: Job, names: list[str], on_step: Callable[[int, int], None]) -> di
         wall = time.perf_counter() - begin
         note_saturations(*(backend.counters() for backend in backends))
         timed = next((b for b in backends if b.name == "rtl"), backends[-1])
-        numbers = figures(job, timed, outcome.cycles, len(outcome.tokens) if difference is None else 0)
+        cycles, at = outcome.cycles, outcome.prefill
+        timing = Timing(cycles[:at], cycles[at:])
+        if difference is None:
+            timing.decoded = [[len(prompt) + i] for i in range(len(outcome.tokens) - 1)]
+        numbers = figures(job, timed, timing)
         return {
             "backend": ",".join(names), "backends": names, "machine": job.machine.name,
-            "prompt_tokens": job.prompt, "tokens": outcome.tokens,
+            "prompt_tokens": prompt, "tokens": outcome.tokens,
             "text": job.tokenizer.decode(outcome.tokens),
             "exact": first is None, "first_difference": first, "vectors": vectors, **numbers,
             "counters": timed.counters(), "wall_seconds": wall,

@@ -48,6 +48,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="TEXT",
         help="text whose first tokens set the grids of square sums (default: the model's own)",
     )
+    parser.add_argument(
+        "--kv-rows",
+        type=int,
+        metavar="N",
+        help="tokens that the KV memory holds for all sequences together (default: one context)",
+    )
     parser.add_argument("--no-vectors", action="store_true", help="leave out the test vectors")
 
 
@@ -56,10 +62,16 @@ def main(args: argparse.Namespace) -> int:
     begin = time.perf_counter()
     path = args.checkpoint / "model.safetensors" if args.checkpoint.is_dir() else args.checkpoint
     model = load_checkpoint(path)
+    if args.kv_rows is not None and args.kv_rows < model.config.context:
+        raise UsageError(
+            f"--kv-rows: wanted {model.config.context} (one context) or more, found {args.kv_rows}"
+        )
     tokenizer = load_tokenizer(args.tokenizer or path.with_name("tokenizer.json"), model)
     place(model.config, MACHINES[args.machine])  # before anything of the context's size is made
     model = calibrate(model, tokenizer, args.calibrate)
-    artefact = compile_model(model, tokenizer.to_bytes(), MACHINES[args.machine], not args.no_vectors)
+    artefact = compile_model(
+        model, tokenizer.to_bytes(), MACHINES[args.machine], not args.no_vectors, kv_rows=args.kv_rows
+    )
     output = args.output or Path(file_name(model.config.name))
     size = write_artefact(output, artefact)
     seconds = time.perf_counter() - begin

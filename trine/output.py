@@ -9,7 +9,6 @@ from typing import Any
 
 from hw.artefact import Artefact
 from hw.files import in_place, write_whole
-from models.tokenizer import Tokenizer
 
 from .errors import UsageError
 
@@ -74,29 +73,3 @@ def table(rows: Iterable[Sequence[object]], head: Sequence[str]) -> str:
         for row in cells
     ]
     return "\n".join([lines[0], "  ".join("-" * w for w in widths), *lines[1:]])
-
-
-class TextStream:
-    """Prints token after token as text; bytes of unfinished characters wait for their rest."""
-
-    def __init__(self, tokenizer: Tokenizer, quiet: bool = False):
-        self._tokenizer, self._quiet = tokenizer, quiet
-        self._ids: list[int] = []
-        self._shown = 0
-
-    def add(self, token: int) -> None:
-        """One more id; prints what became readable."""
-        self._ids.append(token)
-        text = self._tokenizer.decode(self._ids)
-        # A replacement character at the end may be half a character: it is printed when the next id decides.
-        ready = text.rstrip("\ufffd")
-        if len(ready) > self._shown and not self._quiet:
-            print(ready[self._shown :], end="", flush=True)
-        self._shown = max(self._shown, len(ready))
-
-    def end(self) -> str:
-        """Prints the rest and a line end; returns the whole text."""
-        text = self._tokenizer.decode(self._ids)
-        if not self._quiet:
-            print(text[self._shown :], flush=True)
-        return text

@@ -2,78 +2,262 @@
 
 import argparse
 import time
+from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from sim.backends import Rtl
+from models import chat
+from models.config import ModelConfig
+from models.sampling import Sampler
+from models.tokenizer import Tokenizer
+from sim.rtl_backend import Rtl
 
-from .errors import EXIT_OK
-from .output import TextStream, note, write_json
-from .session import Job, add_artefact_arguments, figures, note_saturations
+from .errors import EXIT_OK, UsageError
+from .generate import Plan, Text, generate
+from .output import note, require_folder, write_json
+from .screen import Screen
+from .session import Job, add_artefact_arguments, encode, figures, note_saturations
+from .state import load_state, save_state
 
 HELP = "generate text on golden, isa or rtl"
 BACKENDS = ("golden", "isa", "rtl")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """ARTEFACT, prompt and backend."""
+    """ARTEFACT, prompt, backend, sampling, chat, state."""
     add_artefact_arguments(parser, tokens=64)
     parser.add_argument("--on", choices=BACKENDS, default="golden", help="backend (default %(default)s)")
+    sampling = parser.add_argument_group(
+        "sampling",
+        "Defined on integers (docs/numerics.md): one seed, one text, on every backend and machine.",
+    )
+    sampling.add_argument(
+        "--temperature",
+        type=float,
+        default=0.0,
+        metavar="T",
+        help="0: the most likely token each time (default); else sample",
+    )
+    sampling.add_argument(
+        "--top-k",
+        type=int,
+        default=0,
+        metavar="K",
+        help="sample from the K likeliest (default: all that the machine ranks)",
+    )
+    sampling.add_argument(
+        "--top-p",
+        type=float,
+        default=1.0,
+        metavar="P",
+        help="of these, from the likeliest that together have this share (default 1)",
+    )
+    sampling.add_argument("--seed", type=int, default=0, help="of the draws (default 0)")
+    text = parser.add_argument_group("text")
+    text.add_argument(
+        "--stop",
+        action="append",
+        default=[],
+        metavar="TEXT",
+        help="end before this text (repeatable); the model's end token always ends",
+    )
+    text.add_argument(
+        "--chat",
+        metavar="TEMPLATE",
+        help="take --prompt as a user's message, in the format of a chat template: "
+        f"{', '.join(chat.templates())}, or a file with a Jinja template",
+    )
+    text.add_argument("--system", metavar="TEXT", help="with --chat: a system message before it")
+    text.add_argument(
+        "--steps",
+        type=int,
+        default=0,
+        metavar="N",
+        help="tokens that the machine decodes on its own before the host looks (default: all, "
+        "1 when sampling, 8 with --stop or --save-state)",
+    )
+    state = parser.add_argument_group("waves and states")
+    state.add_argument("--wave", type=Path, metavar="FILE", help="write an FST waveform (with --on rtl)")
+    state.add_argument(
+        "--from",
+        type=int,
+        default=0,
+        dest="wave_from",
+        metavar="CYCLE",
+        help="first cycle of the wave, counted from the first doorbell (default 0)",
+    )
+    state.add_argument(
+        "--to",
+        type=int,
+        default=None,
+        dest="wave_to",
+        metavar="CYCLE",
+        help="first cycle that is not in it (default: 2000 after --from)",
+    )
+    state.add_argument(
+        "--save-state",
+        type=Path,
+        metavar="FILE",
+        help="write the state after the last token, also when interrupted",
+    )
+    state.add_argument(
+        "--resume", type=Path, metavar="FILE", help="go on from a saved state: its texts, its sampling"
+    )
 
 
 def main(args: argparse.Namespace) -> int:
     """Stream the text to standard output, progress and a summary to standard error."""
-    job = Job.from_arguments(args)
-    result = generate(job, args.on)
+    result = run(args)
     summary(result)
     note_saturations(result["counters"])
     write_json(args.json, result)
     return EXIT_OK
 
 
-def generate(job: Job, on: str) -> dict[str, Any]:
+def run(args: argparse.Namespace) -> dict[str, Any]:
     """Run one backend and return the JSON object of the verb."""
-    backend = job.open(on)
+    sampler, message = _sampler(args), _message(args)
+    more = _wave(args)
+    for path in (args.save_state, args.wave):
+        if path is not None:
+            require_folder(path)
+    job = Job.from_arguments(args, message)
+    texts = [Text(ids, base) for ids, base in zip(job.prompts, job.bases, strict=True)]
+    kv = []
+    if args.resume is not None:
+        if args.prompt:
+            raise UsageError("--resume: wanted no --prompt beside it (the state has its texts), found one")
+        texts, sampler, kv = load_state(args.resume, job.artefact)
+        job = job.resumed(texts)
+    stops = {job.config.eos} if job.config.eos is not None else set()
+    if args.chat:
+        stops |= set(chat.stops(_template(args.chat), job.tokenizer))
+    screen = _screen(job.tokenizer, args.stop, len(texts), stops)
+    most = job.machine.top_k
+    if sampler.top_k > most:
+        raise UsageError(
+            f"--top-k: wanted at most {most}, what machine {job.machine.name!r} ranks, found "
+            f"{sampler.top_k}; a machine with a larger top_k would take it"
+        )
+    plan = Plan(
+        job.count + len(texts[0].tokens),
+        job.chunk,
+        job.tile,
+        sampler,
+        sorted(stops),
+        screen.watch if args.stop or args.save_state else None,
+        args.steps,
+    )
+    backend = job.open(args.on, **more)
     try:
-        begin, tokens, cycles = time.perf_counter(), [], []
-        stream = TextStream(job.tokenizer)
-        for token in job.prompt:
-            stream.add(token)
-        total = len(job.prompt) + job.count - 1
-        with tqdm(total=len(job.prompt), desc=f"prompt on {on}", unit="token", leave=False,
-                  disable=None) as progress:  # fmt: skip
-            for position in range(total):
-                token = job.prompt[position] if position < len(job.prompt) else tokens[-1]
-                step = backend.step(token, position, logits=False)
-                if step.cycles is not None:
-                    cycles.append(step.cycles)
-                if position < len(job.prompt):
-                    progress.update()
-                if position >= len(job.prompt) - 1:
-                    progress.close()
-                    tokens.append(step.token)
-                    if step.token == job.config.eos:
-                        break
-                    stream.add(step.token)
-        stream.end()
+        for text, rows in zip(texts, kv, strict=False):
+            backend.restore(text.base, rows)
+        for number, text in enumerate(texts):
+            screen.begin(number, text.ids, len(text.tokens))
+        begin = time.perf_counter()
+        try:
+            with tqdm(
+                total=sum(map(len, job.prompts)),
+                desc=f"prompt on {args.on}",
+                unit="token",
+                leave=False,
+                disable=None,
+            ) as progress:
+                timing = generate(backend, texts, plan, progress.update, screen.show)
+        finally:
+            screen.end()
+            if args.save_state is not None and all(text.tokens for text in texts):
+                save_state(args.save_state, job.artefact, backend, texts, sampler)
         wall = time.perf_counter() - begin
-        numbers = figures(job, backend, cycles, len(tokens))
+        tokens = [text.tokens for text in texts]
         return {
-            "backend": on, "machine": job.machine.name, "prompt_tokens": job.prompt, "tokens": tokens,
-            "text": job.tokenizer.decode(tokens), **numbers, "counters": backend.counters(),
-            "wall_seconds": wall,
+            "backend": args.on, "machine": job.machine.name,
+            "prompt_tokens": texts[0].prompt, "tokens": tokens[0], "text": screen.text(0),
+            "texts": [{"prompt_tokens": text.prompt, "tokens": text.tokens, "text": screen.text(i),
+                       "ended": text.done} for i, text in enumerate(texts)],
+            **figures(job, backend, timing), "counters": backend.counters(), "wall_seconds": wall,
             "simulated_cycles_per_second":
-                sum(cycles) / backend.seconds if isinstance(backend, Rtl) else None,
+                sum(timing.prefill + timing.decode) / backend.seconds if isinstance(backend, Rtl) else None,
         }  # fmt: skip
     finally:
         backend.close()
 
 
+def _screen(tokenizer: Tokenizer, stop: list[str], texts: int, hidden: set[int]) -> Screen:
+    try:
+        return Screen(tokenizer, stop, texts, hidden)
+    except ValueError as error:
+        raise UsageError(f"--stop: {error}") from error
+
+
+def _sampler(args: argparse.Namespace) -> Sampler:
+    if args.steps < 0:
+        raise UsageError(f"--steps: wanted 0 (as many as possible) or more, found {args.steps}")
+    try:
+        return Sampler(args.temperature, args.top_k, args.top_p, args.seed)
+    except ValueError as error:
+        name, rest = str(error).split(":", 1)
+        raise UsageError(f"--{name.replace('_', '-')}:{rest}") from error
+
+
+def _template(name: str) -> str:
+    """A template of that name, or the file's text."""
+    known = chat.templates()
+    if name in known:
+        return known[name]
+    try:
+        return Path(name).read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"--chat: wanted {', '.join(known)}, or a file with a template, found {name!r} ({error})"
+        ) from error
+
+
+def _message(args: argparse.Namespace) -> Any:
+    """What makes ids of a prompt: None for plain text."""
+    if args.system is not None and not args.chat:
+        raise UsageError("--system: wanted --chat with it, found none; name a template")
+    if not args.chat:
+        return None
+    template = _template(args.chat)
+
+    def ids(tokenizer: Tokenizer, config: ModelConfig, text: str) -> list[int]:
+        encode(tokenizer, text + (args.system or ""))  # says what is wrong with the text
+        messages = [{"role": "user", "content": text}]
+        if args.system is not None:
+            messages.insert(0, {"role": "system", "content": args.system})
+        try:
+            found = chat.render(messages, template, tokenizer)
+        except ValueError as error:
+            raise UsageError(f"--chat: {error}") from error
+        return found if found[:1] == [config.bos] else [config.bos, *found]
+
+    return ids
+
+
+def _wave(args: argparse.Namespace) -> dict[str, Any]:
+    """Arguments of `Rtl` for --wave."""
+    if args.wave is None:
+        return {}
+    if args.on != "rtl":
+        raise UsageError(f"--wave: wanted --on rtl, found --on {args.on}; only the RTL has waves")
+    stop = args.wave_from + 2000 if args.wave_to is None else args.wave_to
+    if not 0 <= args.wave_from < stop:
+        raise UsageError(f"--from, --to: wanted 0 <= from < to, found {args.wave_from} and {stop}")
+    from sim.waves import WaveWindow
+
+    return {"wave": WaveWindow(args.wave, args.wave_from, stop)}
+
+
 def summary(result: dict[str, Any]) -> None:
     """One line of figures on standard error."""
-    text = f"{result['backend']}: {len(result['tokens'])} tokens in {result['wall_seconds']:.1f} s"
+    count = sum(len(text["tokens"]) for text in result["texts"])
+    text = f"{result['backend']}: {count} tokens in {result['wall_seconds']:.1f} s"
     cycles, bus = result["cycles"], result["bus"]
+    if cycles["prefill"] is not None:
+        prompt = sum(len(text["prompt_tokens"]) for text in result["texts"])
+        text += f"; prompt of {prompt} tokens in {cycles['prefill']} cycles"
     if cycles["per_token"] is not None:
         text += (
             f"; {cycles['per_token']:.0f} cycles per token, bus utilisation {bus['utilisation']:.3f} "

@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import re
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,31 +12,50 @@ from hw.artefact import Artefact
 from hw.machine import MACHINES, MachineConfig
 from models.config import ModelConfig
 from models.tokenizer import Tokenizer
-from sim.backends import Backend, Golden, Isa, Rtl
+from sim.backend import Backend
+from sim.backends import Golden, Isa
 from sim.dram import DDR3, DramParams, dram_ceiling
+from sim.rtl_backend import Rtl
 
 from .artefact import open_artefact
 from .errors import UsageError
+from .generate import Text, Timing
 from .output import note
 
 
 def add_artefact_arguments(parser: argparse.ArgumentParser, tokens: int) -> None:
-    """ARTEFACT, --prompt, --tokens, --machine, --dram."""
+    """ARTEFACT, --prompt, --tokens, --chunk, --tile, --machine, --dram."""
     parser.add_argument("artefact", metavar="ARTEFACT", type=Path, help="a .trine file made by trine compile")
     parser.add_argument(
-        "--prompt", default="", metavar="TEXT", help="text to continue (default: none, BOS alone)"
+        "--prompt", action="append", metavar="TEXT", help="text to continue (default: none, BOS alone)"
     )
     parser.add_argument(
         "--tokens", type=int, default=tokens, metavar="N", help="tokens to generate (default %(default)s)"
     )
     parser.add_argument(
+        "--chunk",
+        type=int,
+        metavar="N",
+        help="tokens of the prompt that go through the layers together (default: the most the machine holds)",
+    )
+    parser.add_argument(
+        "--tile",
+        type=int,
+        metavar="N",
+        help="of these, tokens that share each weight that is read (default: the machine's tile)",
+    )
+    parser.add_argument(
         "--machine", choices=sorted(MACHINES), help="refuse an artefact made for another machine"
     )
-    parser.add_argument("--dram", metavar="NAME=VALUE,...", default="",
-                        help="timing of the simulated memory, in cycles and per 1024: "
-                        + ", ".join(f"{k}={v}" for k, v in dataclasses.asdict(DDR3).items()))  # fmt: skip
     parser.add_argument(
-        "--seed", type=int, default=1, help="of the memory's random stalls and initial contents"
+        "--dram",
+        metavar="NAME=VALUE,...",
+        default="",
+        help="timing of the simulated memory, in cycles and per 1024: "
+        + ", ".join(f"{k}={v}" for k, v in dataclasses.asdict(DDR3).items()),
+    )
+    parser.add_argument(
+        "--memory-seed", type=int, default=1, help="of the memory's random stalls and initial contents"
     )
 
 
@@ -73,57 +93,114 @@ def encode(tokenizer: Tokenizer, prompt: str) -> list[int]:
 
 @dataclass(frozen=True)
 class Job:
-    """A checked request: everything is known to fit before any backend starts."""
+    """A checked request: everything is known to fit before any backend starts.
+
+    prompts: ids of each text, BOS first; bases: where its rows of the KV memory begin; count: tokens to add.
+    """
 
     artefact: Artefact
     config: ModelConfig
     tokenizer: Tokenizer
-    prompt: list[int]
+    prompts: list[list[int]]
+    bases: list[int]
     count: int
+    chunk: int
+    tile: int
     dram: DramParams
     seed: int
 
     @classmethod
-    def from_arguments(cls, args: argparse.Namespace) -> "Job":
-        """Read, verify and tokenise; UsageError or ArtefactError where something does not fit."""
+    def from_arguments(
+        cls,
+        args: argparse.Namespace,
+        ids: Callable[[Tokenizer, ModelConfig, str], list[int]] | None = None,
+    ) -> "Job":
+        """Read, verify and tokenise; UsageError or ArtefactError where something does not fit.
+
+        ids: makes the ids of a prompt, if not BOS and the text's.
+        """
         dram = parse_dram(args.dram)
         machine = MACHINES[args.machine] if args.machine else None
-        if not 0 <= args.seed < 2**63:
-            raise UsageError(f"--seed: wanted 0 to {2**63 - 1}, found {args.seed}")
+        if not 0 <= args.memory_seed < 2**63:
+            raise UsageError(f"--memory-seed: wanted 0 to {2**63 - 1}, found {args.memory_seed}")
         if args.tokens < 1:
             raise UsageError(f"--tokens: wanted 1 or more, found {args.tokens}")
         opened = open_artefact(args.artefact, machine)
         artefact, config, tokenizer = opened.artefact, opened.config, opened.tokenizer
-        prompt = [config.bos, *encode(tokenizer, args.prompt)]
-        if len(prompt) + args.tokens - 1 > config.context:
-            raise UsageError(
-                f"the prompt has {len(prompt)} tokens (BOS included) and {args.tokens} more were asked for; "
-                f"the model's context holds {config.context}: shorten the prompt or ask for at most "
-                f"{max(0, config.context - len(prompt) + 1)} tokens"
-            )
-        return cls(artefact, config, tokenizer, prompt, args.tokens, dram, args.seed)
+        make = ids or (lambda tokenizer, config, text: [config.bos, *encode(tokenizer, text)])
+        prompts = [make(tokenizer, config, text) for text in args.prompt or [""]]
+        found = artefact.machine
+        for name, value, most in (("chunk", args.chunk, found.max_chunk), ("tile", args.tile, found.tile)):
+            if value is not None and not 1 <= value <= most:
+                raise UsageError(
+                    f"--{name}: wanted 1 to {most} (machine {found.name!r}), found {value}; "
+                    f"leave it out for the largest"
+                )
+        room = _room(artefact, config, list(map(len, prompts)), args.tokens)
+        bases = [room * number for number in range(len(prompts))]
+        return cls(artefact, config, tokenizer, prompts, bases, args.tokens, args.chunk or found.max_chunk,
+                   args.tile or found.tile, dram, args.memory_seed)  # fmt: skip
+
+    def resumed(self, texts: Sequence[Text]) -> "Job":
+        """The same with saved texts in place of prompts."""
+        _room(self.artefact, self.config, [len(text.ids) for text in texts], self.count)
+        for text in texts:
+            last, rows = text.base + len(text.ids) + self.count - 1, int(self.artefact.memory_map["kv_rows"])
+            if last > rows:
+                raise UsageError(
+                    f"--resume: wanted at most {rows} rows of KV memory, found {last}; ask for fewer "
+                    "tokens, or compile with more --kv-rows"
+                )
+        prompts, bases = [text.ids for text in texts], [text.base for text in texts]
+        return dataclasses.replace(self, prompts=prompts, bases=bases)
 
     @property
     def machine(self) -> MachineConfig:
         """The machine the artefact was made for."""
         return self.artefact.machine
 
-    def open(self, name: str) -> Backend:
-        """Start a backend by name; building the RTL simulator says its stages on standard error."""
+    def open(self, name: str, **more: Any) -> Backend:
+        """Start a backend by name; building the RTL simulator says its stages on standard error.
+
+        more: arguments of `sim.rtl_backend.Rtl`.
+        """
         match name:
             case "golden":
                 return Golden(self.artefact)
             case "isa":
                 return Isa(self.artefact, self.seed)
             case "rtl":
-                return Rtl(self.artefact, self.dram, note, seed=self.seed)
+                return Rtl(self.artefact, self.dram, note, seed=self.seed, **more)
         raise UsageError(f"no backend {name!r}; there are golden, isa, rtl")
 
 
-def useful_bytes(config: ModelConfig, positions: range) -> int:
-    """Bytes that decoding at `positions` must read, each once: weights as packed, live KV with its scales.
+def _room(artefact: Artefact, config: ModelConfig, lengths: list[int], count: int) -> int:
+    """Rows of KV memory for each text; UsageError unless all texts with `count` more tokens fit."""
+    machine, texts = artefact.machine, len(lengths)
+    if texts > machine.tile:
+        raise UsageError(
+            f"--prompt: wanted at most {machine.tile} texts (the tile of machine {machine.name!r}), found "
+            f"{texts}; run the others on their own"
+        )
+    room, length = int(artefact.memory_map["kv_rows"]) // texts, max(lengths)
+    for limit, what, remedy in (
+        (config.context, "the model's context holds", ""),
+        (room, f"the KV memory holds, for each of {texts} texts,", ", or compile with more --kv-rows"),
+    ):
+        if length + count - 1 > limit:
+            raise UsageError(
+                f"the prompt has {length} tokens (BOS included) and {count} more were asked for; "
+                f"{what} {limit}: shorten the prompt or ask for at most "
+                f"{max(0, limit - length + 1)} tokens{remedy}"
+            )
+    return room
 
-    Ternary weights count 5 to a byte by row, head weights one byte and 4 for each row's constant.
+
+def useful_bytes(config: ModelConfig, steps: Iterable[Sequence[int]]) -> int:
+    """Bytes that decode steps must read, each once: weights as packed, live KV of each token with scales.
+
+    steps: the positions of the tokens of each step. Ternary weights count 5 to a byte by row, head weights
+    one byte and 4 for each row's constant.
     """
     kv_width = config.kv_heads * config.head_size
     shapes = (
@@ -133,7 +210,7 @@ def useful_bytes(config: ModelConfig, positions: range) -> int:
     layer = sum(rows * -(-k // 5) for k, rows in shapes)
     weights = config.layers * layer + config.vocab * (config.dim + 4)
     kv = config.layers * (2 * kv_width + 8 * config.kv_heads)
-    return sum(weights + position * kv for position in positions)
+    return sum(weights + sum(step) * kv for step in steps)
 
 
 def note_saturations(*counters: dict[str, int]) -> None:
@@ -146,23 +223,23 @@ def note_saturations(*counters: dict[str, int]) -> None:
         )
 
 
-def figures(job: Job, backend: Backend, cycles: list[int], generated: int) -> dict[str, Any]:
+def figures(job: Job, backend: Backend, timing: Timing) -> dict[str, Any]:
     """The `cycles`, `bytes` and `bus` objects of run's and check's JSON; None where a backend has none."""
     counters = backend.counters()
-    first = len(job.prompt)
-    decode = cycles[first:]
+    decode, counted = sum(timing.decode), bool(timing.prefill or timing.decode)
+    tokens = sum(len(step) for step in timing.decoded)
     result: dict[str, Any] = {
-        "cycles": {"prefill": sum(cycles[:first]) if cycles else None,
-                   "decode": sum(decode) if cycles else None,
-                   "per_token": sum(decode) / len(decode) if decode else None, "each": cycles},
+        "cycles": {"prefill": sum(timing.prefill) if counted else None,
+                   "decode": decode if counted else None,
+                   "per_token": decode / tokens if timing.decode else None,
+                   "each": timing.prefill + timing.decode},
         "bytes": {"weights": counters.get("weight_bytes"), "kv_read": counters.get("kv_read_bytes"),
                   "kv_write": counters.get("kv_write_bytes"), "other": counters.get("other_bytes")},
         "bus": {"bytes_per_cycle": job.machine.bus_bytes, "utilisation": None, "ceiling": None},
     }  # fmt: skip
-    if decode:
-        wanted = useful_bytes(job.config, range(first, first + len(decode)))
-        result["bus"]["utilisation"] = wanted / (sum(decode) * job.machine.bus_bytes)
-    if cycles:
+    if timing.decode:
+        wanted = useful_bytes(job.config, timing.decoded)
+        result["bus"]["utilisation"] = wanted / (decode * job.machine.bus_bytes)
+    if counted:
         result["bus"]["ceiling"] = dram_ceiling(job.dram, job.machine.bus_bytes, job.seed)
-    assert generated == 0 or not cycles or len(decode) == generated - 1
     return result

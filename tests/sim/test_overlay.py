@@ -12,11 +12,15 @@ from hw.artefact import Artefact
 from hw.isa import COUNTERS, CSR_INDEX, FETCH_AHEAD, Dest, Source, encode
 from hw.machine import MACHINES
 from models.quantised import SITES, QuantisedModel
-from sim.backends import Golden, Isa, Rtl
+from sim.backend import Request
+from sim.backends import Golden, Isa
 from sim.dram import DDR3, IDEAL, DramParams
+from sim.entries import Entry
 from sim.errors import SimulationError
 from sim.interpreter import MachineError
-from sim.lockstep import run_lockstep
+from sim.lockstep import compare, run_lockstep
+from sim.requests import batch_step, one_token, prompt_requests
+from sim.rtl_backend import Rtl
 from tests.models.random_model import random_model
 
 #: Slow, stalling, often refreshing.
@@ -35,10 +39,14 @@ MODELS = {
         4, dim=32, hidden=64, heads=1, kv_heads=1, layers=1, vocab=40, tied=False
     ),
 }
+#: Machine, model, memory; chunk and tile of the prompt, steps of a doorbell after it.
 RUNS = [
-    ("ci", "rms", DDR3), ("ci", "l2", ROUGH), ("ci", "plain", IDEAL), ("ci", "one head", ROUGH),
-    ("narrow", "rms", ROUGH), ("narrow", "plain", DDR3), ("wide", "l2", DDR3), ("wide", "rms", ROUGH),
+    ("ci", "rms", DDR3, 1, 1, 1), ("ci", "rms", IDEAL, 32, 4, 1), ("ci", "l2", ROUGH, 5, 3, 4),
+    ("ci", "plain", IDEAL, 9, 2, 1), ("ci", "one head", ROUGH, 11, 4, 12), ("ci", "plain", DDR3, 4, 4, 5),
+    ("narrow", "rms", ROUGH, 4, 1, 1), ("narrow", "plain", DDR3, 1, 1, 7), ("wide", "l2", DDR3, 11, 2, 3),
+    ("wide", "rms", ROUGH, 3, 2, 1),
 ]  # fmt: skip
+PROMPT = [1, 7, 3, 29, 5, 5, 11, 0, 30, 2, 17]
 
 
 def artefact_of(model: QuantisedModel, machine: str) -> Artefact:
@@ -46,14 +54,16 @@ def artefact_of(model: QuantisedModel, machine: str) -> Artefact:
 
 
 @pytest.mark.parametrize(
-    ("machine", "name", "dram"), RUNS, ids=lambda value: value if isinstance(value, str) else ""
+    ("machine", "name", "dram", "chunk", "tile", "steps"),
+    RUNS,
+    ids=lambda value: "" if isinstance(value, DramParams) else str(value),
 )
-def test_three_backends_agree(machine: str, name: str, dram: DramParams):
+def test_three_backends_agree(machine: str, name: str, dram: DramParams, chunk: int, tile: int, steps: int):
     artefact = artefact_of(MODELS[name](), machine)
     layers = artefact.config["layers"]
     with Rtl(artefact, dram, seed=11) as rtl:
         backends = [Golden(artefact), Isa(artefact, seed=11), rtl]
-        result = run_lockstep(backends, [1, 7, 3, 29], 12, layers)
+        result = run_lockstep(backends, PROMPT, 12, layers, chunk=chunk, tile=tile, steps=steps)
         counts = rtl.counters()
     assert result.difference is None, str(result.difference)
     assert len(result.tokens) == 12
@@ -70,6 +80,74 @@ def account_for_every_cycle(counts: dict[str, int]) -> None:
     assert set(counts) == {counter.name for counter in COUNTERS}
 
 
+def test_chunks_and_tiles_leave_the_same_memory():
+    """However the prompt is cut: the same KV rows, logits and next tokens as token by token, on the RTL."""
+    artefact = artefact_of(MODELS["rms"](), "ci")
+    layers = artefact.config["layers"]
+    with Rtl(artefact, DDR3) as rtl:
+        found = []
+        for chunk, tile in ((1, 1), (4, 4), (11, 1), (11, 2), (11, 4), (7, 3)):
+            for request in prompt_requests(PROMPT, chunk=chunk, tile=tile, logits=True):
+                outcome = rtl.run(request)
+            assert outcome.logits is not None
+            rows = [rtl.kv(layer, row) for layer in range(layers) for row in range(len(PROMPT))]
+            kv = [part.tobytes() for row in rows for part in (row.k, row.v, row.s_k, row.s_v)]
+            found.append((outcome.tokens, outcome.logits[-1].numpy().tobytes(), kv))
+    assert all(one == found[0] for one in found[1:])
+
+
+PROMPTS = ([1, 7, 3], [1], [1, 9, 9, 4, 30], [1, 2])
+
+
+def test_four_sequences_in_one_tile():
+    """Each equals its solo run, on all backends; positions and places in the KV memory differ."""
+    model = MODELS["rms"]()
+    artefact = compile_model(model, b"", MACHINES["ci"], vectors=False, kv_rows=4 * 16)
+    layers, bases = artefact.config["layers"], (48, 0, 16, 32)
+    with Rtl(artefact, ROUGH, seed=3) as rtl:
+        backends = [Golden(artefact), Isa(artefact, seed=3), rtl]
+
+        def everywhere(request: Request) -> list[list[int]]:
+            outcomes = [backend.run(request) for backend in backends]
+            difference = compare(backends, request, outcomes, layers)
+            assert difference is None, str(difference)
+            return outcomes[0].tokens
+
+        first = [
+            everywhere(request)[-1]
+            for prompt, base in zip(PROMPTS, bases, strict=True)
+            for request in prompt_requests(prompt, chunk=8, tile=4, base=base, logits=True)
+        ]
+        together = list(map(list, first))
+        for steps in (1, 6):
+            positions = [len(p) + len(t) - 1 for p, t in zip(PROMPTS, together, strict=True)]
+            request = batch_step([t[-1] for t in together], positions, bases, steps=steps, logits=True)
+            for row in everywhere(request):
+                for text, token in zip(together, row, strict=True):
+                    text.append(token)
+        solo = []
+        for prompt in PROMPTS:
+            found = run_lockstep([Golden(artefact), Isa(artefact)], prompt, 8, layers)
+            assert found.difference is None
+            solo.append(found.tokens)
+    assert together == solo
+
+
+def test_the_token_loop_stops_at_stop_tokens():
+    """Greedy text on the fabric: a stop token ends it, and its place in the log is the last."""
+    artefact = artefact_of(MODELS["rms"](), "ci")
+    with Rtl(artefact, DDR3) as rtl:
+        backends = [Golden(artefact), Isa(artefact), rtl]
+        free = [backend.run(Request([Entry(1, 0)], steps=10)).tokens for backend in backends]
+        assert free[0] == free[1] == free[2] and len(free[0]) == 10
+        text = [row[0] for row in free[0]]
+        stop = text[4]
+        want = text[: text.index(stop) + 1]
+        for backend in backends:
+            found = backend.run(Request([Entry(1, 0)], steps=10, stops=[69, stop]))
+            assert [row[0] for row in found.tokens] == want, backend.name
+
+
 def test_a_new_sequence_on_the_same_machine():
     """State left by one text must not reach the next: the same prompt twice gives the same text."""
     artefact = artefact_of(MODELS["rms"](), "ci")
@@ -78,7 +156,7 @@ def test_a_new_sequence_on_the_same_machine():
         for _ in range(2):
             token, text = 1, []
             for position in range(5):
-                token = rtl.step(token, position, logits=False).token
+                token = rtl.run(one_token(token, position)).tokens[0][0]
                 text.append(token)
             texts.append(text)
     assert texts[0] == texts[1]
@@ -91,30 +169,30 @@ def test_saturated_squares_end_the_run_with_the_layer():
     large = dataclasses.replace(model.with_grids(grids), embedding=model.embedding * 2.0**12)
     artefact = artefact_of(large, "ci")
     with pytest.raises(MachineError) as predicted:
-        Isa(artefact).step(1, 0, logits=False)
+        Isa(artefact).run(one_token(1, 0))
     assert predicted.value.code == 1
     with (
         Rtl(artefact, IDEAL) as rtl,
         pytest.raises(SimulationError, match=f"error 1 .*layer {predicted.value.layer}:"),
     ):
-        rtl.step(1, 0, logits=False)
+        rtl.run(one_token(1, 0))
 
 
 def test_lockstep_names_the_first_difference():
     """The comparison can fail, and says where: one bit of one K element in the interpreter's memory."""
     artefact = artefact_of(MODELS["rms"](), "ci")
     broken = Isa(artefact)
-    step = broken.step
+    run = broken.run
 
-    def sabotaged(token: int, position: int, *, logits: bool):
-        result = step(token, position, logits=logits)
-        if position == 2:
+    def sabotaged(request: Request):
+        result = run(request)
+        if request.entries[0].position == 2:
             strides, region = broken.map["strides"], broken.map["regions"]["key"]["start"]
             row = region + 1 * strides["key_layer"] + 2 * strides["key"]
             broken.memory[row + 8 * 2 + 5] ^= 1
         return result
 
-    broken.step = sabotaged
+    broken.run = sabotaged
     result = run_lockstep([Golden(artefact), broken], [1, 7, 3, 29], 4, artefact.config["layers"])
     found = result.difference
     assert found is not None
@@ -162,7 +240,7 @@ def test_errors_end_the_run_and_leave_a_clean_machine():
             assert run_program(rtl, ("FETCH", {"bytes": 16}), LOAD, ("END", {}))[0] == 0
         rtl._load(artefact.program)
         again = Golden(artefact)
-        assert rtl.step(1, 0, logits=False).token == again.step(1, 0, logits=False).token
+        assert rtl.run(one_token(1, 0)).tokens == again.run(one_token(1, 0)).tokens
 
 
 def test_as_many_fetches_ahead_as_the_instruction_set_allows():

@@ -19,7 +19,9 @@ from models.config import ModelConfig
 from models.quantised import QuantisedModel
 from models.ternary_file import FORMAT, pack_codes
 from models.tokenizer import Tokenizer
-from sim.backends import Golden, Isa, Rtl
+from sim.backends import Golden, Isa
+from sim.requests import one_token
+from sim.rtl_backend import Rtl
 from tests.models.random_model import random_model
 from tests.trine.test_errors import expect_error
 from trine.cli import main
@@ -181,12 +183,12 @@ def test_backends_refuse_positions_and_tokens(backend: type, artefact_path: Path
     artefact = Artefact.read(artefact_path)
     if backend is Rtl:  # refused before anything is simulated
         one = Rtl.__new__(Rtl)
-        one.map = artefact.memory_map
+        one.map, one.machine = artefact.memory_map, artefact.machine
     else:
         one = backend(artefact)
     for token, position in ((1, -1), (1, 48), (-1, 0), (300, 0)):
         with pytest.raises(ValueError, match="wanted 0 to"):
-            one.step(token, position, logits=False)
+            one.run(one_token(token, position))
 
 
 # --- targets ----------------------------------------------------------------------------------------------

@@ -13,7 +13,6 @@ from hw.machine import CI
 from models.config import ModelConfig
 from models.tokenizer import Tokenizer
 from trine.cli import VERBS, main
-from trine.output import TextStream
 from trine.session import useful_bytes
 
 RUN_KEYS = {"backend", "machine", "prompt_tokens", "tokens", "text", "cycles", "bytes", "bus", "wall_seconds",
@@ -149,22 +148,11 @@ def test_doctor_is_content_here(tmp_path: Path, capsys):
     assert "verilator" in out
 
 
-def test_text_stream_never_shows_half_a_character(tokenizer: Tokenizer, capsys):
-    text = "dog ü ☃ 🐕 end"
-    stream, shown = TextStream(tokenizer), ""
-    for token in tokenizer.encode(text):
-        stream.add(token)
-        shown += capsys.readouterr().out
-        assert "\ufffd" not in shown
-        assert text.startswith(shown)
-    assert stream.end() == text
-    assert shown + capsys.readouterr().out == text + "\n"
-
-
 def test_useful_bytes_by_hand():
     config = ModelConfig(name="x", dim=12, hidden=20, layers=2, heads=2, kv_heads=1, vocab=7, context=8)
     # q 12 rows of 3 bytes, k and v 6 rows of 3, o 12 of 3, gate and up 20 of 3, down 12 of 4;
     # head 7 x (12 + 4)
     weights = 2 * (36 + 18 + 18 + 36 + 60 + 60 + 48) + 112
-    assert useful_bytes(config, range(0, 1)) == weights
-    assert useful_bytes(config, range(3, 5)) == 2 * weights + 7 * 2 * (2 * 6 + 8)
+    assert useful_bytes(config, [[0]]) == weights
+    assert useful_bytes(config, [[3], [4]]) == 2 * weights + 7 * 2 * (2 * 6 + 8)
+    assert useful_bytes(config, [[3, 4]]) == weights + 7 * 2 * (2 * 6 + 8), "a tile reads weights once"
