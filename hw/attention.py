@@ -1,20 +1,18 @@
 """The attention unit."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from .attention_output import AttentionOutput
-from .attention_score import AttentionScore
-from .attention_weight import AttentionWeight
+from .attention_core import AttentionCore
 from .head_geometry import head_geometry_layout
 from .isa import Feed, Pass
-from .key_dot import KeyDot
 from .kv_row import RowReader
 from .machine import MachineConfig
-from .output_scale import OutputScale
 from .ports import (
+    ENTRY_BITS,
     POSITION_BITS,
+    EntryRead,
     QueryWrite,
     StageRead,
     TapePort,
@@ -22,34 +20,31 @@ from .ports import (
     attention_output_layout,
     instruction_layout,
 )
-from .query_memory import QueryMemory
 from .stage_feed import StageFeed
-from .value_scale import ValueScales
-from .value_sum import ValueSum
 
 __all__ = ["Attention"]
 
 
 class Attention(wiring.Component):
-    """Executes ATTEND, one at a time: exact two-pass softmax attention over int8 K and V.
+    """Executes ATTEND, one at a time: `RowReader` cuts rows, an `AttentionCore` a token takes those it sees.
 
-    KEY: `RowReader` cuts K rows, `KeyDot` multiplies them with `QueryMemory`, `AttentionScore` keeps scores
-    and maxima, `ValueScales` s_v. VALUE: `AttentionWeight` runs ahead of the V rows, `ValueSum` adds; after
-    the last, `OutputScale` and `AttentionOutput` send the heads. Arithmetic: ``models/numerics.py``,
-    attention.
+    A run of rows is seen by the same tokens: from the tape the older rows of one sequence, by its tokens of
+    the tile; from the stage the row of one token, by it and those that continue after it. A part is taken
+    when all cores that see it can; the others stand still.
 
-    Cycles for a token, P = head_size / attention_bytes, if the tape has the bytes: K kv_heads * max(1 + P,
-    group), V kv_heads * max(P, group), plus one for each ``unit_bytes`` of row padding. An ATTEND
-    costs beside that, from taking the command to ``done``: from the tape 2 (KEY) or at most 12 (VALUE: the
-    first weights follow the KEY pass), from the stage at most 25 (KEY) or 6 (VALUE), as the last of its pass.
-    Only the last ATTEND of a pass waits for the pipelines, which keep order.
+    Cycles for a row, P = head_size / attention_bytes, if the tape has the bytes: K kv_heads * max(1 + P,
+    group), V kv_heads * max(P, group), plus one for each ``unit_bytes`` of row padding; between two runs 2
+    (tape), or 5 (stage). An ATTEND costs beside that, from taking the command to ``done``: for each token
+    after the first 1, and from the tape 2 (KEY) or at most 12 (VALUE: the first weights follow the KEY pass),
+    from the stage at most 25 (KEY) or 6 (VALUE), as the last of its pass. Only the last ATTEND of a pass
+    waits for the pipelines, which keep order.
 
-    The output follows ``done``: the first beat `OutputScale.LATENCY` cycles later, then a head each
-    ``Fp32Div.LATENCY + 1`` or head_size / lanes cycles, whichever is more. Until its last beat has been sent,
-    no command is taken.
+    The output follows ``done``: the first beat `OutputScale.LATENCY` cycles later, then a head of the first
+    token each ``Fp32Div.LATENCY + 1`` or head_size / lanes cycles, whichever is more. The scales of the
+    others are computed meanwhile. Until its last beat has been sent, no command is taken.
 
     Program order must be that of the passes: KEY (``first`` on the first, ``last`` on the last), then VALUE
-    (likewise), over the same tokens in the same order and with one geometry.
+    (likewise), over the same tile, the same rows in the same order and with one geometry.
 
     Parameters
     ----------
@@ -60,18 +55,20 @@ class Attention(wiring.Component):
     -------
     unit : In(UnitPort)
         Commands.
+    entries : Out(EntryRead())
+        The token table.
     tape : Out(TapePort)
         Rows of older tokens.
     query : In(QueryWrite)
         Quantised queries and their scales.
     stage : Out(StageRead)
-        Rows of the token itself.
+        Rows of the tokens of the tile.
     output : Out(stream of attention_output_layout)
         Sums and scales, to MAP.
-    score_saturated : Out(1)
+    score_saturated : Out(range(tile + 1))
         Scores that saturated, in this cycle.
-    products : Out(range(attention_bytes * max_group + 1))
-        Integer products begun in this cycle: attention_bytes * group for each part of K or V.
+    products : Out(range(tile * attention_bytes * max_group + 1))
+        Integer products begun in this cycle: attention_bytes * group for each token that sees the part.
     active : Out(1)
         Part of a row (its scales and padding included) was taken in this cycle.
     """
@@ -81,12 +78,13 @@ class Attention(wiring.Component):
         super().__init__(
             {
                 "unit": In(UnitPort()),
+                "entries": Out(EntryRead()),
                 "tape": Out(TapePort(config)),
                 "query": In(QueryWrite(config.lanes)),
                 "stage": Out(StageRead(config.attention_bytes)),
                 "output": Out(stream.Signature(attention_output_layout(config.lanes))),
-                "score_saturated": Out(1),
-                "products": Out(range(config.attention_bytes * config.max_group + 1)),
+                "score_saturated": Out(range(config.tile + 1)),
+                "products": Out(range(config.tile * config.attention_bytes * config.max_group + 1)),
                 "active": Out(1),
             }
         )
@@ -94,62 +92,105 @@ class Attention(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
+        size_bits = (config.attention_bytes - 1).bit_length()
         m.submodules.feed = feed = StageFeed(config)
         m.submodules.rows = rows = RowReader(config)
-        m.submodules.queries = queries = QueryMemory(config)
-        m.submodules.dots = dots = KeyDot(config)
-        m.submodules.scores = scores = AttentionScore(config)
-        m.submodules.scales = scales = ValueScales(config)
-        m.submodules.weights = weights = AttentionWeight(config)
-        m.submodules.sums = sums = ValueSum(config)
-        m.submodules.output_scale = output_scale = OutputScale(config)
-        m.submodules.output_stream = output_stream = AttentionOutput(config)
+        cores = [AttentionCore(config, waits=t > 0) for t in range(config.tile)]
+        for t, core in enumerate(cores):
+            m.submodules[f"core_{t}"] = core
 
         # The command and what follows from it.
         layout = instruction_layout("ATTEND")
         command = Signal(layout)
-        count = Signal(POSITION_BITS)
         is_value = command.half == Pass.VALUE
         is_stage = command.feed == Feed.STAGE
         geometry = Signal(head_geometry_layout(config))
         m.d.comb += [
             geometry.kv_heads.eq(command.kv_heads),
             geometry.group.eq(command.group),
-            geometry.parts.eq(command.head_size >> (config.attention_bytes - 1).bit_length()),
+            geometry.parts.eq(command.head_size >> size_bits),
+            rows.geometry.eq(geometry),
         ]
-        for part in (rows, dots, weights, sums, output_scale, output_stream):
-            m.d.comb += part.geometry.eq(geometry)
+
+        # The tile: its entries, live tokens, which of them continue the one before.
+        first = Signal(ENTRY_BITS)
+        more = Signal(range(config.tile))
+        token = Signal.like(more)
+        live = Signal(config.tile)
+        continues = Signal(config.tile)
+        m.d.comb += live.eq(Cat(t <= more for t in range(config.tile)))
+
+        # A run of rows begins with the one that `token` and those that continue it see.
+        count = Signal(POSITION_BITS)
+        reach, following, ends = walk(m, token, live, continues, is_stage)
+        mask = Signal(config.tile, init=1)
+        seers = Signal(range(config.tile + 1), init=1)
 
         start = Signal()
         finish = Signal()
+        sending = Cat(core.sending for core in cores).any()
+        under_way = Cat(core.busy for core in cores).any()
         given = self.unit.command.payload
+        entry = self.entries.entry
         with m.FSM():
             with m.State("idle"):
-                m.d.comb += self.unit.command.ready.eq(~output_stream.busy)
-                with m.If(self.unit.command.valid & ~output_stream.busy):
+                m.d.comb += [
+                    self.unit.command.ready.eq(~sending),
+                    self.entries.index.eq(given.first),
+                ]
+                with m.If(self.unit.command.valid & ~sending):
                     m.d.sync += [
                         command.eq(given.word),
-                        count.eq(Mux(layout(given.word).feed == Feed.STAGE, 1, given.position)),
+                        count.eq(Mux(layout(given.word).feed == Feed.STAGE, 1, entry.position)),
+                        first.eq(given.first),
+                        more.eq(given.more),
+                        token.eq(0),
+                        continues.eq(0),
                     ]
                     m.next = "start"
+                    if config.tile > 1:
+                        with m.If(given.more != 0):
+                            m.d.sync += token.eq(1)
+                            m.next = "learn"
+            if config.tile > 1:
+                with m.State("learn"):
+                    m.d.comb += self.entries.index.eq(first + token)
+                    m.d.sync += [
+                        continues.eq(continues | (entry.continues << token)),
+                        token.eq(token + 1),
+                    ]
+                    with m.If(token == more):
+                        m.d.sync += token.eq(0)
+                        m.next = "start"
             with m.State("start"):
                 m.d.comb += start.eq(1)
+                m.d.sync += [
+                    mask.eq(reach),
+                    seers.eq(sum(reach[1:], reach[0])),
+                ]
                 m.next = "run"
             with m.State("run"):
-                # The pipelines keep order, so only the end of a pass waits for them.
-                under_way = dots.busy | scores.busy | sums.busy
-                with m.If(~rows.busy & ~(command.last & under_way)):
-                    m.d.comb += finish.eq(1)
-                    m.next = "idle"
+                m.d.comb += self.entries.index.eq(first + following)
+                with m.If(~rows.busy):
+                    with m.If(~ends):
+                        m.d.sync += [
+                            token.eq(following),
+                            count.eq(Mux(is_stage, 1, entry.position)),
+                        ]
+                        m.next = "start"
+                    # The pipelines keep order, so only the end of a pass waits for them.
+                    with m.Elif(~(command.last & under_way)):
+                        m.d.comb += finish.eq(1)
+                        m.next = "idle"
         m.d.comb += self.unit.done.eq(finish)
 
         # Rows from the tape or the stage.
         connect(m, flipped(self.stage), feed.stage)
         m.d.comb += [
             feed.start.eq(start & is_stage),
+            feed.token.eq(token),
             feed.value.eq(is_value),
             rows.start.eq(start),
-            rows.first.eq(command.first),
             rows.value.eq(is_value),
             rows.padded.eq(~is_stage),
             rows.count.eq(count),
@@ -159,67 +200,65 @@ class Attention(wiring.Component):
             connect_tape(m, rows.tape, feed.tape)
         with m.Else():
             connect_tape(m, rows.tape, self.tape)
-        with m.If(rows.part.valid & rows.part.ready):
-            m.d.comb += self.products.eq(command.group << (config.attention_bytes - 1).bit_length())
-
-        # KEY: scores, maxima, value scales.
-        connect(m, flipped(self.query), queries.write)
+        taken = Signal()
         m.d.comb += [
-            dots.pair_en.eq(rows.pair_en),
-            dots.pair.eq(rows.pair),
-            dots.part.payload.eq(rows.part.payload),
-            dots.part.valid.eq(rows.part.valid & ~is_value),
-            queries.en.eq(dots.query_en),
-            queries.addresses.eq(dots.query_addresses),
-            dots.query_words.eq(queries.words),
-            scores.restart.eq(start & command.first & ~is_value),
-            scores.dot_en.eq(dots.dot_en),
-            scores.dot.eq(dots.dot),
-            queries.head.eq(scores.query_head),
-            scores.query_scale.eq(queries.scale),
-            self.score_saturated.eq(scores.saturated),
-            scales.restart.eq(scores.restart),
-            scales.pair_en.eq(rows.pair_en),
-            scales.pair.eq(rows.pair),
+            rows.part.ready.eq((~mask | Cat(core.part_ready for core in cores)).all()),
+            taken.eq(rows.part.valid & rows.part.ready),
         ]
+        with m.If(taken):
+            m.d.comb += self.products.eq((command.group * seers) << size_bits)
 
-        # VALUE: sums; the weights are begun as soon as the KEY pass is over.
-        m.d.comb += [
-            weights.start.eq(finish & command.last & ~is_value),
-            weights.count.eq(scores.count),
-            scores.en.eq(weights.en),
-            scores.address.eq(weights.score_address),
-            weights.score.eq(scores.score),
-            scores.head.eq(weights.head),
-            weights.maximum.eq(scores.maximum),
-            scales.en.eq(weights.en),
-            scales.address.eq(weights.scale_address),
-            weights.scale.eq(scales.scale),
-            scales.weight_kv_head.eq(weights.kv_head),
-            weights.exponent.eq(scales.weight_exponent),
-            sums.part.payload.eq(rows.part.payload),
-            sums.part.valid.eq(rows.part.valid & is_value),
-            rows.part.ready.eq(Mux(is_value, sums.part.ready, dots.part.ready)),
-        ]
-        connect(m, weights.weights, sums.weights)
-
-        # The heads, after the last VALUE.
-        m.d.comb += [
-            output_scale.start.eq(finish & is_value & command.last),
-            weights.total_head.eq(output_scale.head),
-            output_scale.total.eq(weights.total),
-            scales.output_kv_head.eq(output_scale.kv_head),
-            output_scale.exponent.eq(scales.output_exponent),
-            output_stream.start.eq(output_scale.start),
-            output_stream.empty.eq(rows.fresh),
-            sums.en.eq(output_stream.en & output_stream.busy),
-            sums.address.eq(output_stream.address),
-            sums.member.eq(output_stream.member),
-            output_stream.sums.eq(sums.sums),
-        ]
-        connect(m, output_scale.scale, output_stream.scale)
-        connect(m, output_stream.output, flipped(self.output))
+        # The cores.
+        m.d.comb += self.score_saturated.eq(sum(core.score_saturated for core in cores))
+        for t, core in enumerate(cores):
+            connect_query(m, self.query, core.query, t)
+            m.d.comb += [
+                core.geometry.eq(geometry),
+                core.value.eq(is_value),
+                core.begin.eq(start & command.first & (token == 0) & live[t]),
+                core.finish.eq(finish & command.last & live[t]),
+                core.pair_en.eq(rows.pair_en & mask[t]),
+                core.pair.eq(rows.pair),
+                core.part_en.eq(taken & mask[t]),
+                core.part.eq(rows.part.payload),
+            ]
+        # Those that send begin together; the first that has something left is next.
+        for t, core in enumerate(cores):
+            with m.If(core.sending) if t == 0 else m.Elif(core.sending):
+                m.d.comb += [
+                    self.output.valid.eq(core.output.valid),
+                    self.output.payload.eq(core.output.payload),
+                    core.output.ready.eq(self.output.ready),
+                ]
         return m
+
+
+def walk(m: Module, token: Value, live: Value, continues: Value, each: Value) -> tuple[Value, Signal, Signal]:
+    """The tokens that see what begins with ``token``, the token after it that begins the next, or none.
+
+    ``each``: each live token begins something (a row of the stage), else each that does not continue the one
+    before (the older rows of a sequence).
+    """
+    seen: list[Value] = []
+    following = Signal.like(token)
+    ends = Signal()
+    m.d.comb += ends.eq(1)
+    for t in range(len(live)):
+        seen.append((token == t) | (seen[-1] & continues[t] if t else 0))
+    for t in reversed(range(1, len(live))):
+        with m.If((token < t) & live[t] & (each | ~continues[t])):
+            m.d.comb += [following.eq(t), ends.eq(0)]
+    return Cat(seen), following, ends
+
+
+def connect_query(m: Module, writer: wiring.PureInterface, core: wiring.PureInterface, token: int) -> None:
+    """Pass what is written of ``token`` to its core."""
+    for name in ("token", "address", "data", "scale_token", "scale_head", "scale"):
+        m.d.comb += getattr(core, name).eq(getattr(writer, name))
+    m.d.comb += [
+        core.en.eq(writer.en & (writer.token == token)),
+        core.scale_en.eq(writer.scale_en & (writer.scale_token == token)),
+    ]
 
 
 def connect_tape(m: Module, consumer: wiring.PureInterface, tape: wiring.PureInterface) -> None:

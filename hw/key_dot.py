@@ -17,7 +17,7 @@ DOT_BITS = 33
 
 
 def dot_layout(config: MachineConfig) -> data.StructLayout:
-    """One dot product, s_k, the query head; ``fresh``: with the first token of the pass."""
+    """One dot product, s_k, the query head; ``fresh``: with the first row of the pass."""
     return data.StructLayout(
         {"dot": signed(DOT_BITS), "key_scale": 32, "head": range(config.max_heads), "fresh": 1}
     )
@@ -28,7 +28,7 @@ class KeyDot(wiring.Component):
 
     A part a cycle, unless the dot products of the K head before are not sent yet (``group`` cycles). The
     first dot product of a head appears 4 cycles and those of the adder tree after the transfer of its last
-    part; they come in program order: token, K/V head, member.
+    part; they come in program order: row, K/V head, member.
 
     Parameters
     ----------
@@ -42,7 +42,9 @@ class KeyDot(wiring.Component):
     pair_en, pair : In(1), In(pair_layout(config))
         Scales; those of a row come before its parts.
     part : In(stream of part_layout)
-        K parts.
+        K parts. ``ready`` does not depend on ``valid``, which may be withdrawn.
+    fresh : In(1)
+        The part belongs to the first row of the pass.
     query_en, query_addresses, query_words : Out, Out, In
         Read port of `QueryMemory`.
     dot_en, dot : Out(1), Out(dot_layout(config))
@@ -58,6 +60,7 @@ class KeyDot(wiring.Component):
             "pair_en": In(1),
             "pair": In(pair_layout(config)),
             "part": In(stream.Signature(part_layout(config))),
+            "fresh": In(1),
             "query_en": Out(1),
             "query_addresses": Out(data.ArrayLayout(
                 (config.max_query // config.attention_bytes - 1).bit_length(), config.max_group)),
@@ -111,7 +114,7 @@ class KeyDot(wiring.Component):
         summed = 2 + trees[0].latency
         keys = delay(m, part.data, 1, advance)
         key_scale = delay(m, read.data, summed + 1, advance)
-        stages: list[Value] = [Cat(taken, part.first, part.last, part.row_last, part.fresh)]
+        stages: list[Value] = [Cat(taken, part.first, part.last, part.row_last, self.fresh)]
         for _ in range(summed + 1):
             stages.append(delay(m, stages[-1], 1, advance))
         totals = []

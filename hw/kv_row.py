@@ -12,21 +12,18 @@ __all__ = ["RowReader", "pair_layout", "part_layout"]
 
 
 def pair_layout(config: MachineConfig) -> data.StructLayout:
-    """Scales of one K/V head of one token; ``fresh``: of the first token of the pass."""
-    return data.StructLayout(
-        {"key_scale": 32, "value_scale": 32, "kv_head": range(config.max_heads), "fresh": 1}
-    )
+    """Scales of one K/V head of one row."""
+    return data.StructLayout({"key_scale": 32, "value_scale": 32, "kv_head": range(config.max_heads)})
 
 
 def part_layout(config: MachineConfig) -> data.StructLayout:
-    """``attention_bytes`` neighbouring int8 elements of one K/V head of one token.
+    """``attention_bytes`` neighbouring int8 elements of one K/V head of one row.
 
-    ``first`` and ``last`` mark the ends of the head, ``row_last`` the end of the row, ``fresh`` the first
-    token of the pass.
+    ``first`` and ``last`` mark the ends of the head, ``row_last`` the end of the row.
     """
     return data.StructLayout(
         {"data": 8 * config.attention_bytes, "kv_head": range(config.max_heads),
-         "first": 1, "last": 1, "row_last": 1, "fresh": 1}
+         "first": 1, "last": 1, "row_last": 1}
     )  # fmt: skip
 
 
@@ -48,8 +45,6 @@ class RowReader(wiring.Component):
         Shape.
     start : In(1)
         Begin; only while not ``busy``. The inputs below are taken together with it.
-    first : In(1)
-        The next row is the first of its pass. No row (``count`` 0) leaves it so for the following start.
     value : In(1)
         0: K rows, with scales; 1: V rows.
     padded : In(1)
@@ -64,8 +59,6 @@ class RowReader(wiring.Component):
         Parts.
     busy : Out(1)
         Rows remain.
-    fresh : Out(1)
-        No row of this pass has been read to its end.
     """
 
     def __init__(self, config: MachineConfig) -> None:
@@ -74,7 +67,6 @@ class RowReader(wiring.Component):
             {
                 "geometry": In(head_geometry_layout(config)),
                 "start": In(1),
-                "first": In(1),
                 "value": In(1),
                 "padded": In(1),
                 "count": In(POSITION_BITS),
@@ -83,7 +75,6 @@ class RowReader(wiring.Component):
                 "pair": Out(pair_layout(config)),
                 "part": Out(stream.Signature(part_layout(config))),
                 "busy": Out(1),
-                "fresh": Out(1),
             }
         )
 
@@ -103,13 +94,11 @@ class RowReader(wiring.Component):
             self.pair.key_scale.eq(tape.data[:32]),
             self.pair.value_scale.eq(tape.data[32:64]),
             self.pair.kv_head.eq(kv_head),
-            self.pair.fresh.eq(self.fresh),
             self.part.payload.data.eq(tape.data),
             self.part.payload.kv_head.eq(kv_head),
             self.part.payload.first.eq(part == 0),
             self.part.payload.last.eq(last_part),
             self.part.payload.row_last.eq(last_part & last_kv_head),
-            self.part.payload.fresh.eq(self.fresh),
         ]
 
         # The bytes taken from a row, modulo the bus, tell how many pad it.
@@ -125,7 +114,6 @@ class RowReader(wiring.Component):
         def end_row() -> None:
             m.d.sync += [
                 kv_head.eq(0),
-                self.fresh.eq(0),
                 rows.eq(rows - 1),
             ]
             m.next = "pairs"
@@ -143,12 +131,10 @@ class RowReader(wiring.Component):
                     padded.eq(self.padded),
                     taken.eq(0),
                 ]
-                with m.If(self.start):
-                    m.d.sync += self.fresh.eq(self.fresh | self.first)
-                    with m.If(self.count != 0):
-                        m.next = "parts"
-                        with m.If(~self.value):
-                            m.next = "pairs"
+                with m.If(self.start & (self.count != 0)):
+                    m.next = "parts"
+                    with m.If(~self.value):
+                        m.next = "pairs"
             with m.State("pairs"):
                 with m.If(tape.level >= 8):
                     m.d.comb += [

@@ -1,4 +1,4 @@
-"""Quantised queries of the token."""
+"""Quantised queries of one token."""
 
 from amaranth.hdl import Cat, Module, Mux
 from amaranth.lib import data, memory, wiring
@@ -26,7 +26,7 @@ class QueryMemory(wiring.Component):
     Members
     -------
     write : In(QueryWrite)
-        Elements and scales.
+        Elements and scales; of which token is not looked at.
     en : In(1)
         Read at this clock edge; the word stays until the next.
     addresses : In(ArrayLayout(range(max_query / attention_bytes), max_group))

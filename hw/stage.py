@@ -1,4 +1,4 @@
-"""The stage: this token's K and V rows, byte for byte as they will lie in memory."""
+"""The stage: K and V rows of the tile's tokens, byte for byte as they will lie in memory."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
@@ -6,11 +6,12 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In
 
 from .machine import MachineConfig
-from .ports import StageRead, StageWrite
+from .ports import TOKEN_BITS, StageRead, StageWrite
 
 
 class Stage(wiring.Component):
-    """Two rows of `stage_bytes`: attention reads the token's own K/V from here, and STORE copies them out.
+    """Two rows of `stage_bytes` for each token of the tile: attention reads the tile's own K/V from here, and
+    STORE copies them out.
 
     Parameters
     ----------
@@ -41,14 +42,16 @@ class Stage(wiring.Component):
         width = max(config.lanes, config.attention_bytes, config.bus_bytes)
         word_bits = width.bit_length() - 1
         rows = config.stage_bytes // width
-        m.submodules.memory = memory = Memory(shape=8 * width, depth=2 * rows, init=[])
+        m.submodules.memory = memory = Memory(shape=8 * width, depth=2 * rows * config.tile, init=[])
 
         write = memory.write_port(granularity=32)
-        address, value = Signal(16), Signal()
+        row_bits, token_bits = config.stage_bytes.bit_length() - 1, (config.tile - 1).bit_length()
+        address, value, token = Signal(16), Signal(), Signal(TOKEN_BITS)
         m.d.comb += [
             address.eq(Mux(self.write.scale_en, self.write.scale_address, self.write.address)),
             value.eq(self.write.value & ~self.write.scale_en),
-            write.addr.eq(Cat(address[word_bits : config.stage_bytes.bit_length() - 1], value)),
+            token.eq(Mux(self.write.scale_en, self.write.scale_token, self.write.token)),
+            write.addr.eq(Cat(address[word_bits:row_bits], value, token[:token_bits])),
         ]
         for i in range(width // 4):
             data_lane = (4 * i) % config.lanes
@@ -67,7 +70,7 @@ class Stage(wiring.Component):
             low = bytes_.bit_length() - 1
             select = Signal(range(max(2, width // bytes_)))
             m.d.comb += read.addr.eq(
-                Cat(port.address[word_bits : config.stage_bytes.bit_length() - 1], port.value)
+                Cat(port.address[word_bits:row_bits], port.value, port.token[:token_bits])
             )
             m.d.sync += select.eq(port.address[low:word_bits] if word_bits > low else 0)
             m.d.comb += port.data.eq(read.data.word_select(select, 8 * bytes_))

@@ -1,11 +1,11 @@
-"""The staged K or V row of the token itself, read like the tape."""
+"""A staged K or V row of one token of the tile, read like the tape."""
 
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from .machine import MachineConfig
-from .ports import StageRead, TapePort
+from .ports import TOKEN_BITS, StageRead, TapePort
 
 __all__ = ["StageFeed"]
 
@@ -26,9 +26,9 @@ class StageFeed(wiring.Component):
     Members
     -------
     start : In(1)
-        Begin anew, at byte 0 of the row that ``value`` selects.
-    value : In(1)
-        0: K row, 1: V row; taken together with ``start``.
+        Begin anew, at byte 0 of the row that ``token`` and ``value`` select.
+    token, value : In(TOKEN_BITS), In(1)
+        Whose row; 0: K row, 1: V row. Taken together with ``start``.
     stage : Out(StageRead)
         The stage memory.
     tape : In(TapePort)
@@ -40,6 +40,7 @@ class StageFeed(wiring.Component):
         super().__init__(
             {
                 "start": In(1),
+                "token": In(TOKEN_BITS),
                 "value": In(1),
                 "stage": Out(StageRead(config.attention_bytes)),
                 "tape": In(TapePort(config)),
@@ -86,6 +87,7 @@ class StageFeed(wiring.Component):
         with m.If(self.start):
             m.d.sync += [
                 running.eq(1),
+                self.stage.token.eq(self.token),
                 self.stage.value.eq(self.value),
                 address.eq(0),
                 arriving.eq(0),

@@ -1,19 +1,23 @@
-"""The store unit: staged K/V rows and logits to memory, as AXI4 write bursts."""
+"""The store unit: staged K/V rows, activations and logits to memory, as AXI4 write bursts."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Out, connect, flipped
 
 from .axi4 import WritePort
 from .burst import BurstSplitter
 from .isa import Payload
 from .machine import MachineConfig
-from .ports import StageRead, UnitPort, instruction_layout
+from .ports import ActivationRead, EntryRead, StageRead, UnitPort, instruction_layout
+from .store_runs import StoreRuns
 
 
 class Store(wiring.Component):
-    """Executes STORE: one payload at a time; finished when memory has answered every burst.
+    """Executes STORE: one payload at a time, run by run; finished when memory has answered every burst.
+
+    `StoreRuns` computes where each run begins, ahead of the beats; a burst does not wait for the answers to
+    those before it.
 
     Parameters
     ----------
@@ -24,32 +28,39 @@ class Store(wiring.Component):
     unit : UnitPort (from its other side)
     memory_base : In(32)
         Added to every address.
+    entries : EntryRead
+        The token table.
     stage : StageRead(bus_bytes)
+    activation : ActivationRead(lanes)
     logits : stream of 32 bits
         binary32 logits in order; as many as fill a burst wait for their STORE.
     write : WritePort
-    kv_bytes, logit_bytes : Out
+    kv_bytes, logit_bytes, spill_bytes : Out
         Live bytes handed to the bus in this cycle, by payload.
     error : Out(1)
         Pulse: memory answered a burst with an error response.
     busy : Out(1)
 
-    Latency: command to first address 4 cycles (logits: when the burst's last one is here); then a beat every
-    cycle from the stage, every ``bus_bytes / 4`` cycles with logits; a burst follows the last beat of the one
-    before after 3 cycles.
+    Latency: command to first address 5 cycles (logits 4, or when the burst's last one is here); then a beat
+    every cycle from the stage, every ``bus_bytes / 4`` cycles with logits and activations; a burst, of the
+    same run or the next, follows the last beat of the one before after 3 cycles (activations: a run after 4).
     """
 
     def __init__(self, config: MachineConfig):
         self.config = config
+        live = range(config.bus_bytes + 1)
         super().__init__(
             {
                 "unit": In(UnitPort()),
                 "memory_base": In(32),
+                "entries": Out(EntryRead()),
                 "stage": Out(StageRead(config.bus_bytes)),
+                "activation": Out(ActivationRead(config.lanes)),
                 "logits": In(stream.Signature(32)),
                 "write": Out(WritePort(config.bus_bytes)),
-                "kv_bytes": Out(range(config.bus_bytes + 1)),
-                "logit_bytes": Out(range(config.bus_bytes + 1)),
+                "kv_bytes": Out(live),
+                "logit_bytes": Out(live),
+                "spill_bytes": Out(live),
                 "error": Out(1),
                 "busy": Out(1),
             }
@@ -57,7 +68,8 @@ class Store(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        bus = self.config.bus_bytes
+        bus, lanes = self.config.bus_bytes, self.config.lanes
+        m.submodules.runs = runs = StoreRuns(self.config)
         m.submodules.splitter = splitter = BurstSplitter(self.config)
         # Logits come one by one: a burst begins when all of it is here, so that it holds the bus no longer
         # than it must.
@@ -70,10 +82,14 @@ class Store(wiring.Component):
         ]
         command = self.unit.command
         fields = data.View(instruction_layout("STORE"), command.payload.word)
+        connect(m, flipped(self.entries), runs.entries)
+        connect(m, runs.run, splitter.run)
+        m.d.comb += [runs.command.eq(command.payload), runs.memory_base.eq(self.memory_base)]
 
-        # The address takes one cycle a product, so that each product is a register to register path.
-        by_layer, by_position, base = Signal(32), Signal(32), Signal(32)
-        size, logits, value = Signal(24), Signal(), Signal()
+        payload, element = Signal(Payload), Signal(16)
+        logits, spill = payload == Payload.LOGITS, payload == Payload.ACTIVATION
+        token = Signal(range(self.config.tile))  #: whose run it is
+        runs_left = Signal.like(token)
         offset = Signal(16)  #: byte of the stage row that is read next
         left = Signal(8)  #: beats left in the burst, minus one
         burst = Signal.like(splitter.burst.payload)
@@ -102,42 +118,58 @@ class Store(wiring.Component):
                 left.eq(left - 1),
             ]
         m.d.comb += [
-            self.kv_bytes.eq(Mux(emit & ~logits, live, 0)),
+            self.kv_bytes.eq(Mux(emit & ~logits & ~spill, live, 0)),
             self.logit_bytes.eq(Mux(emit & logits, live, 0)),
+            self.spill_bytes.eq(Mux(emit & spill, live, 0)),
         ]
-        m.d.comb += [self.stage.value.eq(value), self.stage.address.eq(offset)]
+        m.d.comb += [
+            self.stage.token.eq(token),
+            self.stage.value.eq(payload == Payload.VALUE),
+            self.stage.address.eq(offset),
+        ]
+
+        # Activations: a word is cut while the next one is on its way, two cycles after its address.
+        word, held = Signal(32 * lanes), Signal(range(lanes + 1))
+        word_address, age = Signal(16), Signal(range(3))
+        cut, load = Signal(), Signal()
+        m.d.comb += [
+            self.activation.token.eq(token),
+            self.activation.address.eq(word_address),
+            load.eq((age == 2) & ((held == 0) | (cut & (held == 1)))),
+        ]
+        with m.If(age != 2):
+            m.d.sync += age.eq(age + 1)
+        with m.If(cut):
+            m.d.sync += [word.eq(word >> 32), held.eq(held - 1)]
+        with m.If(load):
+            m.d.sync += [word.eq(self.activation.data), held.eq(lanes)]
+            m.d.sync += [word_address.eq(word_address + lanes), age.eq(0)]
+
+        def begin_run(first: Value) -> None:
+            m.d.sync += [offset.eq(0), word_address.eq(first), age.eq(0), held.eq(0)]
 
         with m.FSM() as fsm:
             m.d.comb += self.busy.eq(~fsm.ongoing("IDLE"))
             with m.State("IDLE"):
                 with m.If(command.valid):
                     m.d.sync += [
-                        by_layer.eq(command.payload.layer * fields.stride),
-                        by_position.eq(command.payload.position * fields.step),
-                        base.eq(self.memory_base + fields.base),
-                        size.eq(fields.bytes),
-                        logits.eq(fields.payload == Payload.LOGITS),
-                        value.eq(fields.payload == Payload.VALUE),
-                        offset.eq(0),
+                        payload.eq(fields.payload),
+                        element.eq(fields.a),
+                        token.eq(0),
+                        runs_left.eq(Mux(fields.payload == Payload.LOGITS, 0, command.payload.more)),
                         filled.eq(0),
                     ]
+                    begin_run(fields.a)
                     m.d.comb += command.ready.eq(1)
-                    m.next = "ADDRESS"
-            with m.State("ADDRESS"):
-                m.d.comb += [
-                    splitter.run.payload.address.eq(base + by_layer + by_position),
-                    splitter.run.payload.bytes.eq(size),
-                    splitter.run.valid.eq(1),
-                ]
-                with m.If(splitter.run.ready):
-                    m.next = "SPLIT"
+                    m.next = "ANSWER"
+                    with m.If(fields.bytes != 0):
+                        m.d.comb += runs.start.eq(1)
+                        m.next = "SPLIT"
             with m.State("SPLIT"):
                 here = Signal()
                 burst_bytes = (splitter.burst.payload.len * bus) + splitter.burst.payload.last_bytes
                 m.d.comb += here.eq(~logits | ((queue.level << 2) >= burst_bytes))
-                with m.If(size == 0):
-                    m.next = "ANSWER"
-                with m.Elif(splitter.burst.valid & ~self.write.aw.valid & here):
+                with m.If(splitter.burst.valid & ~self.write.aw.valid & here):
                     m.d.comb += [splitter.burst.ready.eq(1), launched.eq(1)]
                     m.d.sync += [
                         burst.eq(splitter.burst.payload),
@@ -148,17 +180,18 @@ class Store(wiring.Component):
                     ]
                     m.next = "BEATS"
             with m.State("BEATS"):
-                # The stage's word for `offset` is there one cycle after the address: fetch, then emit.
-                with m.If(logits):
-                    with m.If(w_free):
-                        m.d.comb += queue.r_en.eq(1)
-                        with m.If(queue.r_rdy):
-                            full = Signal()
-                            m.d.comb += full.eq((filled + 1) << 2 == live)
-                            m.d.comb += beat.eq(partial | (queue.r_data << (filled << 5))[: 8 * bus])
-                            m.d.sync += [partial.eq(Mux(full, 0, beat)), filled.eq(Mux(full, 0, filled + 1))]
-                            m.d.comb += emit.eq(full)
+                with m.If(logits | spill):
+                    there = Mux(logits, queue.r_rdy, held != 0)
+                    m.d.comb += [queue.r_en.eq(w_free & logits), cut.eq(w_free & spill & there)]
+                    with m.If(w_free & there):
+                        full, taken = Signal(), Signal(32)
+                        m.d.comb += taken.eq(Mux(logits, queue.r_data, word))
+                        m.d.comb += full.eq((filled + 1) << 2 == live)
+                        m.d.comb += beat.eq(partial | (taken << (filled << 5))[: 8 * bus])
+                        m.d.sync += [partial.eq(Mux(full, 0, beat)), filled.eq(Mux(full, 0, filled + 1))]
+                        m.d.comb += emit.eq(full)
                 with m.Else():
+                    # The stage's word for `offset` is there one cycle after the address: fetch, then emit.
                     fetched = Signal()
                     m.d.sync += fetched.eq(1)
                     with m.If(fetched & w_free):
@@ -168,9 +201,12 @@ class Store(wiring.Component):
                     with m.If(emit & (left == 0)):
                         m.d.sync += fetched.eq(0)
                 with m.If(emit & (left == 0)):
-                    m.next = "ANSWER"
-                    with m.If(~burst.last):
-                        m.next = "SPLIT"
+                    m.next = "SPLIT"
+                    with m.If(burst.last):
+                        m.d.sync += [token.eq(token + 1), runs_left.eq(runs_left - 1)]
+                        begin_run(element)
+                        with m.If(runs_left == 0):
+                            m.next = "ANSWER"
             with m.State("ANSWER"):
                 with m.If((in_flight == 0) & ~w.valid & ~self.write.aw.valid):
                     m.d.comb += self.unit.done.eq(1)

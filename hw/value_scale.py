@@ -1,4 +1,4 @@
-"""Value scales of all visible tokens."""
+"""Value scales of all rows that a token sees."""
 
 from amaranth.hdl import Module, Signal
 from amaranth.lib import memory, wiring
@@ -12,7 +12,7 @@ __all__ = ["ValueScales"]
 
 
 class ValueScales(wiring.Component):
-    """Keeps s_v of each (token, K/V head) in the order in which they come, and the largest of each K/V head.
+    """Keeps s_v of each (row, K/V head) in the order in which they come, and the largest of each K/V head.
 
     Non-negative binary32 numbers are in the order of their bits as integers.
 
@@ -25,10 +25,10 @@ class ValueScales(wiring.Component):
     -------
     restart : In(1)
         The next pair is the first of a pass.
-    pair_en, pair : In(1), In(pair_layout(config))
-        Scales; always accepted.
+    pair_en, pair, fresh : In(1), In(pair_layout(config)), In(1)
+        Scales, and whether they are of the first row of the pass; always accepted.
     en, address, scale : In(1), In(range(score_words)), Out(32)
-        Read s_v number ``address`` (token * kv_heads + K/V head), one cycle after ``en``.
+        Read s_v number ``address`` (row * kv_heads + K/V head), one cycle after ``en``.
     weight_kv_head, weight_exponent : In(range(max_heads)), Out(8)
         Biased exponent of the power of two at or above the largest s_v of a K/V head, in the same cycle.
     output_kv_head, output_exponent : In(range(max_heads)), Out(8)
@@ -43,6 +43,7 @@ class ValueScales(wiring.Component):
                 "restart": In(1),
                 "pair_en": In(1),
                 "pair": In(pair_layout(config)),
+                "fresh": In(1),
                 "en": In(1),
                 "address": In(range(config.score_words)),
                 "scale": Out(32),
@@ -78,7 +79,7 @@ class ValueScales(wiring.Component):
         before = largest.read_port(domain="comb")
         m.d.comb += [
             before.addr.eq(self.pair.kv_head),
-            update.en.eq(self.pair_en & (self.pair.fresh | (self.pair.value_scale > before.data))),
+            update.en.eq(self.pair_en & (self.fresh | (self.pair.value_scale > before.data))),
             update.addr.eq(self.pair.kv_head),
             update.data.eq(self.pair.value_scale),
         ]

@@ -32,7 +32,9 @@ class ValueSum(wiring.Component):
     geometry : In(head_geometry_layout(config))
         Shape.
     part : In(stream of part_layout)
-        V parts; the sums begin at 0 where ``fresh``.
+        V parts. ``ready`` does not depend on ``valid``, which may be withdrawn.
+    fresh : In(1)
+        The part belongs to the first row of the pass: its sums begin at 0.
     weights : In(stream of weights_layout)
         Weights of the group; taken with the last part of the V head.
     busy : Out(1)
@@ -49,6 +51,7 @@ class ValueSum(wiring.Component):
             {
                 "geometry": In(head_geometry_layout(config)),
                 "part": In(stream.Signature(part_layout(config))),
+                "fresh": In(1),
                 "weights": In(stream.Signature(weights_layout(config))),
                 "busy": Out(1),
                 "en": In(1),
@@ -81,7 +84,7 @@ class ValueSum(wiring.Component):
         adding = delay(m, multiplying, 1)
         read_address = delay(m, address, 1)
         write_address = delay(m, read_address, 1)
-        fresh = delay(m, part.fresh, 2)
+        fresh = delay(m, self.fresh, 2)
         m.d.comb += self.busy.eq(multiplying | adding)
 
         sums = Signal(data.ArrayLayout(size * ATTENTION_SUM_BITS, self.config.max_group))

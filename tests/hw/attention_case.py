@@ -1,4 +1,4 @@
-"""One attention as the unit sees it, and what must come out, from functions of models.numerics alone."""
+"""Attention of a token as the unit sees it; what must come out, from functions of models.numerics alone."""
 
 from dataclasses import dataclass, field
 
@@ -11,9 +11,10 @@ from models.numerics import float_bits
 
 @dataclass
 class Case:
-    """Random operands of one attention: tokens x K/V heads x elements.
+    """Random operands of one attention: rows (visible tokens) x K/V heads x elements.
 
-    The last token is staged if the feeds have the stage; without feeds from the tape it is the only one.
+    The last row is staged if the feeds have the stage; without feeds from the tape it is the only one.
+    `staged` more rows before it are in the stage as well, those of older tokens of the tile.
     """
 
     kv_heads: int
@@ -24,6 +25,7 @@ class Case:
     spread: float = 4.0
     value_spread: int = 3
     feeds: tuple[Feed, ...] = (Feed.TAPE, Feed.STAGE)
+    staged: int = 0
     q: torch.Tensor = field(init=False)
 
     def __post_init__(self) -> None:
@@ -40,8 +42,8 @@ class Case:
 
     @property
     def position(self) -> int:
-        """Tokens on the tape."""
-        return self.tokens - (Feed.STAGE in self.feeds)
+        """Rows on the tape."""
+        return self.tokens - (Feed.STAGE in self.feeds) - self.staged
 
     @property
     def heads(self) -> int:
@@ -82,3 +84,28 @@ class Case:
 
     def value_row(self, token: int) -> bytes:
         return bytes(self.v[token].flatten().remainder(256).tolist())
+
+
+def sequence(
+    shape: tuple[int, int, int],
+    position: int,
+    count: int,
+    seed: int,
+    feeds: tuple[Feed, ...] = (Feed.TAPE, Feed.STAGE),
+    spread: float = 4.0,
+) -> list[Case]:
+    """`count` neighbouring tokens, the first at `position`: the rows of one are a prefix of the next one's.
+
+    Rows that no feed has are not visible.
+    """
+    begin = 0 if Feed.TAPE in feeds else position
+    ends = [position + (i + 1 if Feed.STAGE in feeds else 0) for i in range(count)]
+    whole = Case(*shape, ends[-1] - begin, seed, spread, feeds=feeds)
+    cases = []
+    for i, end in enumerate(ends):
+        staged = i if Feed.STAGE in feeds else 0
+        case = Case(*shape, end - begin, 100 * seed + i, spread, feeds=feeds, staged=staged)
+        for name in ("k", "v", "s_k", "s_v"):
+            setattr(case, name, getattr(whole, name)[: end - begin])
+        cases.append(case)
+    return cases

@@ -10,39 +10,45 @@ from amaranth.back import verilog
 from amaranth.sim import Simulator
 
 from hw.attention import Attention
+from hw.fp32_div import Fp32Div
 from hw.isa import Feed, Pass, encode
 from hw.machine import CI, MachineConfig
+from hw.output_scale import OutputScale
 from models import numerics
 from models.numerics import float_bits
 
-from .attention_case import Case
+from .attention_case import Case, sequence
+
+#: A tile: sequences of tokens. Rows on the tape and in the stage are those of the cases.
+Tile = list[list[Case]]
 
 
-def machine(bus: int, word: int, lanes: int, group: int) -> MachineConfig:
+def machine(bus: int, word: int, lanes: int, group: int, tile: int) -> MachineConfig:
     return dataclasses.replace(
         CI, bus_bytes=bus, attention_bytes=word, lanes=lanes, max_group=group, tables=5, head_lanes=8,
-        max_heads=8, max_query=256, score_words=256,
+        max_heads=8, max_query=256, score_words=256, tile=tile,
     )  # fmt: skip
 
 
-B4 = machine(4, 4, 4, 2)
-B8 = machine(8, 8, 4, 4)
-B16 = machine(16, 16, 8, 2)
-B16_SMALL = machine(16, 4, 16, 2)
-B64 = machine(64, 8, 16, 1)
+B4 = machine(4, 4, 4, 2, 1)
+B8 = machine(8, 8, 4, 4, 4)
+B8_ONE = machine(8, 8, 4, 4, 1)
+B16 = machine(16, 16, 8, 2, 2)
+B16_SMALL = machine(16, 4, 16, 2, 4)
+B64 = machine(64, 8, 16, 1, 1)
 
 
 def padded(rows: list[bytes], bus: int, rng: random.Random) -> bytes:
     return b"".join(row + rng.randbytes(-len(row) % bus) for row in rows)
 
 
-#: Cycles of an ATTEND of no tokens, from the one in which it is taken to the one of `done`.
+#: Cycles of an ATTEND of no rows by one token, from the one in which it is taken to the one of `done`.
 EMPTY = 2
 
 
 @dataclass
 class Result:
-    """What the unit did."""
+    """What the unit did for a tile."""
 
     heads: list[tuple[list[int], int]] = field(default_factory=list)
     saturated: int = 0
@@ -50,75 +56,116 @@ class Result:
     active: int = 0
     starved: int = 0
     cycles: list[int] = field(default_factory=list)
+    #: Cycles from the end of the last ATTEND to the first and to the last beat of each token.
+    beats: list[int] = field(default_factory=list)
 
 
-def run(config: MachineConfig, cases: list[Case], stall: float, seed: int = 0) -> list[Result]:
-    """Execute ATTEND KEY tape, stage, VALUE tape, stage for each case; a case follows as soon as it may."""
-    rng = random.Random(seed)
-    dut = Attention(config)
-    word, lanes = config.attention_bytes, config.lanes
-    results = [Result() for _ in cases]
+class Bench:
+    """Executes ATTEND KEY tape, stage, VALUE tape, stage for each tile; a tile follows as soon as it may."""
 
-    # A step is a query write, a scale, or a command with the tape position at which it ends.
-    tape = b""
-    steps: list[tuple] = []
-    for number, case in enumerate(cases):
-        flat = case.q.flatten().remainder(65536).tolist()
-        for first in range(0, len(flat), lanes):
-            data = sum(flat[first + i] << 16 * i for i in range(lanes))
-            steps.append(("query", number, first, data))
-        for head in range(case.heads):
-            steps.append(("scale", number, head, int(float_bits(case.s_q)[head])))
-        for half, row in ((Pass.KEY, case.key_row), (Pass.VALUE, case.value_row)):
+    def __init__(self, config: MachineConfig, tiles: list[Tile], stall: float, seed: int) -> None:
+        self.config, self.tiles, self.stall = config, tiles, stall
+        self.rng = random.Random(seed)
+        self.dut = Attention(config)
+        self.tokens = [[case for tokens in tile for case in tokens] for tile in tiles]
+        self.results = [Result() for _ in tiles]
+        self.entries: list[dict[int, dict]] = []
+        #: A query write, a scale, or a command with the tape position at which it ends.
+        self.steps: list[tuple] = []
+        self.tape = b""
+        self.written: dict[int, Case] = {}
+        for number, tile in enumerate(tiles):
+            self.add(number, tile)
+        self.tape += self.rng.randbytes(2 * config.unit_bytes)
+
+    def add(self, number: int, tile: Tile) -> None:
+        """The entries and steps of a tile."""
+        tokens, rng = self.tokens[number], self.rng
+        first = rng.randrange(256)
+        self.entries.append({})
+        for neighbours in tile:
+            for i, case in enumerate(neighbours):
+                place = len(self.entries[-1])
+                # Token 0 begins a sequence whatever its entry says. Only a first token's position counts.
+                self.entries[-1][(first + place) % 256] = {
+                    "token": rng.getrandbits(20), "base": rng.getrandbits(20),
+                    "position": case.position if i == 0 else rng.getrandbits(20),
+                    "continues": i > 0 if place else rng.getrandbits(1),
+                }  # fmt: skip
+        for t, case in enumerate(tokens):
+            if self.written.get(t) is not case:
+                self.write_query(number, t, case)
+        case = tokens[0]
+        for half in Pass:
             for feed in case.feeds:
-                if feed == Feed.TAPE:
-                    tape += padded([row(t) for t in range(case.position)], config.bus_bytes, rng)
+                for mine in (neighbours[0] for neighbours in tile if feed == Feed.TAPE):
+                    row = mine.value_row if half == Pass.VALUE else mine.key_row
+                    self.tape += padded([row(r) for r in range(mine.position)], self.config.bus_bytes, rng)
                 command = encode(
                     "ATTEND", half=half, feed=feed, first=feed == case.feeds[0], last=feed == case.feeds[-1],
                     kv_heads=case.kv_heads, group=case.group, head_size=case.head_size,
                 )  # fmt: skip
-                payload = {"word": command, "layer": 0, "position": case.position}
-                steps.append(("command", number, payload, len(tape), feed))
-    tape += rng.randbytes(2 * config.unit_bytes)
+                payload = {"word": command, "layer": 0, "first": first, "more": len(tokens) - 1}
+                self.steps.append(("command", number, payload, len(self.tape), feed))
 
-    async def bench(ctx) -> None:
+    def write_query(self, number: int, t: int, case: Case) -> None:
+        self.written[t] = case
+        flat, lanes = case.q.flatten().remainder(65536).tolist(), self.config.lanes
+        for first in range(0, len(flat), lanes):
+            data = sum(flat[first + i] << 16 * i for i in range(lanes))
+            self.steps.append(("query", number, {"token": t, "address": first, "data": data}))
+        for head in range(case.heads):
+            scale = int(float_bits(case.s_q)[head])
+            self.steps.append(("scale", number, {"scale_token": t, "scale_head": head, "scale": scale}))
+
+    def staged(self, number: int, t: int, value: int) -> bytes:
+        """The row in bank t of the stage."""
+        if t >= len(self.tokens[number]) or Feed.STAGE not in self.tokens[number][t].feeds:
+            return b""
+        case = self.tokens[number][t]
+        return (case.value_row if value else case.key_row)(case.tokens - 1)
+
+    async def run(self, ctx) -> None:
+        dut, config, rng, stall, steps = self.dut, self.config, self.rng, self.stall, self.steps
+        word, lanes = config.attention_bytes, config.lanes
         place = step = 0
         issued: list[tuple] = []
-        done = cycle = 0
+        done = cycle = finished_at = 0
         stage_data = 0
         beats: list[tuple[int, int]] = []
-        expected_beats = sum(case.heads * case.head_size // lanes for case in cases)
+        times: list[int] = []
+        expected_beats = sum(c.heads * c.head_size // lanes for tokens in self.tokens for c in tokens)
         while len(beats) < expected_beats or done < len(issued) or step < len(steps):
-            assert cycle < 20000, "the unit hangs"
-            kind, number, *rest = steps[step] if step < len(steps) else ("end", len(cases) - 1)
+            assert cycle < 30000, "the unit hangs"
+            kind, number, *rest = steps[step] if step < len(steps) else ("end", len(self.tiles) - 1)
             writable = done == len(issued)
             ctx.set(dut.unit.command.valid, kind == "command")
             ctx.set(dut.query.en, kind == "query" and writable)
             ctx.set(dut.query.scale_en, kind == "scale" and writable)
             if kind == "command":
                 ctx.set(dut.unit.command.payload, rest[0])
-            elif kind == "query":
-                ctx.set(dut.query.address, rest[0])
-                ctx.set(dut.query.data, rest[1])
-            elif kind == "scale":
-                ctx.set(dut.query.scale_head, rest[0])
-                ctx.set(dut.query.scale, rest[1])
+            elif kind != "end":
+                for name, value in rest[0].items():
+                    ctx.set(getattr(dut.query, name), value)
+            running = issued[done] if done < len(issued) else None
+            entries = self.entries[number if running is None else running[1]]
+            rubbish = {"token": 0, "base": 0, "position": rng.getrandbits(20), "continues": 1}
+            ctx.set(dut.entries.entry, entries.get(ctx.get(dut.entries.index), rubbish))
             level = config.unit_bytes if rng.random() >= stall else rng.randrange(config.unit_bytes)
-            level = min(level, len(tape) - place)
-            present = tape[place : place + level] + rng.randbytes(config.unit_bytes - level)
+            level = min(level, len(self.tape) - place)
+            present = self.tape[place : place + level] + rng.randbytes(config.unit_bytes - level)
             ctx.set(dut.tape.level, level)
             ctx.set(dut.tape.data, int.from_bytes(present, "little"))
             ctx.set(dut.stage.data, stage_data)
             ctx.set(dut.output.ready, rng.random() >= stall)
 
             take = ctx.get(dut.tape.take)
-            running = issued[done] if done < len(issued) else None
             from_tape = running is not None and running[4] == Feed.TAPE
             assert take <= level
             assert from_tape or (take == 0 and not ctx.get(dut.tape.starved))
             assert not (take and ctx.get(dut.tape.starved))
             if running is not None:
-                result = results[running[1]]
+                result = self.results[running[1]]
                 result.saturated += ctx.get(dut.score_saturated)
                 result.products += ctx.get(dut.products)
                 result.active += ctx.get(dut.active)
@@ -128,10 +175,9 @@ def run(config: MachineConfig, cases: list[Case], stall: float, seed: int = 0) -
                 assert not ctx.get(dut.active)
             if ctx.get(dut.output.valid) and ctx.get(dut.output.ready):
                 beats.append((ctx.get(dut.output.payload.sums), ctx.get(dut.output.payload.scale)))
-            staged = cases[number if running is None else running[1]]
-            row = b""
-            if Feed.STAGE in staged.feeds:
-                row = (staged.value_row if ctx.get(dut.stage.value) else staged.key_row)(staged.tokens - 1)
+                times.append(cycle - finished_at)
+            staged = number if running is None else running[1]
+            row = self.staged(staged, ctx.get(dut.stage.token), ctx.get(dut.stage.value))
             address = ctx.get(dut.stage.address)
             assert address % word == 0
             stage_data = int.from_bytes((row[address:] + rng.randbytes(word))[:word], "little")
@@ -142,36 +188,45 @@ def run(config: MachineConfig, cases: list[Case], stall: float, seed: int = 0) -
             place += take
             if finished:
                 assert place == running[3], "bytes taken"
-                results[running[1]].cycles.append(cycle - running[5])
+                self.results[running[1]].cycles.append(cycle - running[5])
+                finished_at = cycle - 1
                 done += 1
             if accepted:
                 issued.append((*steps[step], cycle))
                 assert len(issued) == done + 1
             step += accepted or (kind in ("query", "scale") and writable)
 
-        for case, result in zip(cases, results, strict=True):
-            for _ in range(case.heads):
-                mine, beats[:] = beats[: case.head_size // lanes], beats[case.head_size // lanes :]
-                sums = sum(x << 48 * lanes * i for i, (x, _) in enumerate(mine))
-                fields = [sums >> 48 * i & (1 << 48) - 1 for i in range(case.head_size)]
-                scales = {scale for _, scale in mine}
-                assert len(scales) == 1
-                result.heads.append(([x - (x >> 47 << 48) for x in fields], scales.pop()))
+        for tokens, result in zip(self.tokens, self.results, strict=True):
+            for case in tokens:
+                per_head = case.head_size // lanes
+                result.beats += [times[0], times[case.heads * per_head - 1]]
+                times = times[case.heads * per_head :]
+                for _ in range(case.heads):
+                    mine, beats = beats[:per_head], beats[per_head:]
+                    sums = sum(x << 48 * lanes * i for i, (x, _) in enumerate(mine))
+                    fields = [sums >> 48 * i & (1 << 48) - 1 for i in range(case.head_size)]
+                    scales = {scale for _, scale in mine}
+                    assert len(scales) == 1
+                    result.heads.append(([x - (x >> 47 << 48) for x in fields], scales.pop()))
 
-    simulator = Simulator(dut)
+
+def check(config: MachineConfig, tiles: list[Tile], stall: float = 0.3, seed: int = 0) -> list[Result]:
+    """Run the tiles; outputs and counts must be those of each token on its own."""
+    bench = Bench(config, tiles, stall, seed)
+    simulator = Simulator(bench.dut)
     simulator.add_clock(1e-6)
-    simulator.add_testbench(bench)
+    simulator.add_testbench(bench.run)
     simulator.run()
-    return results
+    for tokens, result in zip(bench.tokens, bench.results, strict=True):
+        assert result.heads == [head for case in tokens for head in case.output()]
+        assert result.saturated == sum(case.saturated() for case in tokens)
+        assert result.products == sum(2 * case.tokens * case.heads * case.head_size for case in tokens)
+    return bench.results
 
 
-def check(config: MachineConfig, cases: list[Case], stall: float = 0.3, seed: int = 0) -> list[Result]:
-    results = run(config, cases, stall, seed)
-    for case, result in zip(cases, results, strict=True):
-        assert result.heads == case.output()
-        assert result.saturated == case.saturated()
-        assert result.products == 2 * case.tokens * case.heads * case.head_size
-    return results
+def alone(cases: list[Case]) -> list[Tile]:
+    """Each in a tile of its own."""
+    return [[[case]] for case in cases]
 
 
 @pytest.mark.parametrize(
@@ -189,18 +244,69 @@ def check(config: MachineConfig, cases: list[Case], stall: float = 0.3, seed: in
     ],
 )
 def test_shapes(config: MachineConfig, shape: tuple[int, int, int, int]):
-    check(config, [Case(*shape, seed=1), Case(*shape[:3], 1, seed=2), Case(*shape, seed=3, spread=60.0)])
+    cases = [Case(*shape, seed=1), Case(*shape[:3], 1, seed=2), Case(*shape, seed=3, spread=60.0)]
+    check(config, alone(cases))
+
+
+#: Sequences of a tile as (position, tokens).
+TILES = [
+    [(3, 4)],
+    [(0, 3)],
+    [(2, 1), (0, 1), (5, 1), (1, 1)],
+    [(0, 2), (3, 2)],
+    [(4, 1), (1, 3)],
+    [(0, 1), (0, 1), (2, 1)],
+    [(2, 2)],
+    [(1, 1), (4, 1)],
+    [(0, 1)],
+    [(6, 1)],
+]
+
+
+@pytest.mark.parametrize(
+    ("config", "shape", "stall", "number"),
+    [
+        (B4, (2, 2, 8), 0.4, 2),
+        (B8, (2, 2, 8), 0.4, 10),
+        (B8, (1, 4, 16), 0.0, 4),
+        (B16, (2, 1, 16), 0.4, 4),
+        (B16_SMALL, (3, 2, 16), 0.2, 4),
+    ],
+)
+def test_tiles(config: MachineConfig, shape: tuple[int, int, int], stall: float, number: int):
+    """One sequence, several and both; any number of live tokens; with and without older ones."""
+    rng = random.Random(str(shape))
+    kinds = [kind for kind in TILES if sum(count for _, count in kind) <= config.tile]
+    tiles = []
+    for n, kind in enumerate(rng.sample(kinds, number)):
+        spread = rng.choice([4.0, 60.0, 1e6])
+        tiles.append([sequence(shape, *place, 10 * n + i, spread=spread) for i, place in enumerate(kind)])
+    check(config, tiles, stall)
+
+
+@pytest.mark.parametrize("feeds", [(Feed.TAPE,), (Feed.STAGE,)])
+def test_tiles_of_one_feed(feeds: tuple[Feed, ...]):
+    tiles = [[sequence((2, 2, 8), *place, 10 * n + i, feeds) for i, place in enumerate(kind)]
+             for n, kind in enumerate(TILES[:6])]  # fmt: skip
+    check(B8, tiles)
+
+
+def test_idle_tokens_keep_their_queries():
+    """Tokens that a tile does not have are not touched: a later tile finds what was written for them."""
+    one, two, three = (sequence((2, 2, 8), 2, 4, seed) for seed in range(3))
+    check(B8, [[one], [two[:1]], [one], [two[:1]], [three[:2]], [one]])
 
 
 def test_rounds_of_different_models():
-    check(B8, [Case(1, 1, 8, 6, 1), Case(4, 1, 16, 2, 2), Case(1, 4, 8, 1, 3), Case(2, 3, 24, 3, 4)], 0.5)
+    cases = [Case(1, 1, 8, 6, 1), Case(4, 1, 16, 2, 2), Case(1, 4, 8, 1, 3), Case(2, 3, 24, 3, 4)]
+    check(B8, alone(cases), 0.5)
 
 
 def test_feeds():
     tape, stage = (Feed.TAPE,), (Feed.STAGE,)
     pairs = Case(2, 2, 8, 1, 1, feeds=stage), Case(2, 2, 8, 0, 2, feeds=tape), Case(2, 2, 8, 3, 3, feeds=tape)
     odd = Case(3, 1, 16, 0, 4, feeds=tape), Case(3, 1, 16, 1, 5, feeds=stage)
-    check(B8, [*pairs, *odd])
+    check(B8, alone([*pairs, *odd]))
 
 
 def test_zero_scales():
@@ -212,7 +318,7 @@ def test_zero_scales():
     cases[4].s_q[1] = 0
     cases[5].q[:] = 0
     assert len(set(cases[5].scores().flatten().tolist())) == 1
-    check(B8, cases)
+    check(B8_ONE, alone(cases))
 
 
 def test_extreme_scales():
@@ -231,13 +337,16 @@ def test_extreme_scales():
     values.s_v[3:, 1] = 0
     largest = Case(1, 2, 24, 3, 6)
     largest.q[:], largest.k[:], largest.v[:] = 32767, -127, 127
-    check(B8, [distant, saturated, both, negative, values, largest])
+    check(B8_ONE, alone([distant, saturated, both, negative, values, largest]))
 
 
-@pytest.mark.parametrize(("kv_heads", "group", "parts"), [(2, 1, 3), (2, 4, 2)])
-def test_cycles(kv_heads: int, group: int, parts: int):
+@pytest.mark.parametrize(
+    ("config", "kv_heads", "group", "parts"), [(B8_ONE, 2, 1, 3), (B8_ONE, 2, 4, 2), (B8, 2, 2, 3)]
+)
+def test_cycles(config: MachineConfig, kv_heads: int, group: int, parts: int):
     """Without stalls: the slope of each pass, and what start and finish may cost."""
-    results = check(B8, [Case(kv_heads, group, 8 * parts, tokens, 1) for tokens in (1, 3, 8)], 0.0)
+    cases = [Case(kv_heads, group, 8 * parts, tokens, 1) for tokens in (1, 3, 8)]
+    results = check(config, alone(cases), 0.0)
     none, few, many = (result.cycles for result in results)
     key, value = kv_heads * max(1 + parts, group), kv_heads * max(parts, group)
     assert [after - before for before, after in zip(few, many, strict=True)] == [5 * key, 0, 5 * value, 0]
@@ -246,6 +355,27 @@ def test_cycles(kv_heads: int, group: int, parts: int):
     assert few[1] - key <= 25
     assert few[2] - 2 * value <= 12
     assert few[3] - value <= 6
+    beats = [OutputScale.LATENCY, OutputScale.LATENCY]
+    beats[1] += (kv_heads * group - 1) * (Fp32Div.LATENCY + 1) + 2 * parts - 1
+    assert [result.beats for result in results] == [beats] * 3
+
+
+def test_cycles_of_a_tile():
+    """Rows cost once for all tokens that see them, plus some for each token and each run of rows."""
+    kv_heads, group, parts = 2, 2, 3
+    shape = kv_heads, group, 8 * parts
+    key, value = kv_heads * (1 + parts), kv_heads * parts
+    batch = [sequence(shape, position, 1, position) for position in (3, 0, 7, 2)]
+    results = check(B8, [[sequence(shape, 12, 4, 1)], batch], 0.0)
+    for result, runs in zip(results, (1, 4), strict=True):
+        run_tape, run_stage = 3 + 2 * (runs - 1), 3 + 5 * 3
+        assert result.cycles[0] - 12 * key <= 2 + run_tape
+        assert result.cycles[1] - 4 * key <= 25 + run_stage
+        assert result.cycles[2] - 12 * value <= 12 + run_tape
+        assert result.cycles[3] - 4 * value <= 6 + run_stage
+        # A beat a cycle, once the first token's scales are there.
+        last = result.beats[1]
+        assert result.beats[2:] == [last + i for i in (1, 24, 25, 48, 49, 72)]
 
 
 def test_verilog():

@@ -80,8 +80,8 @@ def test_dots(size: int, kv_heads: int, group: int, parts: int, eager: bool):
                     ctx.set(dut.part.payload, {
                         "data": int.from_bytes(bytes(x & 0xFF for x in data), "little"), "kv_head": kv_head,
                         "first": part == 0, "last": last, "row_last": last and kv_head == kv_heads - 1,
-                        "fresh": token == 0,
                     })  # fmt: skip
+                    ctx.set(dut.fresh, token == 0)
                     while True:
                         valid = eager or rng.random() < 0.7
                         ctx.set(dut.part.valid, valid)

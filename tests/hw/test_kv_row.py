@@ -24,7 +24,7 @@ def rows(
     count: int,
     rng: random.Random,
 ) -> tuple[bytes, list[tuple], list[tuple]]:
-    """Random rows: their bytes, pairs and parts as the unit must send them, without `fresh`."""
+    """Random rows: their bytes, pairs and parts as the unit must send them."""
     content, pairs, pieces = b"", [], []
     for _ in range(count):
         row = b""
@@ -50,12 +50,9 @@ def test_rows(bus: int, size: int, kv_heads: int, parts: int, pattern: str):
     )
     dut = RowReader(config)
     rng = random.Random(bus + size)
-    # value, padded, first, count; the pass stays fresh until a row has been read.
-    starts = [
-        (0, 1, 1, 0), (0, 1, 0, 3), (0, 0, 0, 1), (1, 1, 1, 3), (1, 0, 0, 1), (1, 1, 1, 0), (1, 0, 0, 2)
-    ]  # fmt: skip
-    fresh = [True, True, False, True, False, True, True]
-    made = [rows(config, kv_heads, parts, value, padded, count, rng) for value, padded, _, count in starts]
+    # value, padded, count
+    starts = [(0, 1, 0), (0, 1, 3), (0, 0, 1), (1, 1, 3), (1, 0, 1), (1, 1, 0), (1, 0, 2)]
+    made = [rows(config, kv_heads, parts, value, padded, count, rng) for value, padded, count in starts]
     content = b"".join(content for content, *_ in made)
     tape = TapeBench(dut, config.unit_bytes, content + bytes(64), pattern, 1)
 
@@ -63,10 +60,8 @@ def test_rows(bus: int, size: int, kv_heads: int, parts: int, pattern: str):
         ctx.set(dut.geometry.kv_heads, kv_heads)
         ctx.set(dut.geometry.parts, parts)
         end = 0
-        for (value, padded, first, count), (row_bytes, pairs, pieces), new in zip(
-            starts, made, fresh, strict=True
-        ):
-            for name, bit in (("start", 1), ("value", value), ("padded", padded), ("first", first)):
+        for (value, padded, count), (row_bytes, pairs, pieces) in zip(starts, made, strict=True):
+            for name, bit in (("start", 1), ("value", value), ("padded", padded)):
                 ctx.set(getattr(dut, name), bit)
             ctx.set(dut.count, count)
             await ctx.tick()
@@ -75,23 +70,20 @@ def test_rows(bus: int, size: int, kv_heads: int, parts: int, pattern: str):
             while ctx.get(dut.busy):
                 ctx.set(dut.part.ready, rng.random() < 0.8)
                 pair, part = dut.pair, dut.part.payload
-                (_, _, pair_en, key_scale, value_scale, pair_head, pair_fresh,
-                 valid, ready, data, kv_head, is_first, last, row_last, part_fresh) = await ctx.tick().sample(
-                    dut.pair_en, pair.key_scale, pair.value_scale, pair.kv_head, pair.fresh,
+                (_, _, pair_en, key_scale, value_scale, pair_head,
+                 valid, ready, data, kv_head, is_first, last, row_last) = await ctx.tick().sample(
+                    dut.pair_en, pair.key_scale, pair.value_scale, pair.kv_head,
                     dut.part.valid, dut.part.ready, part.data, part.kv_head,
-                    part.first, part.last, part.row_last, part.fresh,
+                    part.first, part.last, part.row_last,
                 )  # fmt: skip
                 if pair_en:
                     found_pairs.append((key_scale, value_scale, pair_head))
-                    assert pair_fresh == (new and len(found_pairs) <= kv_heads)
                 if valid and ready:
                     found_parts.append((data, kv_head, is_first, last, row_last))
-                    assert part_fresh == (new and len(found_parts) <= kv_heads * parts)
             assert found_pairs == pairs
             assert found_parts == pieces
             end += len(row_bytes)
             assert tape.position == end
-            assert ctx.get(dut.fresh) == (new and count == 0)
 
     simulator = Simulator(dut)
     simulator.add_clock(1e-6)

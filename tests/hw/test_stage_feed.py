@@ -15,27 +15,32 @@ def test_rows(size: int):
     config = dataclasses.replace(CI, attention_bytes=size)
     dut = StageFeed(config)
     rng = random.Random(size)
-    rows = [rng.randbytes(200 + size), rng.randbytes(200 + size)]
+    #: By token, then K and V.
+    rows = [[rng.randbytes(200 + size) for _ in range(2)] for _ in range(4)]
 
     async def memory(ctx) -> None:
         while True:
-            _, _, value, address = await ctx.tick().sample(dut.stage.value, dut.stage.address)
+            _, _, token, value, address = await ctx.tick().sample(
+                dut.stage.token, dut.stage.value, dut.stage.address
+            )
             assert address % size == 0
-            word = (rows[value] + bytes(2 * size))[address : address + size]
+            word = (rows[token][value] + bytes(2 * size))[address : address + size]
             ctx.set(dut.stage.data, int.from_bytes(word, "little"))
 
     async def bench(ctx) -> None:
-        for number in range(8):
-            value, eager = number & 1, number < 4
+        for number in range(12):
+            value, token, eager = number & 1, number % 3 if number < 9 else 3, number < 6
             ctx.set(dut.start, 1)
             ctx.set(dut.value, value)
+            ctx.set(dut.token, token)
             await ctx.tick()
             ctx.set(dut.start, 0)
+            ctx.set(dut.token, rng.randrange(4))
             place = cycles = 0
             while place < rng.randrange(100, 200):
                 level = ctx.get(dut.tape.level)
                 data = ctx.get(dut.tape.data).to_bytes(config.unit_bytes, "little")
-                assert data[:level] == rows[value][place : place + level]
+                assert data[:level] == rows[token][value][place : place + level]
                 # Pairs of scales first, then words.
                 wanted = 8 if place < 24 else size
                 take = wanted if level >= wanted and (eager or rng.random() < 0.5) else 0

@@ -35,9 +35,8 @@ def test_scales():
                 for kv_head in range(KV_HEADS):
                     scale = int(bits[token, kv_head])
                     fresh = token == 0
-                    ctx.set(
-                        dut.pair, {"value_scale": scale, "key_scale": 9, "kv_head": kv_head, "fresh": fresh}
-                    )
+                    ctx.set(dut.pair, {"value_scale": scale, "key_scale": 9, "kv_head": kv_head})
+                    ctx.set(dut.fresh, fresh)
                     ctx.set(dut.pair_en, 1)
                     await ctx.tick()
                     ctx.set(dut.pair_en, 0)

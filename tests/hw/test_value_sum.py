@@ -37,9 +37,10 @@ def test_sums(kv_heads: int, group: int, parts: int, stall: float):
                             {
                                 "data": int.from_bytes(bytes(data.tolist()), "little"),
                                 "kv_head": kv_head, "first": part == 0, "last": last,
-                                "row_last": last and kv_head == kv_heads - 1, "fresh": token == 0,
+                                "row_last": last and kv_head == kv_heads - 1,
                             },
                         )  # fmt: skip
+                        ctx.set(dut.fresh, token == 0)
                         for g in range(3):
                             weight = int(w[token, kv_head, g]) if g < group else rng.getrandbits(24)
                             ctx.set(dut.weights.payload[g], weight)
