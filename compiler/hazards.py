@@ -3,20 +3,52 @@
 Instructions are issued in program order. Before one is issued, every instruction whose results it reads, or
 whose operands or results it overwrites, must be finished. Units finish their instructions in order, so "the
 n-th of unit u is finished" follows from a bound on the number of unfinished instructions of u.
+
+FETCHes begin in an earlier order of their own and wait only for STOREs that write what they read
+(`compiler.hazards_memory`). A STORE never waits for a FETCH: what both name is taken from the tape before it
+is overwritten, which the interpreter checks.
+
+How many tiles a chunk has is not known here, so bounds hold for 1, 2 and many: the loop over tiles is turned
+once, with what stands under MANY_TILES left out, and twice and three times, with all of that executed. More
+tiles put more instructions between a later tile and what it depends on, never fewer. Other predicates may be
+on or off: what stands under them may conflict, but counts as an instruction in between only for those under
+the same one.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from functools import cache
+from typing import Any, NamedTuple
 
-from hw.isa import BY_NAME, NO_WAIT, Dest, Feed, Function, Pass, Payload, Source, Target, Unit
+from hw.isa import (
+    BY_NAME,
+    MANY_TILES,
+    NO_WAIT,
+    SCALARS,
+    Dest,
+    Feed,
+    Function,
+    Loop,
+    Pass,
+    Payload,
+    Source,
+    Target,
+    Unit,
+)
+
+from .hazards_memory import place, same_bytes
 
 #: Units that are waited for, in the order of the `wait_*` fields.
-UNITS = (Unit.MATMUL, Unit.VECTOR, Unit.ATTENTION, Unit.STORE)
+UNITS: tuple[Unit, ...] = (Unit.MATMUL, Unit.VECTOR, Unit.ATTENTION, Unit.STORE)
 #: Shared things whose order a unit keeps by itself: no waiting among instructions of one unit.
 UNIT_ORDERED = ("TAPE", "SCORES", "OUTPUT")
 #: A stream between two instructions that run side by side: program order, but never a wait.
 STREAMED = ("LOGITS",)
+#: Turns that stand for all: of the loop over layers, and of that over tiles. Later ones repeat their state.
+LAYERS, TILES = 5, 3
+
+#: One instruction: its name and the values of its fields.
+Row = tuple[str, dict[str, int]]
 
 
 @dataclass(frozen=True)
@@ -29,9 +61,13 @@ class Access:
     write: bool
 
 
-def accesses(name: str, fields: dict[str, int]) -> list[Access]:
-    """Everything an instruction reads and writes. Fields left out are 0."""
+def accesses(name: str, fields: dict[str, int], tile: int = 1) -> list[Access]:
+    """Everything on chip that an instruction reads and writes, on a machine of `tile`. Fields left out are 0.
+
+    Memories that each token has one of are taken as one: the same elements conflict, whatever the token.
+    """
     f = _Fields(fields)
+    tokens = tile if f.tiled else 1
     found: list[Access] = []
 
     def read(resource: str, low: int = 0, size: int = 1) -> None:
@@ -40,6 +76,12 @@ def accesses(name: str, fields: dict[str, int]) -> list[Access]:
     def write(resource: str, low: int = 0, size: int = 1) -> None:
         found.append(Access(resource, low, low + size, True))
 
+    def scalars(first: int, access: Callable[[str, int, int], None]) -> None:
+        """SCALAR[first + t] of each token."""
+        access("SCALAR", first, min(tokens, SCALARS - first))
+        if first + tokens > SCALARS:
+            access("SCALAR", 0, first + tokens - SCALARS)
+
     if name == "MATMUL":
         write("TAPE")
         read("Q", f.q, f.k)
@@ -47,7 +89,7 @@ def accesses(name: str, fields: dict[str, int]) -> list[Access]:
     elif name == "HEAD":
         write("TAPE")
         read("Q", f.q, f.k)
-        read("SCALAR", f.scale)
+        scalars(f.scale, read)
         write("LOGITS")
     elif name == "MAP":
         source = {Source.ACTIVATION: "ACT", Source.ACCUMULATOR: "ACC"}
@@ -58,17 +100,20 @@ def accesses(name: str, fields: dict[str, int]) -> list[Access]:
         else:
             read("OUTPUT")
         if f.scaled:
-            read("SCALAR", f.s1)
+            scalars(f.s1, read)
             read("SCALAR", f.s2)
         if f.function in (Function.ADD, Function.MULTIPLY, Function.SILU_MULTIPLY):
             read("ACT", f.b, f.n)
         elif f.function == Function.ROPE:
-            read("CONST", f.c, f.segment or f.n)
+            read("CONST", f.c, tokens * (f.segment or f.n))
         if f.statistics:
             if f.gain:
                 read("CONST", f.c, f.n)
             write("STAT", f.stat, _segments(f))
-        write({Dest.ACTIVATION: "ACT", Dest.CONSTANT: "CONST", Dest.SCALAR: "SCALAR"}[Dest(f.dest)], f.d, f.n)
+        if f.dest == Dest.ACTIVATION:
+            write("ACT", f.d, f.n)
+        else:
+            write("CONST" if f.dest == Dest.CONSTANT else "SCALAR", f.d, tokens * f.n)
     elif name == "QUANTISE":
         read("ACT", f.a, f.n)
         read("STAT", f.stat, _segments(f))
@@ -85,7 +130,7 @@ def accesses(name: str, fields: dict[str, int]) -> list[Access]:
         read("STAT", f.stat)
         read("SCALAR", f.c)
         read("SCALAR", f.eps)
-        write("SCALAR", f.d)
+        scalars(f.d, write)
     elif name == "ATTEND":
         heads, row = f.kv_heads * f.group, f.kv_heads * f.head_size
         if f.half == Pass.KEY:
@@ -107,6 +152,8 @@ def accesses(name: str, fields: dict[str, int]) -> list[Access]:
     elif name == "STORE":
         if f.payload == Payload.LOGITS:
             read("LOGITS")
+        elif f.payload == Payload.ACTIVATION:
+            read("ACT", f.a, f.bytes // 4)
         elif f.payload == Payload.KEY:
             read("STAGE_K", 0, f.bytes)
             read("KEY_SCALE", 0, f.bytes)
@@ -129,49 +176,98 @@ def conflict(a: Iterable[Access], b: Iterable[Access], apart: Iterable[str] = ()
     )
 
 
-def wait_bounds(program: list[tuple[str, dict[str, int]]]) -> list[dict[str, int]]:
-    """`wait_*` fields of each instruction of a program with at most one loop.
+def wait_bounds(program: list[Row], tile: int = 1) -> list[dict[str, int]]:
+    """`wait_*` fields of each instruction of a program, for a machine of `tile` and chunks of any length.
 
-    The loop is unrolled; a bound is the strictest that any of its turns needs. Turns after the fourth repeat
-    the state of the fourth: each turn issues the same instructions.
+    A bound is the strictest that any turn of any loop needs. ValueError where a LOOP or NEXT has a predicate.
     """
-    bounds = [{unit: NO_WAIT for unit in UNITS} for _ in program]
-    touched = [accesses(*row) for row in program]
-    issued: dict[Unit, list[int]] = {unit: [] for unit in UNITS}  #: instructions of each unit, in order
-    finished = dict.fromkeys(UNITS, 0)  #: of these, known to be finished
-    for index in _unrolled(program):
-        mine = BY_NAME[program[index][0]].unit
-        if mine not in UNITS:
-            continue
-        for unit in UNITS:
-            apart = (*STREAMED, *(UNIT_ORDERED if unit == mine else ()))
-            needed = 0
-            for order in range(len(issued[unit]) - 1, finished[unit] - 1, -1):
-                if conflict(touched[index], touched[issued[unit][order]], apart):
-                    needed = order + 1
-                    break
-            if needed > finished[unit]:
-                certain = [
-                    i for i in range(len(issued[unit])) if not program[issued[unit][i]][1].get("predicate")
-                ]
-                behind = min(sum(i >= needed for i in certain), NO_WAIT - 1)
-                bounds[index][unit] = min(bounds[index][unit], behind)
-                # All but the last `behind` certainly issued ones are finished, unless this one is skipped.
-                if not program[index][1].get("predicate"):
-                    finished[unit] = certain[-behind] if behind else len(issued[unit])
-        issued[mine].append(index)
+    if any(name in ("LOOP", "NEXT") and fields.get("predicate") for name, fields in program):
+        raise ValueError("wanted loops without predicates, found one with")
+    touched = [accesses(*row, tile) for row in program]
+
+    @cache
+    def on_chip(later: int, earlier: int) -> bool:
+        apart = UNIT_ORDERED if _unit(program[later]) == _unit(program[earlier]) else ()
+        return conflict(touched[later], touched[earlier], (*STREAMED, *apart))
+
+    bounds = [dict.fromkeys(UNITS, NO_WAIT) for _ in program]
+    for tiles in range(1, TILES + 1):
+        for predicate in {0, *(fields.get("predicate", 0) for _, fields in program)} - {MANY_TILES}:
+            for index, unit, bound in _waits(program, tiles, predicate, on_chip):
+                bounds[index][unit] = min(bounds[index][unit], bound)
     return [{f"wait_{unit.name.lower()}": bound for unit, bound in row.items()} for row in bounds]
 
 
-def _unrolled(program: list[tuple[str, dict[str, int]]]) -> list[int]:
-    """Indices in order of execution, the loop turned at most five times."""
-    names = [name for name, _ in program]
-    if "LOOP" not in names:
-        return list(range(len(program)))
-    start, end = names.index("LOOP"), names.index("NEXT")
-    turns = min(program[start][1].get("count", 1), 5)
-    body = list(range(start + 1, end))
-    return [*range(start), *body * turns, *range(end + 1, len(program))]
+class _Turn(NamedTuple):
+    """One execution of an instruction: its index, and what the registers held."""
+
+    index: int
+    layer: int
+    tile: int
+
+
+def _waits(
+    program: list[Row], tiles: int, predicate: int, on_chip: Callable[[int, int], bool]
+) -> Iterator[tuple[int, Unit, int]]:
+    """(instruction, unit, bound) for each time that one under `predicate` must wait, `tiles` tiles.
+
+    Predicate 0 stands for MANY_TILES too.
+    """
+    always = (0, MANY_TILES)
+    issued: dict[Unit, list[_Turn]] = {unit: [] for unit in UNITS}
+    #: Of these, how many are known to be finished: to a FETCH (True), and to the others.
+    finished = {True: dict.fromkeys(UNITS, 0), False: dict.fromkeys(UNITS, 0)}
+
+    def certain(turn: _Turn) -> bool:
+        return program[turn.index][1].get("predicate", 0) in (*always, predicate)
+
+    def conflicts(later: _Turn, earlier: _Turn) -> bool:
+        if program[later.index][0] != "FETCH":
+            return on_chip(later.index, earlier.index)
+        return same_bytes(*(place(*program[turn.index], turn.layer, turn.tile) for turn in (later, earlier)))
+
+    for turn in _unrolled(program, tiles):
+        asked = certain(turn) and (not predicate or program[turn.index][1].get("predicate") == predicate)
+        mine = _unit(program[turn.index])
+        known = finished[mine == Unit.FETCH]
+        for unit in (Unit.STORE,) if mine == Unit.FETCH else UNITS:
+            before = issued[unit]
+            needed = next(
+                (i + 1 for i in range(len(before) - 1, known[unit] - 1, -1) if conflicts(turn, before[i])), 0
+            )
+            if needed:
+                sure = [i for i, earlier in enumerate(before) if certain(earlier)]
+                behind = min(sum(i >= needed for i in sure), NO_WAIT - 1)
+                if asked:
+                    yield turn.index, unit, behind
+                # All but the last `behind` certainly issued ones are finished, unless this one is skipped.
+                if certain(turn):
+                    known[unit] = sure[-behind] if behind else len(before)
+        if mine in UNITS:
+            issued[mine].append(turn)
+
+
+def _unrolled(program: list[Row], tiles: int) -> Iterator[_Turn]:
+    """What is executed, in order, of a chunk of `tiles` tiles and at most `LAYERS` layers."""
+    start, count, value = {}, {}, dict.fromkeys(Loop, 0)
+    at = 0
+    while at < len(program):
+        name, fields = program[at]
+        register = Loop(fields.get("register", 0))
+        at += 1
+        if name == "LOOP":
+            turns = tiles if register == Loop.TILE else min(fields.get("count", 1), LAYERS)
+            start[register], count[register], value[register] = at, turns, 0
+        elif name == "NEXT":
+            again = value[register] + 1 < count[register]
+            value[register] += again or register == Loop.LAYER
+            at = start[register] if again else at
+        elif name != "END" and (tiles > 1 or fields.get("predicate") != MANY_TILES):
+            yield _Turn(at - 1, value[Loop.LAYER], value[Loop.TILE])
+
+
+def _unit(row: Row) -> Unit:
+    return BY_NAME[row[0]].unit
 
 
 def _segments(f: Any) -> int:

@@ -4,37 +4,46 @@ It reads the program and the memory, nothing else, and says what a machine does 
 and every counter that is not about time.
 """
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 
 from hw.isa import (
     BY_NAME,
-    BY_OPCODE,
     COUNTERS,
     ERRORS,
-    HEADER,
-    INSTRUCTION_BITS,
-    Index,
+    MANY_TILES,
+    STOP_TOKENS,
     Kind,
     Payload,
     Unit,
-    decode,
 )
 from hw.machine import MachineConfig
 from models import numerics
 
-from .interpreter_tape import Tape, UsageError
+from .entries import Entry
+from .interpreter_chunk import Chunk
+from .interpreter_memory import fetch_runs, store_runs
+from .interpreter_program import InterpreterError, Registers, decoded
+from .interpreter_tape import Tape, UsageError, Write
 from .interpreter_units import Units
 
-INSTRUCTION_BYTES = INSTRUCTION_BITS // 8
 EXACT = tuple(counter.name for counter in COUNTERS if counter.exact)
+_KINDS = {Kind.WEIGHTS: "weight_bytes", Kind.KV: "kv_read_bytes", Kind.OTHER: "other_bytes"}
+_PAYLOADS = {
+    Payload.KEY: "kv_write_bytes",
+    Payload.VALUE: "kv_write_bytes",
+    Payload.LOGITS: "logit_bytes",
+    Payload.ACTIVATION: "spill_bytes",
+}
 
-
-class InterpreterError(RuntimeError):
-    """The program is not legal: which instruction, what it wanted, what was there."""
+#: Called after each executed instruction: index in the program, name, fields, layer, first entry and further
+#: tokens as in the command of the machine, and what it wrote: (memory, token or None where tokens share it,
+#: first element, raw values). Memories: ACT, CONST, SCALAR, STAT_TOTAL, STAT_MAXIMUM, Q, ACC, QUERY,
+#: QUERY_SCALE, STAGE_K, STAGE_V (bytes), TOP ([n, 2]: id and binary32 logit), MEMORY (bytes, from an address
+#: on).
+Observer = Callable[[int, str, dict[str, int], int, int, int, list[Write]], None]
 
 
 class MachineError(RuntimeError):
@@ -63,165 +72,215 @@ class Interpreter:
     Members
     -------
     units: the state of the execution units (`sim.interpreter_units.Units`).
-    next_token: argmax of the last HEAD.
+    entries: the live entries of the token table, as the last step left them.
+    generated, output: steps finished since the doorbell; the output log, `max_context` entries.
     error: CSR ERROR of the last run: 0, or code + layer << 8.
-    counters: by name, those of `hw.isa.COUNTERS` that are exact; they add up over tokens.
+    counters: by name, those of `hw.isa.COUNTERS` that are exact; they add up over steps.
+    observer: told of each instruction, see `Observer`; None costs nothing.
     """
 
     def __init__(
         self, machine: MachineConfig, program: bytes | Sequence[int], memory: np.ndarray, memory_base: int = 0
     ) -> None:
-        if isinstance(program, bytes | bytearray | memoryview):
-            if len(program) % INSTRUCTION_BYTES:
-                raise InterpreterError(
-                    f"program: wanted a multiple of {INSTRUCTION_BYTES} bytes, found {len(program)}"
-                )
-            program = [
-                int.from_bytes(program[i : i + INSTRUCTION_BYTES], "little")
-                for i in range(0, len(program), INSTRUCTION_BYTES)
-            ]
         if memory.dtype != np.uint8 or memory.ndim != 1:
             raise InterpreterError(f"memory: wanted uint8 [n], found {memory.dtype} {list(memory.shape)}")
-        if not 0 < len(program) <= machine.program_words:
-            raise InterpreterError(
-                f"program: wanted 1 to {machine.program_words} instructions, found {len(program)}"
-            )
         self.machine, self.memory, self.memory_base = machine, memory, memory_base
-        self._program = [_decoded(word) for word in program]
+        self._program = decoded(machine, program)
         self.units = Units(machine)
-        self.next_token, self.error = 0, 0
+        self.error = self.generated = 0
+        self.output = [0] * machine.max_context
         self.counters = dict.fromkeys(EXACT, 0)
+        self.observer: Observer | None = None
+        self._chunk: Chunk | None = None
+        self._registers: Registers
+        self._head: int | None = None  #: last live token of the tile of this step's last HEAD
         self._tape = Tape(memory)
-        self.layer = 0
 
     def clear_counters(self) -> None:
         """CSR CONTROL bit 2."""
         self.counters = dict.fromkeys(EXACT, 0)
 
-    @torch.inference_mode()
+    @property
+    def entries(self) -> list[Entry]:
+        return list(self._chunk.entries) if self._chunk else []
+
+    @property
+    def next_token(self) -> list[int]:
+        """NEXT_TOKEN of each token of the tile."""
+        return self.units.next_token
+
+    def top(self, t: int) -> tuple[list[int], list[float]]:
+        """TOP[t] of the last HEAD: ids and logits, as many as it had rows, at most the machine's `top_k`."""
+        ids, values = self.units.top[t]
+        return ids.tolist(), values.tolist()
+
+    # --- steps --------------------------------------------------------------------------------------------
+
     def step(self, token: int, position: int, predicates: int = 1) -> int:
-        """Run the program once and return NEXT_TOKEN. Raises MachineError, InterpreterError."""
-        self._token, self._position, self._predicates = token, position, predicates | 1
-        self.layer, self.error = 0, 0
+        """Run the program once for one token and return NEXT_TOKEN."""
+        self.run([Entry(token, position)], tile=1, predicates=predicates)
+        return self.next_token[0]
+
+    @torch.inference_mode()
+    def run(
+        self,
+        entries: Sequence[Entry],
+        *,
+        tile: int,
+        steps: int = 1,
+        stops: Sequence[int] = (),
+        batch: bool = False,
+        predicates: int = 1,
+    ) -> list[list[int]]:
+        """One doorbell, up to `steps` steps: the tokens that each found, one, or in a batch one an entry.
+
+        A step without a HEAD finds none and must be the only one. Raises MachineError, InterpreterError.
+        """
+        self.error = self.generated = 0
+        if steps < 1 or len(stops) > STOP_TOKENS:
+            raise InterpreterError(
+                f"run: wanted 1 or more steps, at most {STOP_TOKENS} stop tokens, "
+                f"found {steps} and {len(stops)}"
+            )
+        try:
+            chunk = self._chunk = Chunk(self.machine, entries, tile, batch)
+        except UsageError as error:
+            raise InterpreterError(f"run: {error}") from error
+        results, stopped = [], [False] * (len(entries) if batch else 1)
+        for step in range(steps):
+            if step:
+                chunk.follow(results[-1])
+            self._once(chunk, predicates)
+            self.counters["steps"] += 1
+            self.counters["tokens"] += len(chunk.entries)
+            found: list[int] = []
+            if self._head is not None:
+                at = range(len(chunk.entries)) if batch else (self._head,)
+                found = [self.next_token[t] for t in at]
+                stopped = [was or token in stops for was, token in zip(stopped, found, strict=True)]
+            elif steps > 1:
+                raise InterpreterError(
+                    "run: wanted a HEAD in each of several steps, found a step without one"
+                )
+            for t, token in enumerate(found):
+                self.output[(step * len(found) + t) % self.machine.max_context] = token
+            results.append(found)
+            self.generated += 1
+            if all(stopped):
+                break
+        return results
+
+    def _once(self, chunk: Chunk, predicates: int) -> None:
+        """One run of the program."""
+        many = len(chunk.entries) > chunk.tile
+        self._predicates = (predicates | 1) & ~(1 << MANY_TILES) | many << MANY_TILES
+        registers = self._registers = Registers(chunk)
+        self._head = None
         self._tape.clear()
         self.units.begin()
-        at = start = count = 0
+        self.units.writes.wanted = self.observer is not None
+        at = 0
         for _ in range(10_000_000):
             if at >= len(self._program):
                 raise InterpreterError(
                     "program: wanted END before its last instruction was passed, found none"
                 )
-            name, fields = self._program[at]
-            where = f"instruction {at} ({name}), layer {self.layer}"
+            index, (name, fields) = at, self._program[at]
+            layer, first = registers.layer, registers.first
             at += 1
             if not self._predicates >> fields["predicate"] & 1:
                 continue
+            live = chunk.live(first)
+            acting = live if fields.get("tiled") else live[:1]
+            where = f"instruction {index} ({name}), layer {layer}, entry {first}"
+            try:
+                if name == "END":
+                    self._finish()
+                elif name == "LOOP":
+                    at = registers.loop(fields, at)
+                elif name == "NEXT":
+                    at = registers.next(fields, at)
+                else:
+                    self._execute(name, fields, acting, where)
+            except UsageError as error:
+                raise InterpreterError(f"{where}: {error}") from error
+            if name == "HEAD":
+                self._head = len(live) - 1
+            if self.observer:
+                self.observer(index, name, fields, layer, first, len(acting) - 1, self.units.writes.take())
             if name == "END":
-                self._finish(where)
-                return self.next_token
-            if name == "LOOP":
-                self.layer, start, count = 0, at, fields["count"]
-            elif name == "NEXT":
-                self.layer += 1
-                at = start if self.layer < count else at
-            else:
-                self._execute(name, fields, where)
+                return
         raise InterpreterError("program: wanted END within ten million instructions, found none")
 
-    def _execute(self, name: str, fields: dict[str, int], where: str) -> None:
+    # --- instructions -------------------------------------------------------------------------------------
+
+    def _execute(self, name: str, fields: dict[str, int], acting: Sequence[Entry], where: str) -> None:
         if name == "unknown":
             self._fail(4, where)
-        try:
-            if name == "FETCH":
-                self._fetch(fields, where)
-                return
-            self.counters["instructions"] += 1
-            if BY_NAME[name].unit == Unit.STORE:
-                self._store(fields, where)
-            elif name == "NORM":
-                if self.units.norm(fields):
-                    self._fail(1, where)
-            else:
-                self._unit(name, fields)
-        except UsageError as error:
-            raise InterpreterError(f"{where}: {error}") from error
+        if name == "FETCH":
+            self._fetch(fields, acting, where)
+            return
+        self.counters["instructions"] += 1
+        if BY_NAME[name].unit == Unit.STORE:
+            self._store(fields, acting, where)
+        elif name == "NORM":
+            if self.units.norm(fields, len(acting)):
+                self._fail(1, where)
+        else:
+            self._unit(name, fields, acting)
 
-    def _unit(self, name: str, f: dict[str, int]) -> None:
-        counters, units, tape = self.counters, self.units, self._tape
+    def _unit(self, name: str, f: dict[str, int], acting: Sequence[Entry]) -> None:
+        counters, units, tape, live = self.counters, self.units, self._tape, len(acting)
         if name == "MATMUL":
-            units.matmul(f, tape)
+            units.matmul(f, tape, live)
             counters["lookups"] += f["rows"] * -(-f["k"] // numerics.TRITS_PER_BYTE)
         elif name == "HEAD":
-            self.next_token = units.head(f, tape, bool(self._predicates >> f["emit"] & 1))
-            counters["head_products"] += f["rows"] * f["k"]
+            units.head(f, tape, bool(self._predicates >> f["emit"] & 1), live)
+            counters["head_products"] += f["rows"] * f["k"] * live
         elif name == "ATTEND":
-            saturated, products = units.attention.attend(f, tape, units.stage, self._position)
+            saturated, products = units.attention.attend(f, tape, units.stage, acting)
             counters["score_saturations"] += saturated
             counters["attention_products"] += products
         else:
-            (units.map if name == "MAP" else units.quantise)(f, tape)
-            counters["vector_elements"] += f["n"]
+            (units.map if name == "MAP" else units.quantise)(f, tape, live)
+            counters["vector_elements"] += f["n"] * live
 
-    # --- memory -------------------------------------------------------------------------------------------
-
-    def _range(self, address: int, size: int, code: int, where: str) -> int:
-        """Start of [address, address + size) in memory; a machine error where it is outside, unless empty."""
+    def _start(self, address: int, size: int, code: int, where: str) -> int:
+        """Where [address, address + size) is in memory; a machine error if it is outside, unless empty."""
         start = self.memory_base + address & 0xFFFFFFFF
         if size and start + size > len(self.memory):
             self._fail(code, f"{where}: address 0x{start:08x}, {size} bytes, memory of {len(self.memory)}")
-        return start
-
-    def _fetch(self, f: dict[str, int], where: str) -> None:
-        register = {
-            Index.NONE: 0,
-            Index.LAYER: self.layer,
-            Index.POSITION: self._position,
-            Index.TOKEN: self._token,
-        }
-        size = f["bytes"] * (self._position if f["per_position"] else 1)
-        start = self._range(f["base"] + register[Index(f["index"])] * f["stride"], size, 2, where)
         if size and start % self.machine.bus_bytes:
             raise UsageError(f"wanted a start on {self.machine.bus_bytes} bytes, found 0x{start:08x}")
-        if f["descriptor"]:
-            raise UsageError("descriptor is 1; this version has none")
-        self._tape.append(start, size)
-        kind = {Kind.WEIGHTS: "weight_bytes", Kind.KV: "kv_read_bytes", Kind.OTHER: "other_bytes"}[
-            Kind(f["kind"])
-        ]
-        self.counters["fetches"] += 1
-        self.counters[kind] += size
-        self.counters["read_beats"] += -(-size // self.machine.bus_bytes)
+        return start
 
-    def _store(self, f: dict[str, int], where: str) -> None:
-        address = f["base"] + self.layer * f["stride"] + self._position * f["step"]
-        start = self._range(address, f["bytes"], 3, where)
-        if f["bytes"] and start % self.machine.bus_bytes:
-            raise UsageError(f"wanted a start on {self.machine.bus_bytes} bytes, found 0x{start:08x}")
-        data = self.units.payload(Payload(f["payload"]), f["bytes"])
-        self.memory[start : start + f["bytes"]] = data
-        self.counters["logit_bytes" if f["payload"] == Payload.LOGITS else "kv_write_bytes"] += f["bytes"]
+    def _fetch(self, f: dict[str, int], acting: Sequence[Entry], where: str) -> None:
+        layer, first = self._registers.layer, self._registers.first
+        self.counters["fetches"] += 1
+        for i, (address, size) in enumerate(fetch_runs(f, layer, first, acting)):
+            self._tape.append(self._start(address, size, 2, where), size, joined=i > 0)
+            self.counters[_KINDS[Kind(f["kind"])]] += size
+            self.counters["read_beats"] += -(-size // self.machine.bus_bytes)
+
+    def _store(self, f: dict[str, int], acting: Sequence[Entry], where: str) -> None:
+        layer, first = self._registers.layer, self._registers.first
+        runs = store_runs(f, layer, first, acting)
+        for (address, size), data in zip(runs, self.units.payload(f, len(acting)), strict=True):
+            start = self._start(address, size, 3, where)
+            if size and self._tape.holds(start, size):
+                raise UsageError(f"0x{start:08x}: wanted memory that no FETCH before has yet to deliver")
+            self.memory[start : start + size] = data
+            self.counters[_PAYLOADS[Payload(f["payload"])]] += size
+            self.units.writes.common("MEMORY", start, data)
 
     # --- endings ------------------------------------------------------------------------------------------
 
     def _fail(self, code: int, where: str) -> None:
-        self.error = code | (self.layer & 0xFFFF) << 8
-        raise MachineError(code, self.layer, where)
+        self.error = code | (self._registers.layer & 0xFFFF) << 8
+        raise MachineError(code, self._registers.layer, where)
 
-    def _finish(self, where: str) -> None:
+    def _finish(self) -> None:
         if self._tape.left:
-            raise InterpreterError(
-                f"{where}: wanted an empty tape, found {self._tape.left} bytes nobody took"
-            )
+            raise UsageError(f"wanted an empty tape, found {self._tape.left} bytes nobody took")
         if left := self.units.leftovers():
-            raise InterpreterError(f"{where}: {left}")
-
-
-def _decoded(word: int) -> tuple[str, dict[str, Any]]:
-    """Name and fields; an opcode that is not in the table becomes "unknown"."""
-    opcode, predicate = HEADER[0], HEADER[1]
-    if word & (1 << opcode.bits) - 1 not in BY_OPCODE:
-        return "unknown", {"predicate": word >> opcode.bits & (1 << predicate.bits) - 1}
-    try:
-        return decode(word)
-    except ValueError as error:
-        raise InterpreterError(f"program: {error}") from error
+            raise UsageError(left)

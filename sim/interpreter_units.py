@@ -9,186 +9,213 @@ from hw.machine import MachineConfig
 from models import numerics
 
 from .interpreter_attention import Attention
-from .interpreter_tape import Tape, UsageError, span
+from .interpreter_matrix import Matrices
+from .interpreter_tape import Tape, UsageError, Writes, span
 
 
 class Units:
-    """State of matmul, vector, attention and store units.
+    """State of matmul, vector, attention and store units; `live`: the tokens that an instruction acts for.
 
     Members (names as in `hw/isa.py`)
     -------
-    act, const, scalar: binary32. acc, q: int64. stat_sum, stat_max, stat_saturated: statistics slots.
-    attention: the attention unit. stage: uint8 [2, stage_bytes] (K row, V row). logits: of the last HEAD.
+    act: binary32 [tile, n]. acc, q: int64 [tile, n]. stat_sum, stat_max, stat_saturated: [tile, slots].
+    const, scalar: binary32 [n]. stage: uint8 [tile, 2, stage_bytes] (K row, V row). attention: its unit.
+    logits: of the last HEAD, binary32 [tokens, rows]. top: TOP of each token, ids and binary32 values.
+    next_token: NEXT_TOKEN of each token. writes: what instructions wrote, for an observer.
     """
 
     def __init__(self, machine: MachineConfig) -> None:
-        self.machine = machine
-        self.act, self.const = torch.zeros(machine.activation_words), torch.zeros(machine.constant_words)
-        self.scalar = torch.zeros(SCALARS)
-        self.acc = torch.zeros(machine.accumulator_rows, dtype=torch.int64)
-        self.q = torch.zeros(machine.quantised_words, dtype=torch.int64)
-        self.stat_sum = torch.zeros(STATISTICS, dtype=torch.int64)
-        self.stat_max, self.stat_saturated = (
-            torch.zeros(STATISTICS),
-            torch.zeros(STATISTICS, dtype=torch.bool),
+        self.machine, tile = machine, machine.tile
+        self.act, self.const = (
+            torch.zeros(tile, machine.activation_words),
+            torch.zeros(machine.constant_words),
         )
+        self.scalar = torch.zeros(SCALARS)
+        self.acc = torch.zeros(tile, machine.accumulator_rows, dtype=torch.int64)
+        self.q = torch.zeros(tile, machine.quantised_words, dtype=torch.int64)
+        self.stat_sum = torch.zeros(tile, STATISTICS, dtype=torch.int64)
+        self.stat_max = torch.zeros(tile, STATISTICS)
+        self.stat_saturated = torch.zeros(tile, STATISTICS, dtype=torch.bool)
         self.attention = Attention(machine)
-        self.stage = np.zeros((2, machine.stage_bytes), np.uint8)
-        self.logits = torch.zeros(0)
-        self._weights: dict[tuple[int, int, int], tuple[bytes, Tensor, Tensor]] = {}
+        self.stage = np.zeros((tile, 2, machine.stage_bytes), np.uint8)
+        self.logits = torch.zeros(0, 0)
+        self.top = [(torch.zeros(0, dtype=torch.int64), torch.zeros(0)) for _ in range(tile)]
+        self.next_token = [0] * tile
+        self.writes = Writes()
+        self._matrices = Matrices(machine)
         self.begin()
 
     def begin(self) -> None:
-        """A token starts: no stream is open."""
+        """A step starts: no stream is open."""
         self._emitted: Tensor | None = None
         self.attention.begin()
 
     def leftovers(self) -> str:
-        """What a stream still holds at the end of a token."""
+        """What a stream still holds at the end of a step."""
         if self._emitted is not None:
             return "HEAD sent logits that no STORE took: the machine would never finish"
         return "attention output that no MAP took" if self.attention.output is not None else ""
 
     # --- matmul -------------------------------------------------------------------------------------------
 
-    def _matrix(self, taken: tuple[int, np.ndarray], rows: int, k: int, trits: bool) -> tuple[Tensor, Tensor]:
-        """Weights binary64 [rows, k] and row scales from tape bytes, decoded again only if bytes change."""
-        address, data = taken
-        raw = data.tobytes()
-        known = self._weights.get((address, rows, k))
-        if known is None or known[0] != raw:
-            scales = torch.zeros(0)
-            if trits:
-                columns = -(-k // numerics.TRITS_PER_BYTE)
-                packed, at = np.empty((rows, columns), np.uint8), 0
-                for first in range(0, columns, self.machine.tables):
-                    width = min(self.machine.tables, columns - first)
-                    part = data[at : at + rows * width]
-                    packed[:, first : first + width] = part.reshape(rows, width)
-                    at += rows * width
-                if packed.max(initial=0) >= 3**numerics.TRITS_PER_BYTE:
-                    raise UsageError(f"wanted trit bytes 0 to 242, found {packed.max()}")
-                weight = numerics.unpack_trits(torch.from_numpy(packed.astype(np.int64)), k)
-            else:
-                row = data.reshape(rows, k + 4)
-                weight = torch.from_numpy(row[:, :k].astype(np.int8))
-                scales = torch.from_numpy(row[:, k:].copy().view(np.float32).reshape(-1))
-            known = self._weights[address, rows, k] = (raw, weight.double(), scales)
-        return known[1], known[2]
-
-    def matmul(self, f: dict[str, int], tape: Tape) -> None:
+    def matmul(self, f: dict[str, int], tape: Tape, live: int = 1) -> None:
         """MATMUL."""
         rows, k = f["rows"], f["k"]
-        weight, _ = self._matrix(tape.take(rows * -(-k // numerics.TRITS_PER_BYTE)), rows, k, True)
-        self.acc[span(self.acc, f["acc"], rows)] = numerics.integer_linear(
-            self.q[span(self.q, f["q"], k)], weight
-        )
+        weight = self._matrices.ternary(tape, rows, k)
+        acc = numerics.integer_linear(self.q[:live, span(self.q, f["q"], k)], weight)
+        self.acc[:live, span(self.acc, f["acc"], rows)] = acc
+        self.writes.each("ACC", f["acc"], acc)
 
-    def head(self, f: dict[str, int], tape: Tape, emit: bool) -> int:
-        """HEAD; returns the argmax."""
+    def head(self, f: dict[str, int], tape: Tape, emit: bool, live: int = 1) -> None:
+        """HEAD."""
         rows, k = f["rows"], f["k"]
-        codes, scales = self._matrix(tape.take(rows * (k + 4)), rows, k, False)
-        acc = numerics.integer_linear(self.q[span(self.q, f["q"], k)], codes)
-        self.logits = numerics.fmul(numerics.dequantise(acc, self.scalar[f["scale"]]), scales)
+        codes, scales = self._matrices.int8(tape, rows, k)
+        acc = numerics.integer_linear(self.q[:live, span(self.q, f["q"], k)], codes)
+        scale = self._scalars(f["scale"], live)
+        self.logits = numerics.fmul(numerics.dequantise(acc, scale[:, None]), scales)
         self._emitted = self.logits if emit else None
-        return numerics.argmax(self.logits)
+        for t, logits in enumerate(self.logits):
+            ids, values = self.top[t] = numerics.top_k(logits, self.machine.top_k)
+            self.next_token[t] = int(ids[0])
+        if self.writes.wanted:
+            rows = [torch.stack((ids, numerics.float_bits(values)), -1) for ids, values in self.top[:live]]
+            self.writes.each("TOP", 0, torch.stack(rows))
 
     # --- vector -------------------------------------------------------------------------------------------
 
-    def map(self, f: dict[str, int], tape: Tape) -> None:
+    def _scalars(self, first: int, live: int) -> Tensor:
+        """SCALAR[first + t] for each token, binary32 [live]."""
+        return self.scalar[(first + torch.arange(live)) % SCALARS]
+
+    def map(self, f: dict[str, int], tape: Tape, live: int = 1) -> None:
         """MAP."""
         n, step = f["n"], f["segment"] or f["n"]
         if not n:
             return
-        z = self._operand(f, n, tape)
+        z = self._operand(f, n, tape, live)
         if f["scaled"]:
-            z = numerics.fmul(z, numerics.fmul(self.scalar[f["s1"]], self.scalar[f["s2"]]))
+            factor = numerics.fmul(self._scalars(f["s1"], live), self.scalar[f["s2"]])
+            z = numerics.fmul(z, factor[:, None])
         function = Function(f["function"])
         if function == Function.ROPE:
-            row = self.const[span(self.const, f["c"], step)].repeat(-(-n // step))[:n]
-            z = numerics.rope(z, row)
+            rows = self.const[span(self.const, f["c"], live * step)].reshape(live, step)
+            z = numerics.rope(z, rows.repeat(1, -(-n // step))[:, :n])
         elif function != Function.COPY:
-            b = self.act[span(self.act, f["b"], n)]
+            b = self.act[:live, span(self.act, f["b"], n)]
             z = {
                 Function.ADD: numerics.fadd,
                 Function.MULTIPLY: numerics.fmul,
                 Function.SILU_MULTIPLY: lambda x, y: numerics.fmul(numerics.silu(x), y),
             }[function](z, b)
-        memory = {Dest.ACTIVATION: self.act, Dest.CONSTANT: self.const, Dest.SCALAR: self.scalar}[
-            Dest(f["dest"])
-        ]
         if f["statistics"]:
             self._gather(f, z, step)
-        memory[span(memory, f["d"], n)] = z
+        dest = Dest(f["dest"])
+        if dest == Dest.ACTIVATION:
+            self.act[:live, span(self.act, f["d"], n)] = z
+            self.writes.each("ACT", f["d"], z)
+        else:
+            memory = self.const if dest == Dest.CONSTANT else self.scalar
+            memory[span(memory, f["d"], live * n)] = z.reshape(-1)
+            self.writes.common("CONST" if dest == Dest.CONSTANT else "SCALAR", f["d"], z)
 
-    def _operand(self, f: dict[str, int], n: int, tape: Tape) -> Tensor:
-        """The first operand of MAP, binary32 [n]."""
+    def _operand(self, f: dict[str, int], n: int, tape: Tape, live: int) -> Tensor:
+        """The first operand of MAP, binary32 [live, n]."""
         source = Source(f["source"])
         if source == Source.ACTIVATION:
-            return self.act[span(self.act, f["a"], n)].clone()
+            return self.act[:live, span(self.act, f["a"], n)].clone()
         if source == Source.ACCUMULATOR:
-            return numerics.int_to_float(self.acc[span(self.acc, f["a"], n)])
+            return numerics.int_to_float(self.acc[:live, span(self.acc, f["a"], n)])
         if source == Source.TAPE:
-            return torch.from_numpy(np.frombuffer(tape.take(4 * n)[1].tobytes(), np.float32).copy())
-        return self.attention.take_output(n)
+            data = np.frombuffer(tape.take(4 * n * live)[1].tobytes(), np.float32)
+            return torch.from_numpy(data.copy()).reshape(live, n)
+        return self.attention.take_output(n, live)
 
     def _gather(self, f: dict[str, int], z: Tensor, step: int) -> None:
-        """Statistics of z by segments of `step` elements."""
+        """Statistics of z [live, n] by segments of `step` elements."""
+        live, first = len(z), f["stat"]
         scaled = numerics.fmul(z, self.const[span(self.const, f["c"], f["n"])]) if f["gain"] else z
-        where = span(self.stat_sum, f["stat"], -(-f["n"] // step))
-        parts = _segments(z, step)
-        self.stat_sum[where], self.stat_saturated[where] = numerics.square_sum(parts, f["grid"])
-        self.stat_max[where] = numerics.absmax(_segments(scaled, step))
+        where = span(self.stat_sum, first, -(-f["n"] // step))
+        total, saturated = numerics.square_sum(_segments(z, step), f["grid"])
+        maximum = numerics.absmax(_segments(scaled, step))
+        self.stat_sum[:live, where], self.stat_saturated[:live, where] = total, saturated
+        self.stat_max[:live, where] = maximum
+        self.writes.each("STAT_TOTAL", first, total)
+        self.writes.each("STAT_MAXIMUM", first, maximum)
 
-    def quantise(self, f: dict[str, int], tape: Tape) -> None:
+    def quantise(self, f: dict[str, int], tape: Tape, live: int = 1) -> None:
         """QUANTISE."""
         n, step, target = f["n"], f["segment"] or f["n"], Target(f["target"])
         if not n:
             return
-        y = self.act[span(self.act, f["a"], n)]
+        y = self.act[:live, span(self.act, f["a"], n)]
         if f["gain"]:
             y = numerics.fmul(y, self.const[span(self.const, f["c"], n)])
-        maximum = self.stat_max[span(self.stat_max, f["stat"], -(-n // step))]
+        maximum = self.stat_max[:live, span(self.stat_max, f["stat"], -(-n // step))]
         levels = numerics.INT16_LEVELS if target == Target.QUERY else numerics.INT8_LEVELS
-        codes = numerics.quantise(_segments(y, step), maximum, levels).reshape(-1)[:n]
+        codes = numerics.quantise(_segments(y, step), maximum, levels).reshape(live, -1)[:, :n]
         scale = numerics.live_scale(maximum)
         if target == Target.MATMUL:
-            self.q[span(self.q, f["d"], n)] = codes
+            self.q[:live, span(self.q, f["d"], n)] = codes
+            self.writes.each("Q", f["d"], codes)
         elif target == Target.QUERY:
-            unit = self.attention
-            unit.query[span(unit.query, f["d"], n)] = codes
-            unit.query_scale[span(unit.query_scale, 0, len(maximum))] = numerics.fmul(
-                scale, self.scalar[f["s1"]]
-            )
+            unit, scale = self.attention, numerics.fmul(scale, self.scalar[f["s1"]])
+            unit.query[:live, span(unit.query, f["d"], n)] = codes
+            unit.query_scale[:live, span(unit.query_scale, 0, scale.shape[1])] = scale
+            self.writes.each("QUERY", f["d"], codes)
+            self.writes.each("QUERY_SCALE", 0, scale)
         else:
-            value = int(target == Target.VALUE)
-            row, scales = self.stage[value], self.stage[0, : 8 * len(maximum)]
-            row[span(row, f["d"], n)] = codes.to(torch.int8).numpy().view(np.uint8)
-            scales.reshape(-1, 2, 4)[:, value] = scale.numpy().view(np.uint8).reshape(-1, 4)
+            self._to_stage(int(target == Target.VALUE), f["d"], codes, scale)
 
-    def norm(self, f: dict[str, int]) -> bool:
-        """NORM; True where the run ends because the sum of squares saturated."""
-        maximum, slot = self.stat_max[f["stat"]], f["stat"]
-        if not f["normalise"]:
-            self.scalar[f["d"]] = numerics.live_scale(maximum)
-            return False
-        total, c, eps = self.stat_sum[slot], self.scalar[f["c"]], self.scalar[f["eps"]]
-        self.scalar[f["d"]] = numerics.norm_scale(maximum, total, c, eps)
-        return bool(self.stat_saturated[slot])
+    def _to_stage(self, value: int, d: int, codes: Tensor, scale: Tensor) -> None:
+        """Codes [live, n] to the K row or (value = 1) V row, scales [live, heads] to the K row."""
+        live, heads = scale.shape
+        data = codes.to(torch.int8).numpy().view(np.uint8)
+        self.stage[:live, value, span(self.stage, d, codes.shape[1])] = data
+        span(self.stage, 0, 8 * heads)
+        words = scale.contiguous().numpy().view(np.uint8).reshape(live, heads, 4)
+        for head in range(heads):
+            at = 8 * head + 4 * value
+            self.stage[:live, 0, at : at + 4] = words[:, head]
+            self.writes.each("STAGE_K", at, words[:, head])
+        self.writes.each("STAGE_V" if value else "STAGE_K", d, data)
+
+    def norm(self, f: dict[str, int], live: int = 1) -> bool:
+        """NORM; True where the run ends because a sum of squares saturated."""
+        maximum, slot = self.stat_max[:live, f["stat"]], f["stat"]
+        if f["normalise"]:
+            total, c, eps = self.stat_sum[:live, slot], self.scalar[f["c"]], self.scalar[f["eps"]]
+            found = numerics.norm_scale(maximum, total, c, eps)
+        else:
+            found = numerics.live_scale(maximum)
+        for t in range(live):
+            at = (f["d"] + t) % SCALARS
+            self.scalar[at] = found[t]
+            self.writes.common("SCALAR", at, found[t : t + 1])
+        return bool(f["normalise"] and self.stat_saturated[:live, slot].any())
 
     # --- store --------------------------------------------------------------------------------------------
 
-    def payload(self, payload: Payload, size: int) -> np.ndarray:
-        """The bytes that a STORE writes."""
+    def payload(self, f: dict[str, int], live: int = 1) -> list[np.ndarray]:
+        """The bytes that a STORE writes: for each token, of logits all in one."""
+        payload, size = Payload(f["payload"]), f["bytes"]
+        if payload == Payload.ACTIVATION:
+            if size % 4:
+                raise UsageError(f"bytes: wanted a multiple of 4, found {size}")
+            where = span(self.act, f["a"], size // 4)
+            return [row.numpy().view(np.uint8) for row in self.act[:live, where]]
         if payload != Payload.LOGITS:
-            return self.stage[int(payload == Payload.VALUE), :size]
-        if self._emitted is None or 4 * self._emitted.numel() != size:
+            where = span(self.stage, 0, size)
+            return list(self.stage[:live, int(payload == Payload.VALUE), where])
+        if self._emitted is None or 4 * self._emitted.numel() != size * live or len(self._emitted) != live:
             found = "none" if self._emitted is None else str(4 * self._emitted.numel())
-            raise UsageError(f"wanted {size} bytes of logits, found {found}: the machine would never finish")
+            raise UsageError(
+                f"wanted {size * live} bytes of logits, found {found}: the machine would never finish"
+            )
         logits, self._emitted = self._emitted, None
-        return logits.numpy().view(np.uint8)
+        return [logits.T.contiguous().numpy().reshape(-1).view(np.uint8)]
 
 
 def _segments(x: Tensor, step: int) -> Tensor:
-    """[segments, step], the last one filled up with zeros, which change neither sum nor absmax."""
-    return torch.nn.functional.pad(x, (0, -len(x) % step)).reshape(-1, step)
+    """[.., segments, step], the last one filled up with zeros, which change neither sum nor absmax."""
+    padded = torch.nn.functional.pad(x, (0, -x.shape[-1] % step))
+    return padded.unflatten(-1, (-1, step))
