@@ -8,7 +8,9 @@ from trine.output import note
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
-COMMANDS = (("bench.speed",), ("bench.decode_cycles",), ("bench.machines",))
+COMMANDS: tuple[tuple[str, ...], ...] = (
+    ("bench.speed",), ("bench.decode_cycles",), ("bench.prefill",), ("bench.batch",), ("bench.machines",),
+)  # fmt: skip
 #: Needs the real checkpoint and text; the first stories only, the whole file takes an hour.
 COST = ("bench.arithmetic_cost", str(SHARED / "checkpoints" / "bit_model_1M.bin"),
         "--tokenizer", str(SHARED / "checkpoints" / "tok512.bin"),

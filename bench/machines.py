@@ -1,98 +1,93 @@
-"""One model, several machines and memories: `python -m bench.machines` (shipped model, RTL).
+"""One model, twenty machines and memories: `python -m bench.machines`.
 
-Lane count, bus width and DRAM timing change; tokens, logits and KV memory must not. Prints cycles per token.
+Lane counts, rows a cycle, tiles, bus widths, FIFO depths and DRAM timing change (`sim.machine_grid`); tokens,
+logits and KV memory must not. Each runs a prompt in chunks and tiles, then the token loop.
 """
 
 import argparse
 import hashlib
 import sys
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from tqdm import tqdm
 
-from hw.machine import MACHINES
-from sim.backends import Backend
-from trine.cli import build_parser
-from trine.output import table
-from trine.session import Job, figures
+from compiler.compile import compile_model
+from hw.machine import MachineConfig
+from sim.backend import Request
+from sim.backends import Golden
+from sim.dram import DramParams
+from sim.entries import Entry
+from sim.machine_grid import GRID
+from sim.requests import prompt_requests
+from sim.rtl_backend import Rtl
+from sim.verilate import build_overlay
+from tests.models.random_model import random_model
+from trine.output import note, table
 
-from .shipped import PROMPT, shipped_artefact
-
-#: (machine, DRAM timing as `trine run --dram` takes it)
-SETTINGS = (
-    ("ci", ""),
-    ("ci", "latency=2,write_latency=2,turn=0,refresh_every=0,refresh_cycles=0,stall_r=0"),
-    ("ci", "latency=100,stall_r=100,stall_ar=200"),
-    ("narrow", ""),
-    ("wide", ""),
-)
-
-
-@dataclass(frozen=True)
-class Row:
-    """One setting's figures and the digest of everything that must be equal."""
-
-    cells: tuple[str, ...]
-    digest: str
+PROMPT = [1, 7, 3, 29, 5, 5, 11, 0, 30, 2, 17, 60, 44, 8, 21, 9, 33, 1, 2]
+STEPS = 10
+CHUNK = 13
 
 
-def digest(backend: Backend, layers: int, tokens: list[int], logits: list[torch.Tensor], length: int) -> str:
-    """SHA-256 of tokens, logits and all KV rows."""
-    total = hashlib.sha256(repr(tokens).encode())
-    for row in logits:
-        total.update(row.numpy().tobytes())
+def run(backend: Golden | Rtl, machine: MachineConfig, layers: int) -> tuple[int, int, str]:
+    """Prefill cycles, decode cycles, and a digest of ids, logits and all KV rows."""
+    total, prefill, token = hashlib.sha256(), 0, 0
+    for request in prompt_requests(PROMPT, chunk=CHUNK, tile=machine.tile, logits=True):
+        outcome = backend.run(request)
+        prefill += outcome.cycles or 0
+        if request.head:
+            assert outcome.logits is not None
+            total.update(outcome.logits[-1].numpy().tobytes())
+            token = outcome.tokens[0][0]
+    outcome = backend.run(Request([Entry(token, len(PROMPT))], steps=STEPS, logits=True))
+    assert outcome.logits is not None
+    total.update(outcome.logits.numpy().tobytes() + repr((token, outcome.tokens)).encode())
     for layer in range(layers):
-        for position in range(length):
-            row = backend.kv(layer, position)
-            for part in (row.k, row.v, row.s_k, row.s_v):
-                total.update(part.tobytes())
-    return total.hexdigest()
+        for row in range(len(PROMPT) + STEPS):
+            kv = backend.kv(layer, row)
+            total.update(b"".join(part.tobytes() for part in (kv.k, kv.v, kv.s_k, kv.s_v)))
+    return prefill, outcome.cycles or 0, total.hexdigest()
 
 
-def measure(machine: str, dram: str, count: int) -> Row:
-    """Run one setting."""
-    arguments = ["run", str(shipped_artefact(machine)), "--prompt", PROMPT, "--tokens", str(count)]
-    arguments += ["--dram", dram]
-    job = Job.from_arguments(build_parser().parse_args(arguments))
-    backend = job.open("rtl")
-    try:
-        tokens: list[int] = []
-        logits: list[torch.Tensor] = []
-        cycles: list[int] = []
-        length = len(job.prompt) + count - 1
-        for position in tqdm(range(length), desc=f"{machine} {dram}", unit="token", disable=None):
-            token = job.prompt[position] if position < len(job.prompt) else tokens[-1]
-            step = backend.step(token, position, logits=True)
-            assert step.logits is not None
-            assert step.cycles is not None
-            logits.append(step.logits)
-            cycles.append(step.cycles)
-            if position >= len(job.prompt) - 1:
-                tokens.append(step.token)
-        numbers = figures(job, backend, cycles, count)
-        everything = digest(backend, job.config.layers, tokens, logits, length)
-    finally:
-        backend.close()
-    size, bus = MACHINES[machine], numbers["bus"]
-    cells = (machine, str(size.bus_bytes), str(size.tables), str(size.lanes), dram.split(",")[0] or "default",
-             f"{numbers['cycles']['per_token']:.0f}", f"{bus['utilisation']:.3f}", f"{bus['ceiling']:.3f}",
-             f"{bus['utilisation'] / bus['ceiling']:.3f}", everything[:12])  # fmt: skip
-    return Row(cells, everything)
+def measure(number: int, machine: MachineConfig, dram: DramParams) -> tuple[tuple[object, ...], str]:
+    """A row of the table, and the digest."""
+    model = random_model(1, dim=64, hidden=96, heads=4, kv_heads=2, vocab=70, context=64, tied=False)
+    artefact = compile_model(model, b"", machine, vectors=False)
+    layers = int(artefact.config["layers"])
+    with Rtl(artefact, dram, seed=number) as rtl:
+        prefill, decode, digest = run(rtl, machine, layers)
+    if number == 0:
+        _, _, wanted = run(Golden(artefact), machine, layers)
+        if wanted != digest:
+            note("the golden model's digest differs from that of the first machine")
+            digest = wanted
+    cells = (machine.name, machine.bus_bytes, machine.tables, machine.lanes, machine.tile, machine.fifo_words,
+             f"{dram.latency}/{dram.refresh_cycles} of {dram.refresh_every}",
+             f"{prefill / len(PROMPT):.0f}", f"{decode / STEPS:.0f}", digest[:12])  # fmt: skip
+    return cells, digest
 
 
 def main() -> int:
     """Run all settings; exit code 1 where one differs."""
-    parser = argparse.ArgumentParser(prog="python -m bench.machines", description=__doc__)
-    parser.add_argument("--tokens", type=int, default=8, help="tokens to generate (default %(default)s)")
-    options = parser.parse_args()
+    argparse.ArgumentParser(prog="python -m bench.machines", description=__doc__).parse_args()
     torch.set_num_threads(1)
-    rows = [measure(machine, dram, options.tokens) for machine, dram in SETTINGS]
-    head = ("machine", "bus bytes", "tables", "lanes", "DRAM", "cycles/token", "utilisation", "ceiling",
-            "of ceiling", "digest")  # fmt: skip
-    print(table((row.cells for row in rows), head))
-    equal = len({row.digest for row in rows}) == 1
-    print("tokens, logits and KV memory: " + ("the same everywhere" if equal else "DIFFERENT"))
+    machines = list({machine.name: machine for machine, _ in GRID}.values())
+    with ThreadPoolExecutor(2) as pool:
+        built = pool.map(build_overlay, machines)
+        list(tqdm(built, total=len(machines), desc="simulators", unit="machine", disable=None))
+    found = [
+        measure(number, *setting)
+        for number, setting in enumerate(tqdm(GRID, desc="machines", unit="run", disable=None))
+    ]
+    head = ("machine", "bus bytes", "tables", "lanes", "tile", "FIFO", "latency/refresh",
+            "prefill cycles/token", "decode cycles/token", "digest")  # fmt: skip
+    print(table((cells for cells, _ in found), head))
+    equal = len({digest for _, digest in found}) == 1
+    print(
+        f"{len(found)} machines and the golden model: tokens, logits and KV memory "
+        + ("the same everywhere" if equal else "DIFFERENT")
+    )
     return 0 if equal else 1
 
 

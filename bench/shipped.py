@@ -5,7 +5,7 @@ from pathlib import Path
 from compiler.compile import compile_model
 from compiler.frontends import load_checkpoint
 from hw.artefact import Artefact
-from hw.machine import MACHINES
+from hw.machine import MACHINES, MachineConfig
 from models.tokenizer import Tokenizer
 from trine.compile import calibrate
 
@@ -14,13 +14,14 @@ SHIPPED = ROOT / "models" / "shipped"
 PROMPT = "Once upon a time"
 
 
-def shipped_artefact(machine: str = "ci") -> Path:
-    """Compile the shipped model for a machine; the path of the artefact."""
-    path = ROOT / "build" / f"shipped-{machine}.trine"
+def shipped_artefact(machine: str | MachineConfig = "ci") -> Path:
+    """Compile the shipped model for a machine, named or not; the path of the artefact."""
+    config = MACHINES[machine] if isinstance(machine, str) else machine
+    path = ROOT / "build" / f"shipped-{config.name}.trine"
     path.parent.mkdir(exist_ok=True)
     model = load_checkpoint(SHIPPED / "model.safetensors")
     tokenizer = Tokenizer.from_json(SHIPPED / "tokenizer.json")
     model = calibrate(model, tokenizer, None)
-    artefact: Artefact = compile_model(model, tokenizer.to_bytes(), MACHINES[machine])
+    artefact: Artefact = compile_model(model, tokenizer.to_bytes(), config)
     artefact.write(path)
     return path
