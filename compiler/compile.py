@@ -14,11 +14,11 @@ from models.quantised import QuantisedModel
 from .check import check
 from .codegen import generate
 from .fit import place
-from .graph import BLOCKS, attach_statistics, build, fuse
-from .lower import lower
+from .graph import attach_statistics, build, fuse
+from .lower import PARTS, lower
 from .memory_map import MemoryMap, map_memory
 from .schedule import schedule
-from .tape import runs, segment
+from .tape import Run, runs, segment
 from .vectors import GENERATED, make_vectors
 
 #: Tokens after BOS of the prompt of test vectors, where the vocabulary has them.
@@ -34,8 +34,11 @@ class Compiled:
     memory: MemoryMap
 
 
-def compile_program(model: QuantisedModel, machine: MachineConfig) -> Compiled:
-    """Program and image of a model; CompileError where it does not fit the machine."""
+def compile_program(model: QuantisedModel, machine: MachineConfig, kv_rows: int | None = None) -> Compiled:
+    """Program and image of a model; CompileError where it does not fit the machine.
+
+    kv_rows: rows of KV memory in a layer, which all sequences share; None: one context.
+    """
     config = model.config
     places = place(config, machine)
     graph = check(build(config))
@@ -43,10 +46,13 @@ def compile_program(model: QuantisedModel, machine: MachineConfig) -> Compiled:
     graph = check(fuse(graph), statistics=True)
     lowered = lower(graph, places, model.grids)
     # The layout of the tape follows the order of lowering, which scheduling keeps among its consumers.
-    fetches = {block: runs(model, places, lowered[block]) for block in BLOCKS}
-    memory = map_memory(config, machine, *(fetches[block][1] for block in BLOCKS))
-    blocks = {block: schedule(lowered[block], machine, config.context) for block in BLOCKS}
-    program = generate(config, machine, blocks, {block: fetches[block][0] for block in BLOCKS}, memory)
+    fetches: dict[str, list[Run]] = {}
+    tapes = dict.fromkeys(PARTS.values(), 0)  #: bytes by block
+    for part, block in PARTS.items():
+        fetches[part], tapes[block] = runs(model, places, lowered[part], tapes[block])
+    memory = map_memory(config, machine, *tapes.values(), kv_rows=kv_rows)
+    parts = {part: schedule(lowered[part], machine, config.context) for part in PARTS}
+    program = generate(config, machine, parts, fetches, memory)
 
     image = np.zeros(memory.image_bytes, np.uint8)
 
@@ -59,16 +65,15 @@ def compile_program(model: QuantisedModel, machine: MachineConfig) -> Compiled:
     )
     table = numerics.rope_table(config.context, config.head_size, config.rope_base)
     _put_rows(image, regions["rope"].start, strides["rope"], table.numpy())
-    put(regions["tape_prologue"].start, segment(model, machine, places, 0, *fetches["prologue"]))
+
+    def taken(block: str, layer: int) -> np.ndarray:
+        found = [run for part in PARTS if PARTS[part] == block for run in fetches[part]]
+        return segment(model, machine, places, layer, found, tapes[block])
+
+    put(regions["tape_prologue"].start, taken("prologue", 0))
     for layer in range(config.layers):
-        put(
-            regions["tape_layers"].start + layer * strides["layer"],
-            segment(model, machine, places, layer, *fetches["body"]),
-        )
-    put(
-        regions["tape_epilogue"].start,
-        segment(model, machine, places, config.layers - 1, *fetches["epilogue"]),
-    )
+        put(regions["tape_layers"].start + layer * strides["layer"], taken("body", layer))
+    put(regions["tape_epilogue"].start, taken("epilogue", config.layers - 1))
     return Compiled(program, image, memory)
 
 
@@ -78,15 +83,17 @@ def compile_model(
     machine: MachineConfig,
     vectors: bool = True,
     prompt: list[int] | None = None,
+    kv_rows: int | None = None,
 ) -> Artefact:
     """The artefact of a model for a machine.
 
     vectors: whether to add test vectors (the golden model runs `GENERATED` tokens).
     prompt: of the test vectors; else BOS and a few words.
+    kv_rows: as for `compile_program`.
     Raises CompileError where the model does not fit, ValueError where it is not consistent.
     """
     model.check()
-    compiled = compile_program(model, machine)
+    compiled = compile_program(model, machine, kv_rows)
     proof = None
     if vectors:
         prompt = prompt or _prompt(model)

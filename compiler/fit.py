@@ -22,8 +22,10 @@ class CompileError(ValueError):
 class Places:
     """First element of each tensor in the machine's memories.
 
-    activation, accumulator, quantised, constant, scalar, statistics: place by name.
+    activation, accumulator, quantised, constant, scalar, statistics: place by name. A scale s_<site> has a
+        scalar for each token of a tile, "rope" a row for each.
     fixed_scalars, layer_scalars: names in tape order, each group loaded by one MAP; None is padding.
+    again_scalars: the end of `layer_scalars` that holds the k of q, k and v.
     """
 
     activation: dict[str, int]
@@ -34,6 +36,7 @@ class Places:
     statistics: dict[str, int]
     fixed_scalars: tuple[str | None, ...]
     layer_scalars: tuple[str | None, ...]
+    again_scalars: tuple[str | None, ...]
 
 
 def align(value: int, step: int) -> int:
@@ -92,7 +95,7 @@ class _Limits:
 
 
 def place(config: ModelConfig, machine: MachineConfig) -> Places:
-    """Places of everything on chip; CompileError where the model does not fit."""
+    """Places of everything on chip for the machine's tile; CompileError where the model does not fit."""
     c, need = config, _Limits(config, machine)
     kv, size, group = c.kv_dim, c.head_size, c.heads // c.kv_heads
 
@@ -137,10 +140,10 @@ def place(config: ModelConfig, machine: MachineConfig) -> Places:
     activation = {"x": 0, **attention, **mlp}
 
     gains = {"attention": c.dim, "mlp": c.dim} if c.block_gain else {"final": c.dim}
-    constant, end = _pack({**gains, "rope": size})
+    constant, end = _pack({**gains, "rope": machine.tile * size})
     if c.block_gain:
         constant |= {"next": constant["attention"], "final": constant["attention"]}
-    need.most("every layer, gains and the RoPE row", "constants", end, "constant_words")
+    need.most("every layer, gains and the RoPE rows of a tile", "constants", end, "constant_words")
 
     statistics, end = _pack(
         {
@@ -161,9 +164,13 @@ def place(config: ModelConfig, machine: MachineConfig) -> Places:
     )
     layer = _padded(("k_o", "k_up", "k_gate", "k_down", "k_q", "k_k", "k_v"), machine)
     results = ("s_attention", "s_o", "s_mlp", "s_down", "s_final")
-    scalar = {name: i for i, name in enumerate((*fixed, *layer, *results)) if name}
-    need.encoded("constants", "scalars", len(fixed) + len(layer) + len(results), SCALARS)
-    return Places(activation, accumulator, quantised, constant, scalar, statistics, fixed, layer)
+    scalar = {name: i for i, name in enumerate((*fixed, *layer)) if name}
+    scales, end = _pack(dict.fromkeys(results, machine.tile), len(fixed) + len(layer))
+    need.encoded("constants and scales of a tile", "scalars", end, SCALARS)
+    again = layer[layer.index("k_q") // machine.lanes * machine.lanes :]
+    return Places(
+        activation, accumulator, quantised, constant, scalar | scales, statistics, fixed, layer, again
+    )
 
 
 def _padded(names: tuple[str, ...], machine: MachineConfig) -> tuple[str | None, ...]:

@@ -1,20 +1,42 @@
 """Graph to instructions: each node becomes one to three of them, operands at their places on chip.
 
 Instructions that take from the tape say what they take (`Content`), so the tape's layout follows from the
-order of its consumers and cannot disagree with it.
+order of its consumers and cannot disagree with it. All instructions but those that load constants act for
+each token of a tile. Where a chunk has several tiles, the residual stream rests in memory between layers.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from hw.isa import EMIT_LOGITS, Dest, Feed, Function, Pass, Payload, Source, Target
+from hw.isa import (
+    EMIT_LOGITS,
+    MANY_TILES,
+    WANT_HEAD,
+    Dest,
+    Feed,
+    Function,
+    Pass,
+    Payload,
+    Source,
+    Target,
+)
 from models.quantised import matrix_shapes
 
 from .fit import Places
-from .graph import BLOCKS, Graph, Node
+from .graph import Graph, Node
 
-#: Contents whose bytes depend on token or position: fetched from regions of their own.
-SIDE = ("embedding", "rope", "key", "value")
+#: Parts of a program in order, each with the block of the tape that it takes from. "embedding" is a loop over
+#: tiles; "again" and "body" together are one, in the loop over layers.
+PARTS = {
+    "prologue": "prologue",
+    "embedding": "prologue",
+    "rope": "prologue",
+    "again": "body",
+    "body": "body",
+    "epilogue": "epilogue",
+}
+#: Contents whose bytes depend on token, position or place in the chunk: fetched from regions of their own.
+SIDE = ("embedding", "rope", "key", "value", "spill")
 
 
 @dataclass(frozen=True)
@@ -38,40 +60,50 @@ class Step:
 
 
 class Lowering:
-    """Lowers one graph; `blocks` holds the steps of each block in the order of the graph."""
+    """Lowers one graph; `parts` holds the steps of each of `PARTS` in the order of the graph."""
 
     def __init__(self, graph: Graph, places: Places, grids: dict[str, int]) -> None:
         self._config, self._places, self._grids = graph.config, places, grids
         self._shapes = matrix_shapes(graph.config)
-        self.blocks: dict[str, list[Step]] = {}
-        for block in BLOCKS:
-            self._steps = self.blocks[block] = []
-            if block == "prologue":
-                self._scalars("fixed", (*places.fixed_scalars, *places.layer_scalars), 0)
-                if graph.config.block_gain:
-                    self._gain("attention")
-            for node in graph.blocks[block]:
-                lower: Callable[[Node], None] = getattr(self, f"_{node.op}")
-                lower(node)
-            if block == "prologue":
-                self._map(
-                    Source.TAPE,
-                    self._config.head_size,
-                    Content("rope"),
-                    dest=Dest.CONSTANT,
-                    d=places.constant["rope"],
-                )
+        self.parts: dict[str, list[Step]] = {}
+        self._begin("prologue")
+        self._scalars("fixed", (*places.fixed_scalars, *places.layer_scalars), 0)
+        if graph.config.block_gain:
+            self._gain("attention")
+        self._begin("embedding")
+        self._nodes(graph, "prologue")
+        self._spill()
+        self._begin("rope")
+        self._rope_rows()
+        self._begin("again", MANY_TILES)
+        self._again(graph)
+        self._begin("body")
+        self._nodes(graph, "body")
+        self._spill()
+        self._begin("epilogue", WANT_HEAD)
+        self._nodes(graph, "epilogue")
+
+    def _begin(self, part: str, predicate: int = 0) -> None:
+        """What is added from here on belongs to `part`, under `predicate` where it names none itself."""
+        self._steps = self.parts[part] = []
+        self._predicate = predicate
+
+    def _nodes(self, graph: Graph, block: str) -> None:
+        for node in graph.blocks[block]:
+            lower: Callable[[Node], None] = getattr(self, f"_{node.op}")
+            lower(node)
 
     # --- pieces -------------------------------------------------------------------------------------------
 
     def _add(self, name: str, content: Content | None = None, /, **fields: int) -> None:
+        fields = {"tiled": 1, "predicate": self._predicate, **fields}
         self._steps.append(Step(name, {key: int(value) for key, value in fields.items()}, content))
 
     def _map(self, source: Source, n: int, content: Content | None = None, /, **fields: int) -> None:
         self._add("MAP", content, **{"source": source, "n": n, **fields})
 
     def _scalars(self, name: str, group: tuple[str | None, ...], first: int) -> None:
-        self._map(Source.TAPE, len(group), Content("scalars", name), dest=Dest.SCALAR, d=first)
+        self._map(Source.TAPE, len(group), Content("scalars", name), dest=Dest.SCALAR, d=first, tiled=0)
 
     def _gain(self, name: str) -> None:
         self._map(
@@ -80,6 +112,41 @@ class Lowering:
             Content("gain", name),
             dest=Dest.CONSTANT,
             d=self._places.constant[name],
+            tiled=0,
+        )
+
+    def _rope_rows(self) -> None:
+        """The RoPE rows of the tile's tokens."""
+        self._map(
+            Source.TAPE,
+            self._config.head_size,
+            Content("rope"),
+            dest=Dest.CONSTANT,
+            d=self._places.constant["rope"],
+        )
+
+    def _again(self, graph: Graph) -> None:
+        """What a layer begins with, where another tile has used its places: constants, RoPE rows, x.
+
+        x comes last: it waits until that of the tile before is in memory.
+        """
+        group = self._places.again_scalars
+        last = len(self._places.fixed_scalars) + len(self._places.layer_scalars)
+        self._scalars("again", group, last - len(group))
+        if self._config.block_gain:
+            self._gain("attention")
+        self._rope_rows()
+        (embed,) = graph.blocks["prologue"]
+        self._embed(embed, "spill")
+
+    def _spill(self) -> None:
+        """x to memory, if other tiles come before the layer that reads it."""
+        self._add(
+            "STORE",
+            predicate=MANY_TILES,
+            bytes=4 * self._config.dim,
+            payload=Payload.ACTIVATION,
+            a=self._places.activation["x"],
         )
 
     def _statistics(self, node: Node) -> dict[str, int]:
@@ -102,11 +169,11 @@ class Lowering:
 
     # --- operations ---------------------------------------------------------------------------------------
 
-    def _embed(self, node: Node) -> None:
+    def _embed(self, node: Node, content: str = "embedding") -> None:
         self._map(
             Source.TAPE,
             self._config.dim,
-            Content("embedding"),
+            Content(content),
             d=self._places.activation["x"],
             **self._statistics(node),
         )
@@ -183,7 +250,7 @@ class Lowering:
         )
 
     def _attention(self, node: Node) -> None:
-        """Both passes over older tokens and the token itself, its K/V to memory, the output to activations.
+        """Both passes over older tokens and the tile's own, its K/V to memory, the output to activations.
 
         The constants of the rest of the layer, and the k of the next layer's first matrices, are loaded here,
         where the vector unit has nothing to do.
@@ -220,5 +287,5 @@ class Lowering:
 
 
 def lower(graph: Graph, places: Places, grids: dict[str, int]) -> dict[str, list[Step]]:
-    """Steps of each block, tape consumers in tape order."""
-    return Lowering(graph, places, grids).blocks
+    """Steps of each of `PARTS`, tape consumers in tape order."""
+    return Lowering(graph, places, grids).parts

@@ -2,7 +2,8 @@
 
 The machine issues in program order, so an instruction that must wait holds back all behind it. At each step
 the instruction that could be issued earliest comes next; among equals, the one that the graph has first.
-Consumers of the tape keep their order, because that is the order of the bytes.
+Consumers of the tape keep their order, because that is the order of the bytes. Instructions with a predicate
+stay where they are, before or after all others.
 """
 
 from hw.isa import BY_NAME, Feed, Unit
@@ -18,29 +19,40 @@ UNIT_QUEUE = 4
 LATENCY = {"MATMUL": 20, "HEAD": 60, "MAP": 30, "QUANTISE": 50, "NORM": 80, "ATTEND": 40, "STORE": 40}
 
 
-def duration(step: Step, machine: MachineConfig, tokens: int) -> int:
-    """Cycles that a step occupies its unit, `tokens` being the position that the schedule is made for."""
+def duration(step: Step, machine: MachineConfig, position: int, tile: int = 1) -> int:
+    """Cycles that a step occupies its unit for `tile` tokens, the first of them at `position`."""
     f = step.fields
+    each = tile if f.get("tiled") else 1
     if step.name == "MATMUL":
         busy = f["rows"] * -(-f["k"] // TRITS_PER_BYTE) // machine.tables
     elif step.name == "HEAD":
         busy = f["rows"] * (f["k"] // machine.head_lanes + 1)
     elif step.name == "ATTEND":
-        rows = 1 if f["feed"] == Feed.STAGE else tokens
+        rows = each if f["feed"] == Feed.STAGE else position
         busy = rows * f["kv_heads"] * f["head_size"] // machine.attention_bytes
     elif step.name == "STORE":
-        busy = f["bytes"] // machine.bus_bytes
+        busy = each * f["bytes"] // machine.bus_bytes
     else:
-        busy = f.get("n", 0) // machine.lanes
+        busy = each * f.get("n", 0) // machine.lanes
     return busy + LATENCY[step.name]
 
 
-def schedule(steps: list[Step], machine: MachineConfig, context: int) -> list[Step]:
+def schedule(steps: list[Step], machine: MachineConfig, context: int, tile: int = 1) -> list[Step]:
     """The same steps in an order of issue that keeps every dependence of the given order.
 
     context: tokens of the longest sequence; the schedule is made for its middle.
+    tile: tokens that it is made for; it is legal for all that the machine takes.
     """
-    touched = [accesses(step.name, step.fields) for step in steps]
+    free = [i for i, step in enumerate(steps) if not step.fields.get("predicate")]
+    first, end = (free[0], free[-1] + 1) if free else (0, 0)
+    if len(free) != end - first:
+        raise AssertionError("schedule: a step with a predicate among those without")
+    return [*steps[:first], *_ordered(steps[first:end], machine, context // 2, tile), *steps[end:]]
+
+
+def _ordered(steps: list[Step], machine: MachineConfig, position: int, tile: int) -> list[Step]:
+    """List scheduling of steps without predicates."""
+    touched = [accesses(step.name, step.fields, machine.tile) for step in steps]
     units = [BY_NAME[step.name].unit for step in steps]
     before = [
         [j for j in range(i) if (steps[i].content and steps[j].content) or conflict(touched[i], touched[j])]
@@ -60,7 +72,7 @@ def schedule(steps: list[Step], machine: MachineConfig, context: int) -> list[St
         best = min(ready, key=lambda i: (ready[i], i))
         now, unit = ready[best], units[best]
         starts[best] = max(now, free[unit])
-        ends[best] = free[unit] = starts[best] + duration(steps[best], machine, context // 2)
+        ends[best] = free[unit] = starts[best] + duration(steps[best], machine, position, tile)
         queued[unit].append(best)
         order.append(best)
     return [steps[i] for i in order]

@@ -23,11 +23,13 @@ class Run:
     """Neighbouring contents that one fetch brings: a side fetch, or bytes of the block's segment.
 
     offset: first byte in the block's part of the tape, a multiple of 64; size: bytes. Side fetches: 0.
+    predicate: of all instructions that take from it.
     """
 
     contents: tuple[Content, ...]
     offset: int = 0
     size: int = 0
+    predicate: int = 0
 
     @property
     def side(self) -> str | None:
@@ -50,7 +52,9 @@ def content_bytes(
     names = places.layer_scalars
     values = _layer_scalars(model, layer)
     if content.name == "fixed":
-        names, values = (*places.fixed_scalars, *names), {**_fixed_scalars(model), **_next_scalars(model, -1)}
+        names, values = (*places.fixed_scalars, *names), {**_fixed_scalars(model), **_first_scalars(model, 0)}
+    elif content.name == "again":
+        names, values = places.again_scalars, _first_scalars(model, layer)
     return _float_bytes(torch.stack([values.get(name or "", torch.zeros(())) for name in names]))
 
 
@@ -69,19 +73,28 @@ def content_size(model: QuantisedModel, places: Places, step: Step) -> int:
     return f["rows"] * (f["k"] + 4) if content.kind == "head" else 4 * f["n"]
 
 
-def runs(model: QuantisedModel, places: Places, steps: Iterable[Step]) -> tuple[list[Run], int]:
-    """The fetches of one block in tape order, and the bytes of its part of the tape (a multiple of 64)."""
+def runs(
+    model: QuantisedModel, places: Places, steps: Iterable[Step], start: int = 0
+) -> tuple[list[Run], int]:
+    """The fetches of one part in tape order from byte `start` of its block's tape, and the byte behind them.
+
+    Both bytes are multiples of 64.
+    """
     found: list[Run] = []
-    offset, size, open_ = 0, 0, []
+    offset, size, open_, predicate = start, 0, [], 0
     for step in (*steps, None):
+        if step is not None and step.content is None:
+            continue
         side = step is not None and step.content is not None and step.content.kind in SIDE
-        if open_ and (step is None or side):
-            found.append(Run(tuple(open_), offset, size))
+        other = step is None or step.fields.get("predicate", 0) != predicate
+        if open_ and (side or other):
+            found.append(Run(tuple(open_), offset, size, predicate))
             offset, size, open_ = offset + align(size, REGION_ALIGN), 0, []
         if step is None or step.content is None:
-            continue
+            break
+        predicate = step.fields.get("predicate", 0)
         if side:
-            found.append(Run((step.content,)))
+            found.append(Run((step.content,), predicate=predicate))
         else:
             open_.append(step.content)
             size += content_size(model, places, step)
@@ -110,7 +123,7 @@ def _float_bytes(values: torch.Tensor) -> np.ndarray:
 
 
 def _gain(model: QuantisedModel, layer: int, name: str) -> torch.Tensor:
-    """Gain vector [dim]: "attention" of layer 0; "next" of the next layer, or the final one."""
+    """Gain vector [dim]: of the layer; "next" is the next layer's attention gain, or the final one."""
     if name == "next":
         name, layer = ("attention", layer + 1) if layer + 1 < len(model.layers) else ("final", layer)
     gain = {
@@ -136,10 +149,9 @@ def _fixed_scalars(model: QuantisedModel) -> dict[str, torch.Tensor]:
 def _layer_scalars(model: QuantisedModel, layer: int) -> dict[str, torch.Tensor]:
     """k of the later matrices of a layer, and of the first ones of the next layer."""
     found = {f"k_{name}": getattr(model.layers[layer], name).constant for name in ("o", "up", "gate", "down")}
-    return found | _next_scalars(model, layer)
+    return found | (_first_scalars(model, layer + 1) if layer + 1 < len(model.layers) else {})
 
 
-def _next_scalars(model: QuantisedModel, layer: int) -> dict[str, torch.Tensor]:
-    if layer + 1 == len(model.layers):
-        return {}
-    return {f"k_{name}": getattr(model.layers[layer + 1], name).constant for name in ("q", "k", "v")}
+def _first_scalars(model: QuantisedModel, layer: int) -> dict[str, torch.Tensor]:
+    """k of the first matrices of a layer."""
+    return {f"k_{name}": getattr(model.layers[layer], name).constant for name in ("q", "k", "v")}

@@ -32,11 +32,14 @@ def kv_memory(cache: KVCache, memory: MemoryMap) -> tuple[np.ndarray, np.ndarray
     return k, v
 
 
-def kv_rows(image: np.ndarray, memory: MemoryMap, layers: int, length: int) -> tuple[np.ndarray, np.ndarray]:
-    """The same rows, cut out of a machine's memory (uint8 [n])."""
+def kv_rows(
+    image: np.ndarray, memory: MemoryMap, layers: int, length: int, base: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """The same rows of a sequence that begins at row `base`, cut out of a machine's memory (uint8 [n])."""
     halves = []
     for half in ("key", "value"):
-        start, stride, row = memory.regions[half].start, memory.strides[half], memory.rows[half]
+        stride, row = memory.strides[half], memory.rows[half]
+        start = memory.regions[half].start + base * stride
         at = [start + layer * memory.strides[f"{half}_layer"] for layer in range(layers)]
         halves.append(np.stack([image[a : a + length * stride].reshape(length, stride)[:, :row] for a in at]))
     return halves[0], halves[1]

@@ -11,13 +11,14 @@ import torch
 from compiler.check import check
 from compiler.compile import compile_model, compile_program
 from compiler.fit import CompileError, place
-from compiler.graph import BLOCKS, attach_statistics, build, fuse
+from compiler.graph import attach_statistics, build, fuse
 from compiler.hazards import accesses, conflict
-from compiler.lower import Step, lower
+from compiler.lower import PARTS, Step, lower
 from compiler.memory_map import REGION_ALIGN, map_memory
 from compiler.schedule import schedule
 from compiler.tape import chunked
 from hw.artefact import Artefact
+from hw.isa import EMIT_LOGITS, MANY_TILES, WANT_HEAD
 from hw.machine import CI, MACHINES
 from models import numerics
 from models.quantised import QuantisedModel
@@ -25,7 +26,7 @@ from models.quantised import QuantisedModel
 from ..models.random_model import random_model
 
 
-def blocks_of(model: QuantisedModel) -> dict[str, list[Step]]:
+def parts_of(model: QuantisedModel) -> dict[str, list[Step]]:
     graph = fuse(attach_statistics(build(model.config), True))
     return lower(check(graph, statistics=True), place(model.config, CI), model.grids)
 
@@ -68,14 +69,17 @@ def test_embedding_and_rope_in_the_image():
 
 
 def test_every_byte_of_a_layer_is_weights_or_constants():
-    """Nothing is fetched twice or left out: image bytes of the layers follow from the shapes."""
+    """Nothing lies there twice or is left out: image bytes of the layers follow from the shapes.
+
+    The constants that a layer begins with are there again, for chunks of several tiles.
+    """
     model = random_model(1)
     c = model.config
     compiled = compile_program(model, CI)
     weights = 2 * c.dim * -(-c.dim // 5) + 2 * c.kv_dim * -(-c.dim // 5)
     weights += 2 * c.hidden * -(-c.dim // 5) + c.dim * -(-c.hidden // 5)
-    constants = 4 * (8 + 2 * c.dim)
-    assert 0 <= compiled.memory.strides["layer"] - weights - constants < 2 * REGION_ALIGN
+    constants = 4 * (8 + 2 * c.dim) + 4 * (4 + c.dim)
+    assert 0 <= compiled.memory.strides["layer"] - weights - constants < 3 * REGION_ALIGN
 
 
 def test_regions_are_aligned_and_apart():
@@ -89,6 +93,29 @@ def test_regions_are_aligned_and_apart():
     assert memory.image_bytes == memory.regions["key"].start
 
 
+def test_rows_of_kv_memory():
+    config = random_model().config
+    least, more = (map_memory(config, CI, 64, 640, 128, rows) for rows in (None, 100))
+    assert least == map_memory(config, CI, 64, 640, 128, config.context)
+    assert (least.kv_rows, more.kv_rows) == (config.context, 100)
+    for half in ("key", "value"):
+        assert more.strides[half] == least.strides[half]
+        assert more.strides[f"{half}_layer"] >= 100 * more.strides[half]
+        assert more.regions[half].size == config.layers * more.strides[f"{half}_layer"]
+    assert more.to_json()["kv_rows"] == 100
+    for wrong in (config.context - 1, 2**20 + 1):
+        with pytest.raises(CompileError, match=rf"32 \(a context\) to 1048576 rows.*found {wrong}"):
+            map_memory(config, CI, 64, 640, 128, wrong)
+
+
+def test_room_for_a_chunk():
+    config, machine = random_model(dim=40, heads=5, kv_heads=5).config, MACHINES["wide"]
+    memory = map_memory(config, machine, 64, 640, 128)
+    assert memory.strides["spill"] == 4 * 40
+    assert memory.regions["spill"].size == machine.max_chunk * 160
+    assert memory.regions["logits"].size == machine.tile * 4 * config.vocab
+
+
 def test_memory_beyond_32_bits_is_refused():
     config = dataclasses.replace(random_model().config, context=2**20)
     with pytest.raises(CompileError, match="32-bit addresses"):
@@ -97,21 +124,29 @@ def test_memory_beyond_32_bits_is_refused():
 
 def test_schedule_keeps_dependences():
     """Any order in, the same steps out, conflicting ones and tape consumers in their order."""
-    for block, steps in blocks_of(random_model()).items():
-        done = schedule(steps, CI, 512)
-        assert sorted(map(id, done)) == sorted(map(id, steps)), block
-        order = {id(step): i for i, step in enumerate(done)}
-        for i, later in enumerate(steps):
-            for earlier in steps[:i]:
-                both = earlier.content and later.content
-                touched = [accesses(step.name, step.fields) for step in (earlier, later)]
-                if both or conflict(*touched):
-                    assert order[id(earlier)] < order[id(later)]
+    for part, steps in parts_of(random_model()).items():
+        for tile in (1, 4):
+            done = schedule(steps, CI, 512, tile)
+            assert sorted(map(id, done)) == sorted(map(id, steps)), part
+            order = {id(step): i for i, step in enumerate(done)}
+            for i, later in enumerate(steps):
+                for earlier in steps[:i]:
+                    both = earlier.content and later.content
+                    touched = [accesses(step.name, step.fields, CI.tile) for step in (earlier, later)]
+                    if both or conflict(*touched):
+                        assert order[id(earlier)] < order[id(later)]
+
+
+def test_predicated_steps_stay_outside():
+    done = schedule(parts_of(random_model())["body"], CI, 512)
+    assert [step.fields["predicate"] for step in done] == [*[0] * (len(done) - 1), MANY_TILES]
+    with pytest.raises(AssertionError, match="predicate"):
+        schedule([done[0], done[-1], done[1]], CI, 512)
 
 
 def test_schedule_queues_matmuls_early():
     names = [
-        (s.name, s.content and s.content.name) for s in schedule(blocks_of(random_model())["body"], CI, 512)
+        (s.name, s.content and s.content.name) for s in schedule(parts_of(random_model())["body"], CI, 512)
     ]
     assert [name for name, _ in names[:2]] == ["QUANTISE", "NORM"]
     assert names[2:5] == [("MATMUL", "q"), ("MATMUL", "k"), ("MATMUL", "v")]
@@ -119,12 +154,18 @@ def test_schedule_queues_matmuls_early():
     assert names[both + 1] == ("MATMUL", "gate")
 
 
-def test_blocks_are_complete():
-    blocks = blocks_of(random_model())
-    taken = [step.content for block in BLOCKS for step in blocks[block] if step.content]
+def test_parts_are_complete():
+    parts = parts_of(random_model())
+    taken = [step.content for part in PARTS for step in parts[part] if step.content]
     matrices = sorted(content.name for content in taken if content.kind == "matrix")
     assert matrices == sorted(["q", "k", "v", "o", "up", "gate", "down"])
     assert [content.kind for content in taken].count("head") == 1
+
+
+def test_without_head_its_part_does_nothing():
+    steps = parts_of(random_model(gains=False))["epilogue"]
+    assert {step.fields["predicate"] for step in steps} == {WANT_HEAD, EMIT_LOGITS}
+    assert [step.name for step in steps if step.fields["predicate"] == EMIT_LOGITS] == ["STORE"]
 
 
 def test_too_many_instructions():

@@ -34,6 +34,11 @@ TOO_LARGE = {
     "int8 activations": ({}, {"quantised_words": 128}, "quantised_words"),
     "activations": ({}, {"activation_words": 512}, "activation_words"),
     "constants": ({}, {"constant_words": 128}, "constant_words"),
+    "RoPE rows of a tile": (
+        {"dim": 192},
+        {"constant_words": 512, "tile": 8},
+        "RoPE rows of a tile.*constant_words.*found 576",
+    ),
     "statistics": (
         {"dim": 512, "heads": 32, "kv_heads": 16, "context": 64},
         {"max_heads": 32, "stage_bytes": 512, "quantised_words": 1024, "constant_words": 2048},
@@ -54,8 +59,11 @@ def test_the_reference_shape_fits_everywhere():
         place(shape(), machine)
 
 
-@pytest.mark.parametrize("machine", [*MACHINES.values(), dataclasses.replace(CI, name="16", lanes=16)],
-                         ids=lambda machine: machine.name)  # fmt: skip
+@pytest.mark.parametrize(
+    "machine",
+    [*MACHINES.values(), dataclasses.replace(CI, name="16", lanes=16, tile=8)],
+    ids=lambda machine: machine.name,
+)
 @pytest.mark.parametrize("gains", [False, True])
 def test_places_do_not_overlap(machine: MachineConfig, gains: bool):
     config = random_model(gains=gains, dim=64, hidden=96).config
@@ -64,9 +72,11 @@ def test_places_do_not_overlap(machine: MachineConfig, gains: bool):
         "activation": [{"x": 64, "q": 64, "k": kv, "v": kv, "attended": 64}, {"x": 64, "up": 96, "h": 96}],
         "accumulator": [{"q": 64, "k": kv, "v": kv}, {"up": 96, "gate": 96}],
         "quantised": [{"attention": 64, "o": 64}, {"mlp": 64, "down": 96}],
-        "constant": [{"attention": 64, "mlp": 64, "rope": 16} if gains else {"final": 64, "rope": 16}],
+        "constant": [
+            {**({"attention": 64, "mlp": 64} if gains else {"final": 64}), "rope": 16 * machine.tile}
+        ],
         "statistics": [{"attention": 1, "mlp": 1, "o": 1, "down": 1, "query": 4, "key": 2, "value": 2}],
-        "scalar": [dict.fromkeys(places.scalar, 1)],
+        "scalar": [{name: machine.tile if name.startswith("s_") else 1 for name in places.scalar}],
     }
     for memory, groups in together.items():
         found = getattr(places, memory)
@@ -75,7 +85,10 @@ def test_places_do_not_overlap(machine: MachineConfig, gains: bool):
             taken = [i for name, size in group.items() for i in range(found[name], found[name] + size)]
             assert len(taken) == len(set(taken)), (memory, group)
             assert all(found[name] % step == 0 for name in group)
-    assert len(places.fixed_scalars) % machine.lanes == len(places.layer_scalars) % machine.lanes == 0
+    groups = (places.fixed_scalars, places.layer_scalars, places.again_scalars)
+    assert [len(group) % machine.lanes for group in groups] == [0, 0, 0]
+    assert places.layer_scalars[-len(places.again_scalars) :] == places.again_scalars
+    assert {"k_q", "k_k", "k_v"} <= set(places.again_scalars)
 
 
 def test_one_activation_buffer_where_two_do_not_fit():
