@@ -115,7 +115,11 @@ def _memory_map(path: Path, artefact: Artefact, config: ModelConfig) -> None:
 
     def fresh() -> dict[str, Any]:
         body = size("tape_layers") // config.layers
-        made = map_memory(config, artefact.machine, size("tape_prologue"), body, size("tape_epilogue"))
+        if not _count(found["kv_rows"]):
+            raise ValueError(f"kv_rows of {found['kv_rows']!r}")
+        made = map_memory(
+            config, artefact.machine, size("tape_prologue"), body, size("tape_epilogue"), found["kv_rows"]
+        )
         return made.to_json()
 
     wanted = _sound(path, "a memory map", fresh)

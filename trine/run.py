@@ -131,9 +131,12 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         texts, sampler, kv = load_state(args.resume, job.artefact)
         job = job.resumed(texts)
     stops = {job.config.eos} if job.config.eos is not None else set()
+    strings = list(args.stop)
     if args.chat:
-        stops |= set(chat.stops(_template(args.chat), job.tokenizer))
-    screen = _screen(job.tokenizer, args.stop, len(texts), stops)
+        template = _template(args.chat)
+        stops |= set(chat.stops(template, job.tokenizer))
+        strings += chat.stop_strings(template, job.tokenizer)
+    screen = _screen(job.tokenizer, strings, len(texts), stops)
     most = job.machine.top_k
     if sampler.top_k > most:
         raise UsageError(
@@ -146,7 +149,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         job.tile,
         sampler,
         sorted(stops),
-        screen.watch if args.stop or args.save_state else None,
+        screen.watch if strings or args.save_state else None,
         args.steps,
     )
     backend = job.open(args.on, **more)
@@ -164,7 +167,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
                 leave=False,
                 disable=None,
             ) as progress:
-                timing = generate(backend, texts, plan, progress.update, screen.show)
+                timing = generate(
+                    backend, texts, plan, lambda done: (progress.update(done), None)[1], screen.show
+                )
         finally:
             screen.end()
             if args.save_state is not None and all(text.tokens for text in texts):
@@ -202,15 +207,14 @@ def _sampler(args: argparse.Namespace) -> Sampler:
 
 
 def _template(name: str) -> str:
-    """A template of that name, or the file's text."""
-    known = chat.templates()
-    if name in known:
-        return known[name]
+    """A template's name, or the text of the one in a file."""
+    if name in chat.templates():
+        return name
     try:
-        return Path(name).read_text()
-    except (OSError, UnicodeDecodeError) as error:
+        return chat.load(Path(name))
+    except (OSError, ValueError) as error:
         raise UsageError(
-            f"--chat: wanted {', '.join(known)}, or a file with a template, found {name!r} ({error})"
+            f"--chat: wanted {', '.join(chat.templates())}, or a template's file, found {name!r}: {error}"
         ) from error
 
 
@@ -228,10 +232,9 @@ def _message(args: argparse.Namespace) -> Any:
         if args.system is not None:
             messages.insert(0, {"role": "system", "content": args.system})
         try:
-            found = chat.render(messages, template, tokenizer)
+            return chat.render(messages, template, tokenizer)
         except ValueError as error:
             raise UsageError(f"--chat: {error}") from error
-        return found if found[:1] == [config.bos] else [config.bos, *found]
 
     return ids
 
