@@ -77,7 +77,7 @@ class Attention:
             scales = 8 * heads if f["half"] == Pass.KEY else 0
             codes = data[:, scales : scales + heads * size].astype(np.int8).reshape(len(data), heads, size)
             codes = torch.from_numpy(codes).transpose(0, 1).double()  # [kv heads, rows, head size]
-            pairs = data[:, :scales].copy().view(np.float32).reshape(len(data), -1, 2)
+            pairs = data[:, :scales].copy().view(np.float32).reshape(len(data), scales // 8, 2)
             for t in tokens:
                 if f["half"] == Pass.KEY:
                     saturated += self._keys(f, t, codes, torch.from_numpy(pairs))

@@ -69,14 +69,16 @@ class Units:
     def head(self, f: dict[str, int], tape: Tape, emit: bool, live: int = 1) -> None:
         """HEAD."""
         rows, k = f["rows"], f["k"]
+        if not rows:
+            raise UsageError("rows: wanted 1 or more, found 0")
         codes, scales = self._matrices.int8(tape, rows, k)
         acc = numerics.integer_linear(self.q[:live, span(self.q, f["q"], k)], codes)
         scale = self._scalars(f["scale"], live)
         self.logits = numerics.fmul(numerics.dequantise(acc, scale[:, None]), scales)
         self._emitted = self.logits if emit else None
         for t, logits in enumerate(self.logits):
-            ids, values = self.top[t] = numerics.top_k(logits, self.machine.top_k)
-            self.next_token[t] = int(ids[0])
+            self.top[t] = numerics.top_k(logits, self.machine.top_k)
+            self.next_token[t] = int(self.top[t][0][0])
         if self.writes.wanted:
             rows = [torch.stack((ids, numerics.float_bits(values)), -1) for ids, values in self.top[:live]]
             self.writes.each("TOP", 0, torch.stack(rows))

@@ -32,6 +32,12 @@ def test_text():
     assert assemble("FETCH index=2") == assemble("FETCH index=POSITION")
 
 
+def test_loops_are_indented():
+    text = "LOOP register=TILE\nLOOP count=2\nMAP tiled=1\nNEXT\nNEXT register=TILE\nEND\n"
+    shown = "LOOP register=TILE\n  LOOP count=2\n    MAP tiled=1\n  NEXT\nNEXT register=TILE\nEND\n"
+    assert disassemble(assemble(text)) == shown
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

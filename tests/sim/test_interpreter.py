@@ -10,19 +10,21 @@ import numpy as np
 import pytest
 import torch
 
-from compiler.assembler import assemble
 from compiler.compile import Compiled, compile_program
 from compiler.frontends import load_checkpoint
 from compiler.vectors import kv_digest, kv_memory, kv_rows, make_vectors
-from hw.isa import EMIT_LOGITS
+from hw.isa import EMIT_LOGITS, WANT_HEAD
 from hw.machine import CI, MACHINES, MachineConfig
 from models import numerics
 from models.golden import GoldenModel, KVCache
 from models.quantised import SITES, QuantisedModel
-from sim.interpreter import Interpreter, InterpreterError, MachineError
+from sim.entries import Entry
+from sim.interpreter import Interpreter, MachineError
 
 from ..models.random_model import random_model
 
+#: Head and logits wanted.
+SHOWN = 1 << EMIT_LOGITS | 1 << WANT_HEAD
 SHAPES = {
     "rms": {},
     "l2": {"norm": "l2", "gains": False},
@@ -40,10 +42,29 @@ def loaded(compiled: Compiled, machine: MachineConfig, seed: int = 1) -> Interpr
     return Interpreter(machine, compiled.program, memory)
 
 
-def logits_of(interpreter: Interpreter, compiled: Compiled) -> torch.Tensor:
-    region = compiled.memory.regions["logits"]
-    data = interpreter.memory[region.start : region.start + region.size]
-    return torch.from_numpy(data.copy().view(np.float32))
+def logits_of(interpreter: Interpreter, compiled: Compiled, tokens: int = 1) -> torch.Tensor:
+    """binary32 [vocab], or [tokens, vocab] of a tile."""
+    start = compiled.memory.regions["logits"].start
+    vocab = compiled.memory.regions["embedding"].size // compiled.memory.strides["embedding"]
+    data = interpreter.memory[start : start + 4 * vocab * tokens].copy().view(np.float32)
+    rows = torch.from_numpy(data).reshape(vocab, tokens).T
+    return rows[0] if tokens == 1 else rows
+
+
+def same(found: torch.Tensor, wanted: torch.Tensor) -> bool:
+    return torch.equal(found.contiguous().view(torch.int32), wanted.contiguous().view(torch.int32))
+
+
+def same_rows(interpreter: Interpreter, compiled: Compiled, cache: KVCache, base: int = 0) -> bool:
+    """Whether the KV memory from row `base` on holds what the cache holds."""
+    layers = len(cache.k)
+    rows = kv_rows(interpreter.memory, compiled.memory, layers, cache.length, base)
+    return all(map(np.array_equal, kv_memory(cache, compiled.memory), rows))
+
+
+def chunk(tokens: list[int], position: int = 0, base: int = 0) -> list[Entry]:
+    """Neighbouring tokens of one sequence."""
+    return [Entry(token, position + i, base, i > 0) for i, token in enumerate(tokens)]
 
 
 def compare(model: QuantisedModel, machine: MachineConfig, prompt: list[int], count: int) -> list[int]:
@@ -52,20 +73,15 @@ def compare(model: QuantisedModel, machine: MachineConfig, prompt: list[int], co
     interpreter, cache = loaded(compiled, machine), KVCache.empty(model.config)
     ids, found = list(prompt), []
     for position in range(len(prompt) + count - 1):
-        token = interpreter.step(ids[position], position, 1 << EMIT_LOGITS)
+        token = interpreter.step(ids[position], position, SHOWN)
         found.append(logits_of(interpreter, compiled))
         if position + 1 == len(ids):
             ids.append(token)
     logits = GoldenModel(model).forward(ids[:-1], cache)
     for position, (wanted, got) in enumerate(zip(logits, found, strict=True)):
-        assert torch.equal(got.view(torch.int32), wanted.view(torch.int32)), position
+        assert same(got, wanted), position
     assert ids[len(prompt) :] == [numerics.argmax(row) for row in logits[len(prompt) - 1 :]]
-    for wanted, rows in zip(
-        kv_memory(cache, compiled.memory),
-        kv_rows(interpreter.memory, compiled.memory, model.config.layers, cache.length),
-        strict=True,
-    ):
-        assert np.array_equal(wanted, rows)
+    assert same_rows(interpreter, compiled, cache)
     return ids
 
 
@@ -110,6 +126,70 @@ def test_real_checkpoint(shared: Path, machine: MachineConfig):
     assert ids[:24] == float_reference
 
 
+@pytest.mark.parametrize("shape", ["rms", "l2", "no gains", "grouped"])
+@pytest.mark.parametrize("tile", [1, 3, 4])
+def test_chunks_equal_golden(shape: str, tile: int):
+    """Any cut into chunks and tiles gives the logits and KV rows of one token at a time; then the steps."""
+    model = random_model(9, **SHAPES[shape])
+    compiled = compile_program(model, CI)
+    interpreter, cache = loaded(compiled, CI), KVCache.empty(model.config)
+    tokens = [1, 7, 9, 3, 3, 20, 11, 5, 2, 31, 8, 4]
+    logits = GoldenModel(model).forward(tokens, cache)
+    at = 0
+    for size in (5, 1, 6):
+        found = interpreter.run(chunk(tokens[at : at + size], at), tile=tile, predicates=SHOWN)
+        at += size
+        last = (size - 1) % tile + 1
+        shown = logits_of(interpreter, compiled, last).reshape(last, -1)
+        assert same(shown, logits[at - last : at])
+        ids = [numerics.argmax(row) for row in shown]
+        assert found == [ids[-1:]]
+        assert interpreter.next_token[:last] == ids
+        assert [interpreter.top(t)[0][0] for t in range(last)] == ids
+    assert same_rows(interpreter, compiled, cache)
+
+    steps = [token for token, _ in GoldenModel(model).generate([ids[-1]], 6, cache)]
+    found = interpreter.run([Entry(ids[-1], at)], tile=tile, steps=6, predicates=SHOWN)
+    assert found == [[token] for token in steps]
+    assert interpreter.entries == [Entry(steps[-2], at + 5)]
+    assert same_rows(interpreter, compiled, cache)
+    assert interpreter.counters["steps"] == 3 + 6
+    assert interpreter.counters["tokens"] == 12 + 6
+
+
+def test_without_head():
+    """A chunk of a prompt that goes on: no head, no weights of it."""
+    model = random_model(9)
+    compiled = compile_program(model, CI)
+    interpreter, cache = loaded(compiled, CI), KVCache.empty(model.config)
+    assert interpreter.run(chunk([1, 7, 9, 3, 3]), tile=2) == [[]]
+    assert interpreter.counters["head_products"] == 0
+    logits = GoldenModel(model).forward([1, 7, 9, 3, 3, 6], cache)
+    assert interpreter.step(6, 5, 1 << WANT_HEAD) == numerics.argmax(logits[-1])
+    assert same_rows(interpreter, compiled, cache)
+
+
+def test_batch_equals_its_sequences():
+    model = random_model(9)
+    compiled = compile_program(model, CI, 64)
+    interpreter = loaded(compiled, CI)
+    golden, caches = GoldenModel(model), [KVCache.empty(model.config) for _ in range(3)]
+    prompts, bases, following, entries = [[1, 5, 3], [2, 2, 9, 8, 4], [6]], [17, 32, 0], [], []
+    for prompt, base, cache in zip(prompts, bases, caches, strict=True):
+        interpreter.run(chunk(prompt, 0, base), tile=2, predicates=1 << WANT_HEAD)
+        following.append([token for token, _ in golden.generate(prompt, 5, cache)])
+        entries.append(Entry(following[-1][0], len(prompt), base))
+    found = interpreter.run(entries, tile=4, steps=4, batch=True, predicates=1 << WANT_HEAD)
+    assert found == [list(tokens) for tokens in zip(*(row[1:] for row in following), strict=True)]
+    for base, cache in zip(bases, caches, strict=True):
+        assert same_rows(interpreter, compiled, cache, base)
+    assert interpreter.output[:12] == [token for step in found for token in step]
+    assert interpreter.entries == [
+        Entry(row[-2], len(prompt) + 3, base)
+        for row, prompt, base in zip(following, prompts, bases, strict=True)
+    ]
+
+
 def test_vectors_are_reproduced():
     model = random_model(8)
     compiled = compile_program(model, CI)
@@ -117,7 +197,7 @@ def test_vectors_are_reproduced():
     interpreter = loaded(compiled, CI)
     ids, tokens, hashes = list(vectors["prompt"]), [], []
     for position in range(vectors["kv_tokens"]):
-        token = interpreter.step(ids[position], position, 1 << EMIT_LOGITS)
+        token = interpreter.step(ids[position], position, SHOWN)
         if position + 1 == len(ids):
             ids.append(token)
             tokens.append(token)
@@ -133,7 +213,7 @@ def test_counters_follow_from_the_shape():
     c, compiled = model.config, compile_program(model, CI)
     interpreter = loaded(compiled, CI)
     for position in range(4):
-        interpreter.step(position + 1, position, 1 << EMIT_LOGITS if position == 3 else 1)
+        interpreter.step(position + 1, position, SHOWN if position == 3 else 1 << WANT_HEAD)
     n = interpreter.counters
     rows = {"q": c.dim, "k": c.kv_dim, "v": c.kv_dim, "o": c.dim, "up": c.hidden, "gate": c.hidden}
     bytes_ = sum(r * -(-c.dim // 5) for r in rows.values()) + c.dim * -(-c.hidden // 5)
@@ -156,66 +236,6 @@ def test_saturated_squares_end_the_run():
         interpreter.step(1, 0)
     assert (caught.value.code, caught.value.layer) == (1, 0)
     assert interpreter.error == 1
-
-
-#: Programs on a memory of 256 zero bytes, and what is wrong with them.
-ILLEGAL = {
-    "more than was fetched": ("FETCH bytes=8\nMAP source=TAPE n=4\nEND", "wanted 16 bytes of tape, found 8"),
-    "left over": ("FETCH bytes=8\nEND", "8 bytes nobody took"),
-    "no end": ("NORM d=1", "END"),
-    "outside a memory": ("MAP n=4 d=60000\nEND", "on-chip memory"),
-    "no attention output": ("MAP source=ATTENTION n=4\nEND", "attention output"),
-    "logits nobody takes": ("FETCH bytes=20\nHEAD rows=1 k=16\nEND", "no STORE took"),
-    "logits nobody made": ("STORE bytes=4 payload=LOGITS\nEND", "found none"),
-    "trits": ("FETCH base=64 bytes=4\nMATMUL rows=4 k=5\nEND", "0 to 242"),
-    "misaligned": ("FETCH base=4 bytes=4\nEND", "start on 8 bytes"),
-    "values without scores": ("ATTEND half=VALUE feed=STAGE kv_heads=1 group=1 head_size=8\nEND", "scores"),
-}
-
-
-@pytest.mark.parametrize("case", ILLEGAL)
-def test_illegal_programs(case: str):
-    text, message = ILLEGAL[case]
-    memory = np.zeros(256, np.uint8)
-    memory[64:] = 255
-    interpreter = Interpreter(CI, assemble(text), memory)
-    with pytest.raises(InterpreterError, match=message):
-        interpreter.step(0, 0)
-
-
-def test_machine_errors():
-    outside = Interpreter(CI, assemble("FETCH base=256 bytes=8\nEND"), np.zeros(256, np.uint8))
-    with pytest.raises(MachineError, match="answered a read"):
-        outside.step(0, 0)
-    unknown = Interpreter(CI, [63], np.zeros(256, np.uint8))
-    with pytest.raises(MachineError, match="unknown opcode"):
-        unknown.step(0, 0)
-
-
-def test_predicates_skip():
-    program = assemble("FETCH bytes=8 predicate=2\nMAP source=TAPE n=4 predicate=2\nEND")
-    interpreter = Interpreter(CI, program, np.zeros(256, np.uint8))
-    interpreter.step(0, 0, 1)
-    assert interpreter.counters["fetches"] == interpreter.counters["instructions"] == 0
-
-
-def test_loop_and_memory_base():
-    """Layer strides, positions and MEMORY_BASE reach the addresses."""
-    text = """LOOP count=3
-      FETCH base=16 stride=32 bytes=16 index=LAYER
-      MAP source=TAPE n=4 dest=ACTIVATION statistics=1
-      QUANTISE target=VALUE n=4
-      STORE base=512 stride=32 step=8 bytes=4 payload=VALUE
-    NEXT
-    END"""
-    memory = np.zeros(1024, np.uint8)
-    for layer in range(3):
-        floats = np.float32([layer + 1, 0, -layer - 1, 0.5])
-        memory[64 + 16 + 32 * layer :][:16] = floats.view(np.uint8)
-    interpreter = Interpreter(CI, assemble(text), memory, memory_base=64)
-    interpreter.step(0, 2)
-    stored = [memory[64 + 512 + 32 * layer + 16 :][:4].view(np.int8).tolist() for layer in range(3)]
-    assert stored == [[127, 0, -127, 64], [127, 0, -127, 32], [127, 0, -127, 21]]
 
 
 def test_imports_nothing_of_compiler_or_models_but_numerics(root: Path):
