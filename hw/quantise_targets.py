@@ -18,11 +18,15 @@ class QuantiseTargets(wiring.Component):
     ----------
     lanes : int
         Elements in a word, a power of two.
+    tokens : int
+        Tokens of a tile.
 
     Members
     -------
     start : In(1)
         The next scale is that of segment 0.
+    token : In(range(tokens))
+        The token of the word or scale that is there.
     target : In(2)
         One of `hw.isa.Target`.
     en, address, q : In(1), In(16), In(ArrayLayout(signed(16), lanes))
@@ -35,10 +39,11 @@ class QuantiseTargets(wiring.Component):
         The targets.
     """
 
-    def __init__(self, lanes: int) -> None:
+    def __init__(self, lanes: int, tokens: int) -> None:
         super().__init__(
             {
                 "start": In(1),
+                "token": In(range(tokens)),
                 "target": In(2),
                 "en": In(1),
                 "address": In(16),
@@ -65,19 +70,24 @@ class QuantiseTargets(wiring.Component):
         of_stage = value | (self.target == Target.KEY)
         m.d.comb += [
             self.matmul.en.eq(self.en & (self.target == Target.MATMUL)),
+            self.matmul.token.eq(self.token),
             self.matmul.address.eq(self.address),
             self.matmul.data.eq(Cat(q[:8] for q in self.q)),
             self.query.en.eq(self.en & of_query),
+            self.query.token.eq(self.token),
             self.query.address.eq(self.address),
             self.query.data.eq(self.q),
             self.query.scale_en.eq(self.scale_en & of_query),
+            self.query.scale_token.eq(self.token),
             self.query.scale_head.eq(head),
             self.query.scale.eq(self.query_scale),
             self.stage.en.eq(self.en & of_stage),
+            self.stage.token.eq(self.token),
             self.stage.value.eq(value),
             self.stage.address.eq(self.address),
             self.stage.data.eq(self.matmul.data),
             self.stage.scale_en.eq(self.scale_en & of_stage),
+            self.stage.scale_token.eq(self.token),
             self.stage.scale_address.eq(Cat(Const(0, 2), value, head)),
             self.stage.scale.eq(self.scale),
         ]

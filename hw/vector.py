@@ -5,12 +5,12 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from .fp32_mul import Fp32Mul
-from .isa import Source
+from .isa import Dest, Source
 from .machine import MachineConfig
-from .norm import Norm
 from .ports import (
     LAYER_BITS,
     AccumulatorRead,
+    ActivationRead,
     ElementWrite,
     QueryWrite,
     ScalarRead,
@@ -22,33 +22,41 @@ from .ports import (
 from .quantise_segments import QuantiseSegments
 from .quantise_targets import QuantiseTargets
 from .vector_decode import VectorDecode
-from .vector_issue import VectorIssue
+from .vector_issue import VectorIssue, token_ends
 from .vector_lane import VectorLane
 from .vector_memory import VectorMemory
+from .vector_norm import VectorNorm
 from .vector_operands import VectorOperands
 from .vector_statistics import VectorStatistics
+from .vector_tokens import count_tokens
 
 __all__ = ["Vector"]
 
-#: Cycles from the issue of a word to its second multiplication, where it has one.
-_AGAIN = VectorMemory.LATENCY + VectorLane.CONVERT + VectorLane.SCALE
+#: Cycles from the issue of a word to its multiplication, where it is an integer, and to its second one, where
+#: it has one.
+_ONCE = VectorMemory.LATENCY + VectorLane.CONVERT
+_AGAIN = _ONCE + VectorLane.SCALE
 
 
 class Vector(wiring.Component):
     """Executes MAP, QUANTISE and NORM of `hw.isa`, bit for bit as `models.numerics` computes.
+
+    An instruction acts for each live token of its tile, one after another; the words of a token follow those
+    of the one before it through the pipeline, which does not drain.
 
     One instruction at a time: the next is taken in the cycle of ``done``. A word of `lanes` elements begins
     in each cycle, the first in the one after the command was taken, and passes through chains of units that
     never stall; `hw.vector_decode` says after how many cycles it passes which point. Gaps arise
 
     - while tape or attention have nothing;
-    - in the first cycle of a scaled MAP from ACTIVATION or TAPE, for the product of the scalars;
+    - in a scaled MAP from ACTIVATION or TAPE, one cycle before each token, for the product of the scalars;
     - in half of the cycles of a scaled MAP from ATTENTION, whose words need the multiplier twice;
     - in QUANTISE, one cycle before each segment, and until the division by its absmax is finished, which runs
-      while the preceding segment streams.
+      while the preceding segment, of the same token or the one before, streams.
 
-    Operands are read when they are needed; an instruction may write to where it reads, element for element.
-    An instruction with n = 0 does nothing.
+    NORM takes the time of `hw.vector_norm`. Operands are read when they are needed; an instruction may write
+    to where it reads, element for element; a NORM to the scalars it reads only with its last token. An
+    instruction with n = 0 does nothing.
 
     Parameters
     ----------
@@ -70,6 +78,8 @@ class Vector(wiring.Component):
         Source ACCUMULATOR.
     attention : In(stream.Signature(attention_output_layout(config.lanes)))
         Source ATTENTION.
+    activation : In(ActivationRead(config.lanes))
+        A word of activation memory for another unit, whatever is being executed.
     q_write : Out(ElementWrite(config.lanes, 8))
         Target MATMUL.
     query : Out(QueryWrite(config.lanes))
@@ -79,7 +89,8 @@ class Vector(wiring.Component):
     scalar : In(ScalarRead())
         A scalar for another unit.
     error : Out(1)
-        A NORM with ``normalise`` met a saturated sum; high for one cycle, that of its ``done``.
+        A NORM with ``normalise`` met a saturated sum of a live token; high for one cycle, that of its
+        ``done``.
     error_layer : Out(16)
         The layer of that NORM.
     busy : Out(1)
@@ -97,6 +108,7 @@ class Vector(wiring.Component):
                 "tape": Out(TapePort(config)),
                 "accumulator": Out(AccumulatorRead(config.lanes)),
                 "attention": In(stream.Signature(attention_output_layout(config.lanes))),
+                "activation": In(ActivationRead(config.lanes)),
                 "q_write": Out(ElementWrite(config.lanes, 8)),
                 "query": Out(QueryWrite(config.lanes)),
                 "stage": Out(StageWrite(config.lanes)),
@@ -110,16 +122,16 @@ class Vector(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        lanes = self.config.lanes
+        lanes, tokens = self.config.lanes, self.config.tile
         m.submodules.memory = memory = self.memory
         m.submodules.decode = decode = VectorDecode(lanes)
-        m.submodules.issue = issue = VectorIssue()
+        m.submodules.issue = issue = VectorIssue(tokens)
         m.submodules.operands = operands = VectorOperands(self.config)
         m.submodules.product = product = Fp32Mul()
-        m.submodules.segments = segments = QuantiseSegments()
-        m.submodules.targets = targets = QuantiseTargets(lanes)
-        m.submodules.statistics = statistics = VectorStatistics(lanes)
-        m.submodules.norm = norm = Norm()
+        m.submodules.segments = segments = QuantiseSegments(tokens)
+        m.submodules.targets = targets = QuantiseTargets(lanes, tokens)
+        m.submodules.statistics = statistics = VectorStatistics(lanes, tokens)
+        m.submodules.norm = norm = VectorNorm(tokens)
         flow, plan = issue.flow, issue.flow.plan
 
         # Take a command.
@@ -131,6 +143,7 @@ class Vector(wiring.Component):
             decode.word.eq(command.payload.word),
             issue.start.eq(accept),
             issue.decoded.eq(decode.plan),
+            issue.more.eq(command.payload.more),
         ]
         m.d.sync += fresh.eq(accept)
         with m.If(self.unit.done):
@@ -146,18 +159,30 @@ class Vector(wiring.Component):
             segments.start.eq(accept),
             segments.quantise.eq(decode.plan.quantise & decode.plan.words.any()),
             segments.slot.eq(decode.plan.slot),
+            segments.first_slot.eq(plan.slot),
             segments.wide.eq(plan.control.wide),
             memory.slot.eq(segments.read_slot),
+            memory.maximum_token.eq(Mux(plan.norm, norm.late_token, segments.read_token)),
             segments.maximum.eq(memory.maximum),
             issue.divided.eq(segments.divided),
             segments.mark.eq(flow.mark),
-            segments.more.eq(issue.more),
+            segments.another.eq(issue.another),
+            segments.crosses.eq(issue.crosses),
             segments.mark_late.eq(flow.marks.bit_select((plan.x_at - 1).as_unsigned(), 1)),
         ]
 
         # The product of two scalars: for MAP of those it names, for a query of one with the segment's scale.
+        # Where it enters the multiplier, the next token's follows that of the last word of a token.
+        begun = Mux(
+            plan.twice,
+            token_ends(flow, _AGAIN - Fp32Mul.LATENCY),
+            Mux(plan.control.integer, token_ends(flow, _ONCE - Fp32Mul.LATENCY), token_ends(flow, 0)),
+        )
+        with m.If(plan.map & begun):
+            m.d.sync += memory.index_0.eq(memory.index_0 + 1)
+        with m.If(accept):
+            m.d.sync += memory.index_0.eq(decode.plan.index_0)
         m.d.comb += [
-            memory.index_0.eq(plan.index_0),
             memory.index_1.eq(plan.index_1),
             memory.index_2.eq(self.scalar.index),
             self.scalar.value.eq(memory.value_2),
@@ -171,9 +196,12 @@ class Vector(wiring.Component):
         connect(m, operands.tape, flipped(self.tape))
         connect(m, operands.accumulator, flipped(self.accumulator))
         connect(m, operands.attention, flipped(self.attention))
+        connect(m, flipped(self.activation), memory.spill)
         m.d.comb += [
             memory.a.eq(operands.a),
+            memory.a_token.eq(operands.a_token),
             memory.b.eq(operands.b),
+            memory.b_token.eq(operands.b_token),
             memory.c.eq(operands.c),
             self.elements.eq(Mux(flow.issue, lanes, 0)),
         ]
@@ -205,15 +233,20 @@ class Vector(wiring.Component):
         connect(m, targets.stage, flipped(self.stage))
         d = Signal(16)
         written = flow.words.bit_select(plan.z_at, 1)
+        z_ends = token_ends(flow, plan.z_at)
+        z_token = count_tokens(m, tokens, accept, z_ends, "z_due")
+        banked = plan.quantise | (plan.dest == Dest.ACTIVATION)
         with m.If(written):
             m.d.sync += d.eq(d + lanes)
-        with m.If(accept):
-            m.d.sync += d.eq(decode.plan.d)
+        with m.If(fresh | (z_ends & banked)):
+            m.d.sync += d.eq(plan.d)
         m.d.comb += [
+            memory.write_token.eq(z_token),
             memory.write_en.eq(plan.map & written),
             memory.write_dest.eq(plan.dest),
             memory.write_address.eq(d),
-            targets.start.eq(accept),
+            targets.start.eq(accept | z_ends),
+            targets.token.eq(z_token),
             targets.target.eq(plan.target),
             targets.en.eq(plan.quantise & written),
             targets.address.eq(d),
@@ -233,32 +266,37 @@ class Vector(wiring.Component):
         connect(m, statistics.write, memory.statistics)
         gather = plan.map & plan.statistics
         m.d.comb += [
-            statistics.start.eq(accept),
-            statistics.slot.eq(decode.plan.slot),
+            statistics.start.eq(fresh),
+            statistics.slot.eq(plan.slot),
             statistics.grid.eq(plan.grid),
             statistics.gain.eq(plan.gain),
             statistics.z_valid.eq(gather & written),
             statistics.z_last.eq(flow.ends.bit_select(plan.z_at, 1)),
+            statistics.z_final.eq(z_ends),
             statistics.y_valid.eq(gather & flow.words.bit_select(plan.y_at, 1)),
             statistics.y_last.eq(flow.ends.bit_select(plan.y_at, 1)),
+            statistics.y_final.eq(token_ends(flow, plan.y_at)),
         ]
 
         # Compute a norm.
         m.d.comb += [
-            norm.i.valid.eq(plan.norm & fresh),
-            norm.i.payload.normalise.eq(plan.normalise),
-            norm.i.payload.total.eq(memory.total),
-            norm.i.payload.maximum.eq(memory.maximum),
-            norm.i.payload.c.eq(memory.value_0),
-            norm.i.payload.eps.eq(memory.value_1),
-            norm.o.ready.eq(1),
-            memory.scalar_en.eq(norm.o.valid),
-            memory.scalar_index.eq(plan.d),
-            memory.scalar_value.eq(norm.o.payload),
-            self.error.eq(norm.o.valid & plan.normalise & memory.total.all()),
+            norm.start.eq(accept & decode.plan.norm),
+            norm.more.eq(flow.more),
+            norm.normalise.eq(plan.normalise),
+            memory.total_token.eq(norm.token),
+            norm.total.eq(memory.total),
+            norm.maximum.eq(memory.maximum),
+            norm.c.eq(memory.value_0),
+            norm.eps.eq(memory.value_1),
+            memory.scalar_en.eq(norm.en),
+            memory.scalar_index.eq(plan.d + norm.late_token),
+            memory.scalar_value.eq(norm.value),
+            self.error.eq(norm.error),
         ]
 
         # Finish.
         nothing = fresh & ~plan.norm & (plan.words == 0)
-        m.d.comb += self.unit.done.eq(flow.lasts.bit_select(plan.done_at, 1) | norm.o.valid | nothing)
+        done_token = count_tokens(m, tokens, accept, token_ends(flow, plan.done_at), "done_due")
+        last = flow.lasts.bit_select(plan.done_at, 1) & (done_token == flow.more)
+        m.d.comb += self.unit.done.eq(last | norm.done | nothing)
         return m

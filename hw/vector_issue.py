@@ -1,17 +1,23 @@
 """When the words of a vector instruction begin, and where in the pipeline they are."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from .vector_decode import MAX_TAP, VectorPlan
 from .vector_lane import VectorLane
+from .vector_tokens import count_tokens
 
-__all__ = ["VectorFlow", "VectorIssue"]
+__all__ = ["VectorFlow", "VectorIssue", "token_ends"]
 
 
 class VectorFlow(wiring.Signature):
     """Where the words of the instruction are (seen from `VectorIssue`).
+
+    Parameters
+    ----------
+    tokens : int
+        Tokens of a tile.
 
     Members
     -------
@@ -21,6 +27,10 @@ class VectorFlow(wiring.Signature):
         The instruction.
     plan : Out(VectorPlan)
         The instruction that was started last.
+    more : Out(range(tokens))
+        Tokens it acts for beside the first.
+    token : Out(range(tokens))
+        The token of the word that begins next.
     available : In(1)
         The first operand of a word is there.
     ready : Out(1)
@@ -28,23 +38,36 @@ class VectorFlow(wiring.Signature):
     issue, mark : Out(1)
         A word begins; a segment of QUANTISE begins, and its factor is taken.
     words, ends, lasts, marks : Out(MAX_TAP + 1)
-        Bit k: k cycles ago began a word; one that ends a segment; the last one; a segment of QUANTISE.
+        Bit k: k cycles ago began a word; one that ends a segment; the last one of a token; a segment of
+        QUANTISE.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tokens: int) -> None:
         super().__init__({
-            "start": Out(1), "decoded": Out(VectorPlan), "plan": Out(VectorPlan), "available": In(1),
+            "start": Out(1), "decoded": Out(VectorPlan), "plan": Out(VectorPlan), "more": Out(range(tokens)),
+            "token": Out(range(tokens)), "available": In(1),
             "ready": Out(1), "issue": Out(1), "mark": Out(1),
             **{name: Out(MAX_TAP + 1) for name in ("words", "ends", "lasts", "marks")},
         })  # fmt: skip
+
+
+def token_ends(flow: wiring.FlippedInterface | wiring.PureInterface, tap: Value | int) -> Value:
+    """The last word of a token passes ``tap``, and another token may follow: never where a tile has one."""
+    return flow.lasts.bit_select(tap, 1) if len(flow.more) else Const(0, 1)
 
 
 class VectorIssue(wiring.Component):
     """Counts words and segments of one MAP or QUANTISE and follows them through the pipeline.
 
     A word begins in every cycle in which its operand is available, the first in the one after ``start``, or
-    ``wait`` cycles later. QUANTISE begins each segment with a mark, in a cycle of its own, once the division
-    for it is finished.
+    ``wait`` cycles later; the first of each further token in the one after the last word of the token before
+    it, or ``wait`` cycles later. QUANTISE begins each segment with a mark, in a cycle of its own, once the
+    division for it is finished.
+
+    Parameters
+    ----------
+    tokens : int
+        Tokens of a tile.
 
     Members
     -------
@@ -52,19 +75,22 @@ class VectorIssue(wiring.Component):
         Begin the instruction ``decoded``.
     decoded : In(VectorPlan)
         Instruction.
+    more : In(range(tokens))
+        Tokens that it acts for beside the first.
     divided : In(1)
         The factor of the next segment of QUANTISE is there; it is taken with ``mark``.
-    more : Out(1)
-        With ``mark``: another segment follows.
-    flow : Out(VectorFlow())
+    another, crosses : Out(1)
+        With ``mark``: another segment follows; the next one, if any, is the first of the next token.
+    flow : Out(VectorFlow(tokens))
         What is under way.
     """
 
-    start: In(1)
-    decoded: In(VectorPlan)
-    divided: In(1)
-    more: Out(1)
-    flow: Out(VectorFlow())
+    def __init__(self, tokens: int) -> None:
+        self.tokens = tokens
+        super().__init__({
+            "start": In(1), "decoded": In(VectorPlan), "more": In(range(tokens)), "divided": In(1),
+            "another": Out(1), "crosses": Out(1), "flow": Out(VectorFlow(tokens)),
+        })  # fmt: skip
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -82,11 +108,16 @@ class VectorIssue(wiring.Component):
         taken = plan.twice & flow.words[VectorLane.SCALE]
         last = words_left == 1
         segment_end = segment_left == 1
+        another_token = flow.token != flow.more
+        token_end = flow.issue & last & another_token
+        token = count_tokens(m, self.tokens, self.start, token_end, "token")
         m.d.comb += [
+            flow.token.eq(token),
             flow.ready.eq((words_left != 0) & (segment_left != 0) & (wait == 0) & ~taken),
             flow.issue.eq(flow.ready & flow.available),
             flow.mark.eq(self.divided & (words_left != 0) & (segment_left == 0)),
-            self.more.eq(words_left > plan.segment_words),
+            self.crosses.eq(words_left <= plan.segment_words),
+            self.another.eq(~self.crosses | another_token),
         ]
         with m.If(wait != 0):
             m.d.sync += wait.eq(wait - 1)
@@ -99,9 +130,16 @@ class VectorIssue(wiring.Component):
                 m.d.sync += segment_left.eq(plan.segment_words)
         with m.If(flow.mark):
             m.d.sync += segment_left.eq(plan.segment_words)
+        with m.If(token_end):
+            m.d.sync += [
+                words_left.eq(plan.words),
+                segment_left.eq(Mux(plan.quantise, 0, plan.segment_words)),
+                wait.eq(plan.wait),
+            ]
         with m.If(self.start):
             m.d.sync += [
                 plan.eq(self.decoded),
+                flow.more.eq(self.more),
                 words_left.eq(self.decoded.words),
                 segment_left.eq(Mux(self.decoded.quantise, 0, self.decoded.segment_words)),
                 wait.eq(self.decoded.wait),

@@ -2,7 +2,7 @@
 
 from typing import cast
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Cat, Const, Module, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.data import ArrayLayout, View
 from amaranth.lib.memory import Memory, MemoryData
@@ -10,6 +10,7 @@ from amaranth.lib.wiring import In, Out
 
 from .isa import SCALARS, STATISTICS, Dest
 from .machine import MachineConfig
+from .ports import ActivationRead
 from .square_sum import TOTAL_BITS
 from .vector_statistics import StatisticsWrite
 
@@ -19,8 +20,9 @@ __all__ = ["VectorMemory"]
 class VectorMemory(wiring.Component):
     """Activation and constant memory of binary32 words of ``lanes`` elements, scalars, statistics slots.
 
-    All addresses count elements. An address beyond a memory wraps around; in a word address, and in the low
-    bits of it, the element of the word is ignored.
+    Activation memory and statistics have a bank for each token of a tile; constants and scalars are common.
+    All addresses count elements. An address beyond a memory or bank wraps around; in a word address, and in
+    the low bits of it, the element of the word is ignored.
 
     Parameters
     ----------
@@ -30,28 +32,33 @@ class VectorMemory(wiring.Component):
     Attributes
     ----------
     LATENCY : int
-        Cycles from ``a``, ``b`` or ``c`` to the word of that address. A word written in a cycle is read with
-        addresses of the next one.
+        Cycles from ``a``, ``b``, ``c`` or that of ``spill`` to the word of that address. A word written in a
+        cycle is read with addresses of the next one.
     activation, constant, scalar, totals, maxima : MemoryData
-        The memories, for simulation: words, words, words, a total for each slot, a maximum for each slot.
+        The memories, for simulation: words, words, words, a total for each slot, a maximum for each slot;
+        bank after bank.
 
     Members
     -------
-    a, b : In(16)
-        Addresses of words of activation memory.
+    a, b, a_token, b_token : In(16), In(16), In(range(tile)), In(range(tile))
+        Addresses of words of activation memory, and the tokens they belong to.
     c : In(16)
         Address of a word of constant memory.
     a_word, b_word, c_word : Out(ArrayLayout(32, lanes))
         The words.
-    write_en, write_dest, write_address, write_word : In(1), In(2), In(16), In(ArrayLayout(32, lanes))
-        Write a word to a memory of `hw.isa.Dest`.
+    spill : In(ActivationRead(lanes))
+        A word of activation memory for another unit.
+    write_en, write_dest, write_token, write_address, write_word
+        : In(1), In(2), In(range(tile)), In(16), In(ArrayLayout(32, lanes))
+        Write a word to a memory of `hw.isa.Dest`; the token matters for ACTIVATION.
     scalar_en, scalar_index, scalar_value : In(1), In(range(SCALARS)), In(32)
         Write one scalar; not in a cycle in which a word is written to the scalars.
     index_0, index_1, index_2, value_0, value_1, value_2 : In(range(SCALARS)), Out(32)
         Three scalars, read in the same cycle.
-    slot, total, maximum : In(range(STATISTICS)), Out(63), Out(32)
-        A statistics slot, read in the same cycle.
-    statistics : In(StatisticsWrite())
+    slot, total_token, total, maximum_token, maximum
+        : In(range(STATISTICS)), In(range(tile)), Out(63), In(range(tile)), Out(32)
+        A statistics slot, of one token for the total and of one for the maximum, read in the same cycle.
+    statistics : In(StatisticsWrite(tile))
         Write statistics slots.
     """
 
@@ -60,21 +67,29 @@ class VectorMemory(wiring.Component):
     def __init__(self, config: MachineConfig) -> None:
         self.lanes = config.lanes
         word, index, slot = ArrayLayout(32, self.lanes), range(SCALARS), range(STATISTICS)
-        self.activation = MemoryData(shape=word, depth=config.activation_words // self.lanes, init=[])
+        tokens = config.tile
+        token = range(tokens)
+        bank = config.activation_words // self.lanes
+        self._bank_bits = (bank - 1).bit_length()
+        self.activation = MemoryData(shape=word, depth=tokens * bank, init=[])
         self.constant = MemoryData(shape=word, depth=config.constant_words // self.lanes, init=[])
         self.scalar = MemoryData(shape=word, depth=SCALARS // self.lanes, init=[])
-        self.totals = MemoryData(shape=TOTAL_BITS, depth=STATISTICS, init=[])
-        self.maxima = MemoryData(shape=32, depth=STATISTICS, init=[])
+        self.totals = MemoryData(shape=TOTAL_BITS, depth=tokens * STATISTICS, init=[])
+        self.maxima = MemoryData(shape=32, depth=tokens * STATISTICS, init=[])
         super().__init__(
             {
                 "a": In(16),
                 "b": In(16),
+                "a_token": In(token),
+                "b_token": In(token),
                 "c": In(16),
                 "a_word": Out(word),
                 "b_word": Out(word),
                 "c_word": Out(word),
+                "spill": In(ActivationRead(self.lanes)),
                 "write_en": In(1),
                 "write_dest": In(2),
+                "write_token": In(token),
                 "write_address": In(16),
                 "write_word": In(word),
                 "scalar_en": In(1),
@@ -87,9 +102,11 @@ class VectorMemory(wiring.Component):
                 "value_1": Out(32),
                 "value_2": Out(32),
                 "slot": In(slot),
+                "total_token": In(token),
                 "total": Out(TOTAL_BITS),
+                "maximum_token": In(token),
                 "maximum": Out(32),
-                "statistics": In(StatisticsWrite()),
+                "statistics": In(StatisticsWrite(tokens)),
             }
         )
 
@@ -102,23 +119,31 @@ class VectorMemory(wiring.Component):
         m.submodules.maxima = maxima = Memory(self.maxima)
         in_word = (self.lanes - 1).bit_length()
 
+        def banked(token: Value, address: Value) -> Value:
+            within = address[in_word : in_word + self._bank_bits]
+            return Cat(within, Const(0, self._bank_bits - len(within)), token)
+
         # The second cycle is the output register of a block RAM.
         for memory, address, word in (
-            (activation, self.a, self.a_word),
-            (activation, self.b, self.b_word),
-            (constant, self.c, self.c_word),
+            (activation, banked(self.a_token, self.a), self.a_word),
+            (activation, banked(self.b_token, self.b), self.b_word),
+            (activation, banked(self.spill.token, self.spill.address), self.spill.data),
+            (constant, self.c[in_word:], self.c_word),
         ):
             port = memory.read_port()
             register = Signal.like(word, reset_less=True)
             m.d.comb += [
-                port.addr.eq(address[in_word:]),
+                port.addr.eq(address),
                 word.eq(register),
             ]
             m.d.sync += register.eq(port.data)
-        for memory, dest in ((activation, Dest.ACTIVATION), (constant, Dest.CONSTANT)):
+        for memory, dest, address in (
+            (activation, Dest.ACTIVATION, banked(self.write_token, self.write_address)),
+            (constant, Dest.CONSTANT, self.write_address[in_word:]),
+        ):
             port = memory.write_port()
             m.d.comb += [
-                port.addr.eq(self.write_address[in_word:]),
+                port.addr.eq(address),
                 port.data.eq(self.write_word),
                 port.en.eq(self.write_en & (self.write_dest == dest)),
             ]
@@ -149,17 +174,19 @@ class VectorMemory(wiring.Component):
             ]
 
         write = self.statistics
-        for memory, en, slot, value, found in (
-            (totals, write.total_en, write.total_slot, write.total, self.total),
-            (maxima, write.maximum_en, write.maximum_slot, write.maximum, self.maximum),
-        ):
+        for memory, en, slot, value, token, found in (
+            (totals, write.total_en, Cat(write.total_slot, write.total_token), write.total,
+             self.total_token, self.total),
+            (maxima, write.maximum_en, Cat(write.maximum_slot, write.maximum_token), write.maximum,
+             self.maximum_token, self.maximum),
+        ):  # fmt: skip
             port = memory.write_port()
             read = memory.read_port(domain="comb")
             m.d.comb += [
                 port.addr.eq(slot),
                 port.data.eq(value),
                 port.en.eq(en),
-                read.addr.eq(self.slot),
+                read.addr.eq(Cat(self.slot, token)),
                 found.eq(read.data),
             ]
         return m

@@ -1,6 +1,6 @@
 """Where the vector unit's operands come from."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.data import ArrayLayout
 from amaranth.lib.wiring import In, Out
@@ -9,9 +9,10 @@ from .delay_line import delay
 from .isa import Function, Source
 from .machine import MachineConfig
 from .ports import ATTENTION_SUM_BITS, AccumulatorRead, TapePort, attention_output_layout
-from .vector_issue import VectorFlow
+from .vector_issue import VectorFlow, token_ends
 from .vector_lane import VectorLane
 from .vector_memory import VectorMemory
+from .vector_tokens import count_tokens
 
 __all__ = ["VectorOperands"]
 
@@ -26,12 +27,14 @@ class VectorOperands(wiring.Component):
 
     Members
     -------
-    flow : In(VectorFlow())
+    flow : In(VectorFlow(config.tile))
         The words that begin and are under way; ``available`` says whether one of the source is there.
     tape, accumulator, attention
         As in `hw.vector.Vector`.
     a, b, c : Out(16)
         Addresses for `hw.vector_memory.VectorMemory`.
+    a_token, b_token : Out(range(config.tile))
+        The tokens of ``a`` and ``b``.
     streamed : Out(ArrayLayout(48, lanes))
         The word of ACCUMULATOR, ATTENTION or TAPE, `VectorMemory.LATENCY` cycles after ``issue``.
     head_scale : Out(32)
@@ -39,13 +42,14 @@ class VectorOperands(wiring.Component):
     """
 
     def __init__(self, config: MachineConfig) -> None:
-        self.lanes = config.lanes
+        self.lanes, self.tokens = config.lanes, config.tile
         super().__init__({
-            "flow": In(VectorFlow()),
+            "flow": In(VectorFlow(self.tokens)),
             "tape": Out(TapePort(config)),
             "accumulator": Out(AccumulatorRead(config.lanes)),
             "attention": In(stream.Signature(attention_output_layout(config.lanes))),
             "a": Out(16), "b": Out(16), "c": Out(16),
+            "a_token": Out(range(self.tokens)), "b_token": Out(range(self.tokens)),
             "streamed": Out(ArrayLayout(ATTENTION_SUM_BITS, config.lanes)),
             "head_scale": Out(32),
         })  # fmt: skip
@@ -70,16 +74,42 @@ class VectorOperands(wiring.Component):
             self.attention.ready.eq(flow.ready & of_attention),
             self.accumulator.en.eq(flow.issue & of_accumulator),
             self.accumulator.address.eq(self.a),
+            self.accumulator.token.eq(flow.token),
         ]
 
-        # The others are asked for just in time; a rotation's row begins again with each segment.
-        rewind = (plan.control.function == Function.ROPE) & flow.ends.bit_select(plan.c_at, 1)
+        # The others are asked for just in time. Each token begins where the first one did; a rotation's row
+        # begins again with each segment, and the next token has the next row.
+        b_ends = token_ends(flow, plan.b_at)
+        m.d.comb += [
+            self.a_token.eq(flow.token),
+            self.b_token.eq(count_tokens(m, self.tokens, flow.start, b_ends, "b_due")),
+        ]
         with m.If(flow.issue):
             m.d.sync += self.a.eq(self.a + lanes)
+        with m.If(token_ends(flow, 0)):
+            m.d.sync += self.a.eq(plan.a)
         with m.If(flow.words.bit_select(plan.b_at, 1)):
             m.d.sync += self.b.eq(self.b + lanes)
+        with m.If(b_ends):
+            m.d.sync += self.b.eq(plan.b)
+        rope = plan.control.function == Function.ROPE
+        row = plan.c
+        if self.tokens > 1:
+            row = Signal(16)
         with m.If(flow.words.bit_select(plan.c_at, 1)):
-            m.d.sync += self.c.eq(Mux(rewind, plan.c, self.c + lanes))
+            m.d.sync += self.c.eq(self.c + lanes)
+        with m.If(rope & flow.ends.bit_select(plan.c_at, 1)):
+            m.d.sync += self.c.eq(row)
+        if self.tokens > 1:
+            segment = Cat(Const(0, (lanes - 1).bit_length()), plan.segment_words)
+            first = (Mux(rope, row + segment, plan.c))[:16]
+            with m.If(token_ends(flow, plan.c_at)):
+                m.d.sync += [
+                    self.c.eq(first),
+                    row.eq(first),
+                ]
+            with m.If(flow.start):
+                m.d.sync += row.eq(flow.decoded.c)
         with m.If(flow.start):
             m.d.sync += [
                 self.a.eq(flow.decoded.a),

@@ -2,12 +2,13 @@
 
 import random
 
+import pytest
 import torch
 
 from hw.norm import Norm
 from models import numerics
 
-from .test_fp32_format import check_stream, check_verilog
+from .test_fp32_format import check_verilog, simulate
 from .test_fp32_reference import corners, random_bits, with_exponent
 
 SATURATED = numerics.SQUARE_SUM_MAX
@@ -59,10 +60,60 @@ def operands() -> list[dict[str, int]]:
     return cases
 
 
-def test_scales():
-    for normalise, latency in ((1, Norm.LATENCY), (0, 1)):
-        cases = [{**case, "normalise": normalise} for case in operands()]
-        check_stream(Norm(), latency, [(case, expected(case)) for case in cases], seed=81)
+def run(cases: list[dict[str, int]], starts: list[int]) -> list[tuple[int, int]]:
+    """Offer each case from its start on, at once where that has passed, and compare the results.
+
+    Returns the cycles of each transfer and result.
+    """
+    rng = random.Random(81)
+    dut = Norm()
+    times: list[tuple[int, int]] = []
+
+    async def bench(ctx) -> None:
+        taken: list[int] = []
+        now = 0
+        while len(times) < len(cases):
+            begun, due = len(taken), len(times)
+            offer = begun < len(cases) and now >= starts[begun]
+            operands = cases[begun] if offer else {**rng.choice(cases), "normalise": cases[0]["normalise"]}
+            ctx.set(dut.i.valid, offer)
+            ctx.set(dut.i.payload, {name: operands[name] for name in operands if name != "maximum"})
+            accepted = offer and ctx.get(dut.i.ready)
+            # The absmax is that of the next result as soon as its operands are taken.
+            known = due < begun + accepted
+            ctx.set(dut.maximum, cases[due]["maximum"] if known else rng.getrandbits(32))
+            if ctx.get(dut.done):
+                found, wanted = ctx.get(dut.o), expected(cases[due])
+                assert found == wanted, f"{cases[due]}: wanted {wanted:#010x}, found {found:#010x}"
+                times.append((taken[due], now))
+            if accepted:
+                taken.append(now)
+            await ctx.tick()
+            now += 1
+            assert now < 300 * len(cases), "no result"
+
+    simulate(dut, bench)
+    return times
+
+
+@pytest.mark.parametrize(("normalise", "latency", "interval"), [(1, Norm.LATENCY, Norm.INTERVAL), (0, 1, 1)])
+def test_scales(normalise, latency, interval):
+    cases = [{**case, "normalise": normalise} for case in operands()]
+    times = run(cases, [0] * len(cases))
+    assert [finished for _, finished in times] == [latency + i * interval for i in range(len(cases))]
+
+
+def test_gaps():
+    """Pairs at every distance: the end of the first never disturbs the second, which it delays a little."""
+    gaps = range(Norm.LATENCY + 2)
+    cases = [{**case, "normalise": 1} for case in operands()[: 2 * len(gaps)]]
+    times = run(cases, [250 * i + gap * late for i, gap in enumerate(gaps) for late in (0, 1)])
+    for first, second in zip(times[::2], times[1::2], strict=True):
+        assert first[1] - first[0] == Norm.LATENCY
+        soonest = max(second[0] + Norm.LATENCY, first[1] + Norm.INTERVAL)
+        assert soonest <= second[1] < soonest + 11
+        if second[0] > first[1]:
+            assert second[1] == soonest
 
 
 def test_verilog():

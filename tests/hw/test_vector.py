@@ -1,15 +1,15 @@
-"""Vector against the interpreter: MAP of every kind, back to back, with starving sources."""
+"""Vector against the reference: MAP of every kind, back to back, with starving sources, in tiles."""
 
 from itertools import product
 
 import pytest
 
-from hw.isa import Dest, Function, Source
+from hw.isa import SCALARS, Dest, Function, Source
 from hw.machine import CI, WIDE, MachineConfig
 from hw.vector import Vector
 
 from .test_fp32_format import check_verilog
-from .vector_bench import Bench, Program
+from .vector_bench import Bench, Program, bits_of, tiles
 
 #: (statistics, gain) that mean something.
 GATHER = ((0, 0), (1, 0), (1, 1))
@@ -25,13 +25,17 @@ KINDS = [
     for source, function, dest, scaled, (statistics, gain) in product(Source, Function, Dest, (0, 1), GATHER)
     if not (gain and function == Function.ROPE)
 ]
+COPY = {"source": Source.ACTIVATION, "function": Function.COPY, "dest": Dest.ACTIVATION, "scaled": 0,
+        "statistics": 0, "gain": 0}  # fmt: skip
 
 
 def run_maps(machine: MachineConfig, kinds: list[dict[str, int]], seed: int) -> None:
     program = Program(machine, seed)
     rng, lanes = program.rng, machine.lanes
     for kind in kinds:
-        program.map(**kind, n=rng.randrange(1, 7) * lanes, segment=rng.choice((0, 1, 2, 3)) * lanes)
+        live = program.tokens()
+        n = program.words(kind["dest"], live)
+        program.map(**kind, live=live, n=n, segment=rng.choice((0, 1, 2, 3)) * lanes)
     Bench(program).run()
 
 
@@ -44,8 +48,9 @@ def sample(seed: int, size: int) -> list[dict[str, int]]:
     return kinds
 
 
-def test_some_maps():
-    run_maps(CI, sample(100, 110), seed=101)
+@pytest.mark.parametrize("tile", [1, 2, 4])
+def test_some_maps(tile):
+    run_maps(tiles(CI, tile), sample(100, 110), seed=101)
 
 
 @pytest.mark.slow
@@ -55,25 +60,16 @@ def test_every_map(function):
 
 
 @pytest.mark.slow
-def test_eight_lanes():
-    run_maps(WIDE, sample(120, 110), seed=121)
+@pytest.mark.parametrize("tile", [2, 8])
+def test_eight_lanes(tile):
+    run_maps(tiles(WIDE, tile), sample(120, 110), seed=121)
 
 
 def test_in_place():
     """An element may be written where it, or the second operand, was read."""
     program = Program(CI, seed=130)
     rng, half = program.rng, CI.activation_words // 2
-    program.map(
-        source=Source.TAPE,
-        function=Function.COPY,
-        dest=Dest.ACTIVATION,
-        scaled=0,
-        statistics=0,
-        gain=0,
-        n=64,
-        segment=0,
-        d=half,
-    )
+    program.map(**{**COPY, "source": Source.TAPE}, live=CI.tile, n=64, segment=0, d=half)
     for function in Function:
         for a, b, d in ((0, 1, 0), (0, 1, 1), (1, 1, 1)):
             n = rng.randrange(4, 9) * CI.lanes
@@ -90,6 +86,31 @@ def test_in_place():
                 b=half + 32 * b,
                 d=half + 32 * d,
             )
+    Bench(program).run()
+
+
+def test_not_live():
+    """The banks of tokens that are not live stay as they are, whatever writes to the others."""
+    program = Program(CI, seed=135, live=CI.tile - 1)
+    last = {name: getattr(program.state, name)[-1] for name in ("act", "maxima", "totals")}
+    start = {name: bits_of(bank) for name, bank in last.items()}
+    for kind in sample(136, 80):
+        program.map(**kind, n=program.words(kind["dest"], CI.tile - 1), segment=CI.lanes)
+    Bench(program).run()
+    assert {name: bits_of(bank) for name, bank in last.items()} == start
+
+
+def test_neighbours():
+    """Tokens of one word each, whose factors and rotations still differ; scalars wrap around."""
+    program = Program(CI, seed=137)
+    for function, source in product((Function.COPY, Function.ADD, Function.ROPE), Source):
+        for s1, scaled in ((0, 1), (3, 1), (SCALARS - 2, 1), (0, 0)):
+            program.map(source=source, function=function, dest=Dest.ACTIVATION, scaled=scaled, statistics=1,
+                        gain=0, live=CI.tile, n=CI.lanes, segment=0, s1=s1)  # fmt: skip
+    # A row of each token's own, and a short last segment.
+    for source in Source:
+        program.map(source=source, function=Function.ROPE, dest=Dest.ACTIVATION, scaled=1, statistics=1,
+                    gain=0, live=CI.tile, n=5 * CI.lanes, segment=2 * CI.lanes)  # fmt: skip
     Bench(program).run()
 
 

@@ -1,4 +1,4 @@
-"""Vector against the interpreter: QUANTISE, NORM, and how long each instruction takes."""
+"""Vector against the reference: QUANTISE, NORM, and how long each instruction takes."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from hw.norm import Norm
 from hw.quantise_scale import ONE, QuantiseScale
 from models import numerics
 
-from .vector_bench import Bench, Program, number
+from .vector_bench import Bench, Program, number, tiles
 
 PLAIN = {"source": Source.ACTIVATION, "function": Function.COPY, "dest": Dest.ACTIVATION, "scaled": 0,
          "statistics": 0, "gain": 0, "segment": 0}  # fmt: skip
@@ -17,14 +17,22 @@ INFINITY, NAN = 0x7F800000, 0x7FC00000
 
 
 def load(program: Program, numbers: list[int], **fields: int) -> dict[str, int]:
-    """MAP numbers from the tape with statistics; returns the fields of a QUANTISE of them."""
-    program.map(numbers, **{**PLAIN, "source": Source.TAPE, "statistics": 1, "n": len(numbers), **fields})
+    """MAP numbers from the tape with statistics; returns the fields of a QUANTISE of them.
+
+    ``numbers`` are those of the first token; each further one has them turned by a word.
+    """
+    tokens, lanes = program.machine.tile, program.machine.lanes
+    turned = [numbers[(i + t * lanes) % len(numbers)] for t in range(tokens) for i in range(len(numbers))]
+    program.map(
+        turned, **{**PLAIN, "source": Source.TAPE, "statistics": 1, "n": len(numbers), **fields}, live=tokens
+    )
     written = program.steps[-1].fields
     return {"a": written["d"], **{name: written[name] for name in ("n", "c", "gain", "stat", "segment")}}
 
 
-def test_quantise():
-    program = Program(CI, seed=140)
+@pytest.mark.parametrize("tile", [1, 2, 4])
+def test_quantise(tile):
+    program = Program(tiles(CI, tile), seed=140)
     rng, lanes = program.rng, CI.lanes
     for target in Target:
         for gain in (0, 1):
@@ -36,7 +44,7 @@ def test_quantise():
                 quantise = load(program, numbers, gain=gain, segment=words * lanes)
                 program.quantise(target=target, **quantise)
     quantise = load(program, [number(rng) for _ in range(36)], segment=16)  # the last segment is short
-    program.quantise(target=Target.MATMUL, **quantise)
+    program.quantise(target=Target.MATMUL, live=tile, **quantise)
     Bench(program).run()
 
 
@@ -58,25 +66,29 @@ def test_quantise_edges():
     program = Program(CI, seed=150)
     quantise = load(program, [bits for edge in EDGES for bits in edge], segment=4)
     for target in Target:
-        program.quantise(target=target, **quantise)
+        program.quantise(target=target, live=CI.tile, **quantise)
     # Ties: with an absmax of 127 or 32767 the factor is 1.
     for levels, target in ((127, Target.MATMUL), (32767, Target.QUERY)):
         values = [levels, *(half + 0.5 for half in (0, 1, 2, 63, 125, levels - 2, levels - 1))]
         values += [-value for value in values]
         bits = [int(numerics.float_bits(numerics.constant(value))) for value in values]
         program.quantise(target=target, **load(program, bits))
-        codes = program.steps[-1].after["query 0" if levels > 127 else f"q {program.steps[-1].fields['d']}"]
-        assert codes[:4] == [levels, 0, 2, 2]
+        codes = (program.state.query if levels > 127 else program.state.q)[0, program.steps[-1].fields["d"] :]
+        assert codes[:4].tolist() == [levels, 0, 2, 2]
     Bench(program).run()
 
 
-def test_norm():
-    program = Program(CI, seed=160)
+@pytest.mark.parametrize("tile", [1, 4])
+def test_norm(tile):
+    program = Program(tiles(CI, tile), seed=160)
     rng = program.rng
     for normalise in (0, 1, 1):
         for numbers in (*EDGES, *([number(rng, tame=True) for _ in range(16)] for _ in range(3))):
-            stat = load(program, list(numbers), grid=-44)["stat"]
-            program.norm(normalise=normalise, stat=stat)
+            words = [[*numbers], *([number(rng, tame=True) for _ in numbers] for _ in range(tile - 1))]
+            rng.shuffle(words)
+            program.map([bits for word in words for bits in word], live=tile, **{**PLAIN, "grid": -44,
+                        "source": Source.TAPE, "n": len(numbers), "statistics": 1})  # fmt: skip
+            program.norm(normalise=normalise, stat=program.steps[-1].fields["stat"])
     errors = [step.error for step in program.steps]
     assert any(errors)
     assert not all(errors[1::2])
@@ -109,25 +121,33 @@ OVERHEADS = (
 )
 
 
-def test_cycles():
-    program = Program(CI, seed=170)
+@pytest.mark.parametrize(("tile", "live"), [(1, 1), (2, 2), (4, 1), (4, 3), (4, 4)])
+def test_cycles(tile, live):
+    """A word a cycle, whatever token it belongs to: the overhead comes once an instruction."""
+    program = Program(tiles(CI, tile), seed=170, live=live)
     wanted = []
     for fields, overhead in OVERHEADS:
         words = program.rng.randrange(1, 9)
         program.map(**{**PLAIN, **fields, "n": words * CI.lanes})
-        wanted.append(words + overhead)
+        # The product of each token's scalars is late where no conversion precedes it.
+        late = fields.get("scaled", 0) and fields.get("source", Source.ACTIVATION) != Source.ACCUMULATOR
+        wanted.append(words * live + overhead + (live - 1 if late else 0))
     program.map(**{**PLAIN, "source": Source.ATTENTION, "scaled": 1, "n": 12 * CI.lanes})
-    wanted.append(12 + 9 + 11)
+    wanted.append(24 * live - 3 + 11)
     # One division, then for each segment a mark and its words, or the next division.
-    for words, heads, gain in ((20, 1, 0), (20, 3, 1), (4, 3, 0)):
-        quantise = load(program, [ONE] * (words * heads * CI.lanes), segment=words * CI.lanes, gain=gain)
-        program.quantise(target=Target.MATMUL, **quantise)
+    for words, heads, gain in ((20, 1, 0), (20, 3, 1), (4, 3, 0), (2, 1, 1)):
+        n = words * heads * CI.lanes
+        program.map([ONE] * (n * live), **{**PLAIN, "source": Source.TAPE, "statistics": 1, "n": n,
+                    "segment": words * CI.lanes, "gain": gain})  # fmt: skip
+        written = program.steps[-1].fields
+        quantise = {name: written[name] for name in ("n", "c", "gain", "stat", "segment")}
+        program.quantise(target=Target.MATMUL, a=written["d"], **quantise)
         period = 1 + max(words, QuantiseScale.LATENCY)
-        wanted += [words * heads + (6 if gain else 5)]
-        wanted += [1 + QuantiseScale.LATENCY + (heads - 1) * period + words + (11 if gain else 8)]
+        wanted += [words * heads * live + (6 if gain else 5)]
+        wanted += [1 + QuantiseScale.LATENCY + (heads * live - 1) * period + words + (11 if gain else 8)]
     program.norm(normalise=1, stat=0)
     program.norm(normalise=0, stat=0)
-    wanted += [1 + Norm.LATENCY, 2]
+    wanted += [1 + Norm.LATENCY + (live - 1) * Norm.INTERVAL, 1 + live]
     assert Bench(program, patience=1).run() == wanted
 
 
@@ -136,8 +156,8 @@ def test_cycles():
 )
 def test_nothing(name, fields):
     """n = 0 does nothing, and finishes."""
-    program = Program(CI, seed=180)
+    program = Program(CI, seed=180, live=CI.tile)
     program.map(**PLAIN, n=8)
     program.nothing(name.upper(), **fields)
     program.map(**PLAIN, n=8)
-    assert Bench(program, patience=1).run() == [4, 1, 4]
+    assert Bench(program, patience=1).run() == [2 + 2 * CI.tile, 1, 2 + 2 * CI.tile]
