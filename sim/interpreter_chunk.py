@@ -3,10 +3,13 @@
 from collections.abc import Sequence
 
 from hw.machine import MachineConfig
-from hw.ports import POSITION_BITS, TOKEN_ID_BITS
 
 from .entries import Entry
 from .interpreter_tape import UsageError
+
+
+#: Bits of token, position and base in the token table.
+ENTRY_BITS = 20
 
 
 class Chunk:
@@ -27,10 +30,9 @@ class Chunk:
             self._check(i, entry)
 
     def _check(self, i: int, entry: Entry) -> None:
-        limits = {"token": TOKEN_ID_BITS, "position": POSITION_BITS, "base": POSITION_BITS}
-        for name, bits in limits.items():
-            if not 0 <= getattr(entry, name) < 1 << bits:
-                raise UsageError(f"entry {i}: {name}: wanted {bits} bits, found {getattr(entry, name)}")
+        for name in ("token", "position", "base"):
+            if not 0 <= getattr(entry, name) < 1 << ENTRY_BITS:
+                raise UsageError(f"entry {i}: {name}: wanted {ENTRY_BITS} bits, found {getattr(entry, name)}")
         if not entry.continues:
             return
         if i == 0 or self.batch:
