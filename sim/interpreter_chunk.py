@@ -7,7 +7,6 @@ from hw.machine import MachineConfig
 from .entries import Entry
 from .interpreter_tape import UsageError
 
-
 #: Bits of token, position and base in the token table.
 ENTRY_BITS = 20
 
