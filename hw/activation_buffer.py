@@ -1,7 +1,7 @@
 """The int8 activations of the matmul unit."""
 
 from amaranth.hdl import Cat, Const, Module, Signal
-from amaranth.lib import wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
@@ -15,70 +15,78 @@ BLOCK = 16
 
 
 class BlockRead(wiring.Signature):
-    """Read neighbouring blocks of `BLOCK` activations (seen from the reader): data one cycle after address.
+    """Read neighbouring blocks of `BLOCK` activations of all tokens (seen from the reader): data one cycle
+    after address.
 
     Members
     -------
     block : Out(16)
         First block.
-    data : In(8 * BLOCK * blocks)
-        That block and the ones after it, first activation lowest.
+    data : In(ArrayLayout(8 * BLOCK * blocks, tokens))
+        Of each token that block and the ones after it, first activation lowest.
     """
 
-    def __init__(self, blocks: int) -> None:
-        super().__init__({"block": Out(16), "data": In(8 * BLOCK * blocks)})
+    def __init__(self, blocks: int, tokens: int) -> None:
+        super().__init__({"block": Out(16), "data": In(data.ArrayLayout(8 * BLOCK * blocks, tokens))})
 
 
 class ActivationBuffer(wiring.Component):
     """Memory of int8 activations: narrow writes, reads of as many blocks as the head takes in a cycle.
 
-    Block b lies in bank b modulo the number of banks, so a read may begin at any block. A block read in the
-    cycle in which it is written has its old contents.
+    A write is of one token; a read is of all tokens, whose blocks lie side by side in a word. Block b lies in
+    bank b modulo the number of banks, so a read may begin at any block. A block read in the cycle in which it
+    is written has its old contents.
 
     Parameters
     ----------
     config : MachineConfig
-        ``quantised_words`` activations; one bank for each 16 ``head_lanes``.
+        ``quantised_words`` activations for each token of a ``tile``; one bank for each 16 ``head_lanes``.
 
     Members
     -------
     write : In(ElementWrite(lanes, 8))
-        Writes ``lanes`` activations.
-    read : In(BlockRead(banks))
+        Writes ``lanes`` activations of a token below ``tile``.
+    read : In(BlockRead(banks, tile))
         Addresses wrap at the end of the memory.
     """
 
     def __init__(self, config: MachineConfig) -> None:
         self.config = config
         self.banks = max(1, config.head_lanes // BLOCK)
-        super().__init__({"write": In(ElementWrite(config.lanes, 8)), "read": In(BlockRead(self.banks))})
+        super().__init__({
+            "write": In(ElementWrite(config.lanes, 8)),
+            "read": In(BlockRead(self.banks, config.tile)),
+        })  # fmt: skip
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        banks, lanes = self.banks, self.config.lanes
+        banks, lanes, tokens = self.banks, self.config.lanes, self.config.tile
         bank_bits, part_bits = (banks - 1).bit_length(), (BLOCK // lanes - 1).bit_length()
         depth = max(1, self.config.quantised_words // (BLOCK * banks))
 
         element = self.write.address >> (lanes - 1).bit_length()
         part, block = element[:part_bits], element[part_bits:]
+        token = self.write.token[: (tokens - 1).bit_length()]
         words = []
         for bank in range(banks):
-            m.submodules[f"bank{bank}"] = memory = Memory(shape=8 * BLOCK, depth=depth, init=[])
+            m.submodules[f"bank{bank}"] = memory = Memory(shape=8 * BLOCK * tokens, depth=depth, init=[])
             port = memory.write_port(granularity=8 * lanes)
             here = self.write.en & (block[:bank_bits] == bank)
             m.d.comb += [
-                port.en.eq(here << part),
+                port.en.eq(here << Cat(part, token)),
                 port.addr.eq(block[bank_bits:]),
-                port.data.eq(self.write.data.replicate(BLOCK // lanes)),
+                port.data.eq(self.write.data.replicate(BLOCK // lanes * tokens)),
             ]
 
             # The first of the blocks from `read.block` on that lies in this bank.
             read = memory.read_port()
             m.d.comb += read.addr.eq((self.read.block + (banks - 1 - bank)) >> bank_bits)
-            words.append(read.data)
+            words.append(data.View(data.ArrayLayout(8 * BLOCK, tokens), read.data))
 
         first = Signal(max(1, bank_bits))
         m.d.sync += first.eq(self.read.block[:bank_bits])
         turn = Cat(Const(0, (8 * BLOCK - 1).bit_length()), first)
-        m.d.comb += self.read.data.eq(Cat(*words, *words) >> turn)
+        for t in range(tokens):
+            blocks = [word[t] for word in words]
+            m.d.comb += self.read.data[t].eq(Cat(*blocks, *blocks) >> turn)
         return m

@@ -7,21 +7,29 @@ from amaranth.lib.wiring import In, Out
 from .activation_buffer import BLOCK, BlockRead
 from .trit_decode import TRITS_PER_BYTE
 
-__all__ = ["GROUP", "ActivationGroups"]
-
-#: Five activations, the first lowest, and whether they are the last of the vector.
-GROUP = data.StructLayout({"activations": 8 * TRITS_PER_BYTE, "last": 1})
+__all__ = ["ActivationGroups", "group_layout"]
 
 #: Bytes that can be left when a block is added, and room for both.
 _LEFT = TRITS_PER_BYTE - 1
 _STORE = BLOCK + _LEFT
 
 
-class ActivationGroups(wiring.Component):
-    """Streams a vector of the activation buffer in groups of five, zeros beyond its end.
+def group_layout(tokens: int) -> data.StructLayout:
+    """Five activations of each token, the first lowest, and whether they are the last of the vectors."""
+    return data.StructLayout({"activations": data.ArrayLayout(8 * TRITS_PER_BYTE, tokens), "last": 1})
 
-    The first group is there 2 cycles after ``start``, then one a cycle. The output of the buffer is used as
-    a register: it always holds the next block.
+
+class ActivationGroups(wiring.Component):
+    """Streams a vector of each token from the activation buffer, in groups of five, zeros beyond the end.
+
+    The first group is there 2 cycles after ``start``, then one a cycle. The vectors of all tokens lie at the
+    same place and have the same length. The output of the buffer is used as a register: it always holds the
+    next blocks.
+
+    Parameters
+    ----------
+    tokens : int
+        Vectors side by side.
 
     Members
     -------
@@ -29,23 +37,27 @@ class ActivationGroups(wiring.Component):
         Begin a vector; only while no vector is being sent.
     q, k : In(16), In(16)
         First activation, a multiple of 16, and number of activations, 1 or more; read with ``start``.
-    read : Out(BlockRead(1))
+    read : Out(BlockRead(1, tokens))
         Port of the activation buffer.
-    groups : Out(stream of `GROUP`)
+    groups : Out(stream of `group_layout(tokens)`)
         ceil(k / 5) groups.
     """
 
-    start: In(1)
-    q: In(16)
-    k: In(16)
-    read: Out(BlockRead(1))
-    groups: Out(stream.Signature(GROUP))
+    def __init__(self, tokens: int) -> None:
+        self.tokens = tokens
+        super().__init__({
+            "start": In(1),
+            "q": In(16),
+            "k": In(16),
+            "read": Out(BlockRead(1, tokens)),
+            "groups": Out(stream.Signature(group_layout(tokens))),
+        })  # fmt: skip
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         busy = Signal()
         block = Signal(16)
-        store = Signal(8 * _STORE, reset_less=True)
+        stores = [Signal(8 * _STORE, name=f"store{t}", reset_less=True) for t in range(self.tokens)]
         level = Signal(range(_STORE + 1))
         left = Signal(16)
 
@@ -65,21 +77,20 @@ class ActivationGroups(wiring.Component):
             m.d.comb += self.read.block.eq(block + refill)
         m.d.sync += block.eq(self.read.block)
 
-        # Drop the group that was sent; put the block behind what remains.
-        kept = Signal(8 * _STORE)
-        m.d.comb += kept.eq(Mux(sent, store >> 8 * TRITS_PER_BYTE, store))
-        m.d.sync += [store.eq(kept), level.eq(remain)]
-        with m.If(refill):
-            m.d.sync += level.eq(remain + BLOCK)
-            with m.Switch(remain):
+        # Drop the group that was sent; put the block behind what remains. Zeros beyond the end of the vector.
+        m.d.sync += level.eq(Mux(refill, remain + BLOCK, remain))
+        for t, store in enumerate(stores):
+            kept = Signal(8 * _STORE, name=f"kept{t}")
+            m.d.comb += kept.eq(Mux(sent, store >> 8 * TRITS_PER_BYTE, store))
+            m.d.sync += store.eq(kept)
+            with m.If(refill), m.Switch(remain):
                 for count in range(_LEFT + 1):
                     with m.Case(count):
-                        m.d.sync += store.eq(Cat(kept[: 8 * count], self.read.data))
-
-        # Zeros beyond the end of the vector.
-        for i in range(TRITS_PER_BYTE):
-            byte = store[8 * i : 8 * i + 8]
-            m.d.comb += self.groups.p.activations[8 * i : 8 * i + 8].eq(Mux(left > i, byte, Const(0)))
+                        m.d.sync += store.eq(Cat(kept[: 8 * count], self.read.data[t]))
+            group = self.groups.p.activations[t]
+            for i in range(TRITS_PER_BYTE):
+                byte = store[8 * i : 8 * i + 8]
+                m.d.comb += group[8 * i : 8 * i + 8].eq(Mux(left > i, byte, Const(0)))
         m.d.comb += [
             self.groups.valid.eq(busy & (level >= TRITS_PER_BYTE)),
             self.groups.p.last.eq(left <= TRITS_PER_BYTE),

@@ -22,7 +22,7 @@ class AdderTree(wiring.Component):
     width : int
         Bits of each.
     tag : int
-        Bits of the tag.
+        Bits of the tag; 0 for a tree beside another one that carries it.
 
     Attributes
     ----------
@@ -36,7 +36,7 @@ class AdderTree(wiring.Component):
     i : In(ArrayLayout(signed(width), terms))
         Terms.
     tag : In(tag)
-        What goes along with them; 0 in all stages after reset.
+        What goes along with them; 0 in all stages after reset. Without bits, it and ``tag_out`` are absent.
     sum : Out(signed(width + ceil(log2(terms))))
         Their sum.
     tag_out : Out(tag)
@@ -51,21 +51,21 @@ class AdderTree(wiring.Component):
     def __init__(self, terms: int, width: int, tag: int) -> None:
         if terms < 1:
             raise ValueError(f"An adder tree needs 1 term or more, not {terms!r}")
+        self.tag_bits = tag
         self.levels = (terms - 1).bit_length()
         self.latency = -(-self.levels // LEVELS_PER_STAGE)
         super().__init__({
             "en": In(1),
             "i": In(data.ArrayLayout(signed(width), terms)),
-            "tag": In(unsigned(tag)),
             "sum": Out(signed(width + self.levels)),
-            "tag_out": Out(unsigned(tag)),
+            **({"tag": In(unsigned(tag)), "tag_out": Out(unsigned(tag))} if tag else {}),
         })  # fmt: skip
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
 
         row: list[Value] = list(self.i)
-        tag = self.tag
+        tag = self.tag if self.tag_bits else None
         for level in range(1, self.levels + 1):
             sums = [a + b for a, b in zip(row[::2], row[1::2], strict=False)] + row[len(row) & ~1 :]
             if level % LEVELS_PER_STAGE == 0 or level == self.levels:
@@ -75,12 +75,15 @@ class AdderTree(wiring.Component):
                     with m.If(self.en):
                         m.d.sync += register.eq(total)
                     row.append(register)
-                delayed = Signal.like(tag, name=f"tag{level}")
-                with m.If(self.en):
-                    m.d.sync += delayed.eq(tag)
-                tag = delayed
+                if tag is not None:
+                    delayed = Signal.like(tag, name=f"tag{level}")
+                    with m.If(self.en):
+                        m.d.sync += delayed.eq(tag)
+                    tag = delayed
             else:
                 row = sums
 
-        m.d.comb += [self.sum.eq(row[0]), self.tag_out.eq(tag)]
+        m.d.comb += self.sum.eq(row[0])
+        if tag is not None:
+            m.d.comb += self.tag_out.eq(tag)
         return m

@@ -14,9 +14,9 @@ from .ports import (
     ElementWrite,
     ScalarRead,
     TapePort,
+    TopRead,
     UnitPort,
     header_layout,
-    instruction_layout,
 )
 from .ternary_engine import TernaryEngine
 
@@ -28,7 +28,7 @@ MAX_UNFINISHED = 3
 
 
 class Matmul(wiring.Component):
-    """Executes the instructions of `Unit.MATMUL`, in order.
+    """Executes the instructions of `Unit.MATMUL`, in order, for all live tokens of a tile at once.
 
     A MATMUL is accepted while earlier ones are executed, up to `MAX_UNFINISHED`, so that its first tables
     are built in the meantime; HEAD runs alone. `TernaryEngine` and `Head` state their cycle budgets; MATMUL
@@ -46,21 +46,23 @@ class Matmul(wiring.Component):
     tape : Out(TapePort(config))
         Trits; int8 codes and row scales of the head.
     q_write : In(ElementWrite(lanes, 8))
-        Writes activations, from QUANTISE.
+        Writes activations of a token, from QUANTISE.
     accumulator : In(AccumulatorRead(lanes))
-        Reads sums, for MAP.
+        Reads sums of a token, for MAP.
     scalar : Out(ScalarRead())
-        Scale of the token, for HEAD.
+        Scales of the tokens, for HEAD.
     predicates : In(16)
         Predicate bits.
-    next_token : Out(20)
-        Argmax of the last HEAD.
+    next_token : Out(ArrayLayout(20, tile))
+        For each token, NEXT_TOKEN of the last HEAD where it was live.
+    top : In(TopRead())
+        TOP of the last HEAD; while a HEAD is executed, it means nothing.
     logits : Out(stream of 32 bits)
-        Logits of a HEAD whose predicate ``emit`` is 1, in row order.
+        Logits of a HEAD whose predicate ``emit`` is 1: row by row, in a row token by token.
     lookups : Out(0..unit_bytes)
-        Event: bytes used as table addresses in this cycle.
-    head_products : Out(0..head_lanes)
-        Event: int8 products begun in this cycle.
+        Event: bytes used as table addresses in this cycle, whatever the number of tokens.
+    head_products : Out(0..tile * head_lanes)
+        Event: int8 products of live tokens begun in this cycle.
     active : Out(1)
         Event: something was taken from the tape in this cycle.
     """
@@ -76,9 +78,10 @@ class Matmul(wiring.Component):
             "scalar": Out(ScalarRead()),
             "predicates": In(PREDICATES),
             "next_token": Out(self.head.next_token.shape()),
+            "top": In(TopRead()),
             "logits": Out(stream.Signature(32)),
             "lookups": Out(range(config.unit_bytes + 1)),
-            "head_products": Out(range(config.head_lanes + 1)),
+            "head_products": Out(self.head.products.shape()),
             "active": Out(1),
         })  # fmt: skip
 
@@ -86,22 +89,24 @@ class Matmul(wiring.Component):
         m = Module()
         m.submodules.buffer = buffer = ActivationBuffer(self.config)
         m.submodules.ternary = ternary = TernaryEngine(self.config)
-        m.submodules.accumulator = accumulator = Accumulator(self.config, len(ternary.sum))
+        m.submodules.accumulator = accumulator = Accumulator(self.config, ternary.trees[0].sum.shape().width)
         m.submodules.head = head = self.head
 
         # An instruction goes to its engine. HEAD waits for all before it, and all after it wait for HEAD.
-        word = self.unit.command.payload.word
-        is_head = data.View(header_layout(), word).opcode == BY_NAME["HEAD"].opcode
+        command = self.unit.command.payload
+        is_head = data.View(header_layout(), command.word).opcode == BY_NAME["HEAD"].opcode
         unfinished = Signal(range(MAX_UNFINISHED + 1))
         to_head = self.unit.command.valid & is_head & (unfinished == 0)
         to_ternary = self.unit.command.valid & ~is_head & ~head.busy
         m.d.comb += [
-            head.command.payload.eq(data.View(instruction_layout("HEAD"), word)),
+            head.command.payload.eq(command),
             head.command.valid.eq(to_head),
-            ternary.command.payload.eq(data.View(instruction_layout("MATMUL"), word)),
+            ternary.command.payload.eq(command),
             ternary.command.valid.eq(to_ternary),
             self.unit.command.ready.eq((to_head & head.command.ready) | (to_ternary & ternary.command.ready)),
         ]
+        if self.config.tile == 1:  # what `more` would say costs nothing
+            m.d.comb += [head.command.p.more.eq(0), ternary.command.p.more.eq(0)]
         m.d.sync += unfinished.eq(unfinished + (to_ternary & ternary.command.ready) - accumulator.done)
         m.d.comb += self.unit.done.eq(accumulator.done | head.done)
 
@@ -110,8 +115,9 @@ class Matmul(wiring.Component):
         m.d.comb += [
             buffer.read.block.eq(Mux(head.busy, head.read.block, ternary.read.block)),
             head.read.data.eq(buffer.read.data),
-            ternary.read.data.eq(buffer.read.data),
         ]
+        for t in range(self.config.tile):
+            m.d.comb += ternary.read.data[t].eq(buffer.read.data[t])
 
         # The tape; one engine at most executes.
         for engine in (ternary, head):
@@ -121,10 +127,11 @@ class Matmul(wiring.Component):
             self.tape.starved.eq(ternary.tape.starved | head.tape.starved),
         ]
 
-        m.d.comb += [accumulator.sum.eq(ternary.sum), accumulator.row.eq(ternary.row)]
+        m.d.comb += [accumulator.sums.eq(ternary.sums), accumulator.row.eq(ternary.row)]
         wiring.connect(m, wiring.flipped(self.accumulator), accumulator.read)
 
         m.d.comb += [head.predicates.eq(self.predicates), self.next_token.eq(head.next_token)]
+        wiring.connect(m, wiring.flipped(self.top), head.top)
         wiring.connect(m, head.scalar, wiring.flipped(self.scalar))
         wiring.connect(m, head.logits, wiring.flipped(self.logits))
 

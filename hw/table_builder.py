@@ -4,7 +4,7 @@ from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from .activation_groups import GROUP
+from .activation_groups import group_layout
 from .trit_decode import THREE_ENTRIES, TRITS_PER_BYTE, TWO_ENTRIES
 
 __all__ = ["THREE_BITS", "TWO_BITS", "TableBuilder", "gray_steps"]
@@ -31,7 +31,7 @@ def gray_steps(digits: int) -> tuple[tuple[int, int], ...]:
 
 
 class TableBuilder(wiring.Component):
-    """Builds the tables of one chunk of activations, all at the same time.
+    """Builds the tables of one chunk of activations, all of all tokens at the same time.
 
     A group of five activations makes a table of 27 entries (its first three) and one of 9 (its last two).
     Entries follow in Gray order, so each is the one before plus or minus one activation: one adder a table.
@@ -45,10 +45,12 @@ class TableBuilder(wiring.Component):
     ----------
     tables : int
         Groups of a chunk at most.
+    tokens : int
+        Chunks side by side.
 
     Members
     -------
-    groups : In(stream of `GROUP`)
+    groups : In(stream of `group_layout(tokens)`)
         Activations, within +-127.
     free : In(1)
         The tables may be overwritten; once 1, it stays so until ``built``.
@@ -56,8 +58,8 @@ class TableBuilder(wiring.Component):
         Write entry ``entry`` of all larger, of all smaller tables.
     entry : Out(5)
         Gray position.
-    three, two : Out(ArrayLayout(signed(10), tables)), Out(ArrayLayout(signed(9), tables))
-        Entries to write. Those of tables from ``bytes`` on mean nothing.
+    three, two : Out(ArrayLayout(signed(10), tables, tokens)), Out(ArrayLayout(signed(9), tables, tokens))
+        Entries to write: of each table, of each token. Those of tables from ``bytes`` on mean nothing.
     built : Out(1)
         The last entry is being written.
     bytes : Out(0..tables)
@@ -66,16 +68,16 @@ class TableBuilder(wiring.Component):
         With ``built``: the chunk is the last of its vector.
     """
 
-    def __init__(self, tables: int) -> None:
-        self.tables = tables
+    def __init__(self, tables: int, tokens: int) -> None:
+        self.tables, self.tokens = tables, tokens
         super().__init__({
-            "groups": In(stream.Signature(GROUP)),
+            "groups": In(stream.Signature(group_layout(tokens))),
             "free": In(1),
             "write_three": Out(1),
             "write_two": Out(1),
             "entry": Out(range(THREE_ENTRIES)),
-            "three": Out(data.ArrayLayout(signed(THREE_BITS), tables)),
-            "two": Out(data.ArrayLayout(signed(TWO_BITS), tables)),
+            "three": Out(data.ArrayLayout(data.ArrayLayout(signed(THREE_BITS), tokens), tables)),
+            "two": Out(data.ArrayLayout(data.ArrayLayout(signed(TWO_BITS), tokens), tables)),
             "built": Out(1),
             "bytes": Out(range(tables + 1)),
             "last": Out(1),
@@ -109,24 +111,28 @@ class TableBuilder(wiring.Component):
                 with m.Case(number):
                     m.d.comb += [digit.eq(which), down.eq(sign < 0)]
 
-        # The first entry, all trits -1, is made once, on the way in.
-        group = data.View(data.ArrayLayout(signed(8), TRITS_PER_BYTE), self.groups.p.activations)
-        first_three = Signal(signed(THREE_BITS))
-        first_two = Signal(signed(TWO_BITS))
-        m.d.comb += [first_three.eq(-(group[0] + group[1] + group[2])), first_two.eq(-(group[3] + group[4]))]
+        for t in range(self.tokens):
+            # The first entry, all trits -1, is made once, on the way in.
+            group = data.View(data.ArrayLayout(signed(8), TRITS_PER_BYTE), self.groups.p.activations[t])
+            first_three = Signal(signed(THREE_BITS), name=f"first_three{t}")
+            first_two = Signal(signed(TWO_BITS), name=f"first_two{t}")
+            m.d.comb += [
+                first_three.eq(-(group[0] + group[1] + group[2])),
+                first_two.eq(-(group[3] + group[4])),
+            ]
 
-        for i in range(self.tables):
-            held = Signal(data.ArrayLayout(signed(8), TRITS_PER_BYTE), name=f"held{i}", reset_less=True)
-            three = Signal(signed(THREE_BITS), name=f"three{i}", reset_less=True)
-            two = Signal(signed(TWO_BITS), name=f"two{i}", reset_less=True)
-            with m.If(self.groups.valid & self.groups.ready & (loaded == i)):
-                m.d.sync += [held.eq(group), three.eq(first_three), two.eq(first_two)]
-            with m.If(self.write_three):
-                change_three = Mux(digit == 0, held[0], Mux(digit == 1, held[1], held[2]))
-                change_two = Mux(digit == 0, held[3], held[4])
-                m.d.sync += [
-                    three.eq(Mux(down, three - change_three, three + change_three)),
-                    two.eq(Mux(down, two - change_two, two + change_two)),
-                ]
-            m.d.comb += [self.three[i].eq(three), self.two[i].eq(two)]
+            for i in range(self.tables):
+                held = Signal(group.shape(), name=f"held{t}_{i}", reset_less=True)
+                three = Signal(signed(THREE_BITS), name=f"three{t}_{i}", reset_less=True)
+                two = Signal(signed(TWO_BITS), name=f"two{t}_{i}", reset_less=True)
+                with m.If(self.groups.valid & self.groups.ready & (loaded == i)):
+                    m.d.sync += [held.eq(group), three.eq(first_three), two.eq(first_two)]
+                with m.If(self.write_three):
+                    change_three = Mux(digit == 0, held[0], Mux(digit == 1, held[1], held[2]))
+                    change_two = Mux(digit == 0, held[3], held[4])
+                    m.d.sync += [
+                        three.eq(Mux(down, three - change_three, three + change_three)),
+                        two.eq(Mux(down, two - change_two, two + change_two)),
+                    ]
+                m.d.comb += [self.three[i][t].eq(three), self.two[i][t].eq(two)]
         return m

@@ -337,6 +337,18 @@ def argmax(logits: Tensor) -> int:
     return int((key == key.max()).nonzero()[0, 0])
 
 
+def top_k(logits: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Indices (int64) and values of the k largest of logits [n], largest first; all of them where n < k.
+
+    The order is that of `argmax`, so the first index is the argmax. Values have subnormals and NaN as `flush`
+    makes them.
+    """
+    count = logits.shape[0]
+    distinct = order_key(logits) * count - torch.arange(count)
+    ids = torch.topk(distinct, min(k, count)).indices
+    return ids, flush(logits)[ids]
+
+
 # --- ternary codes ----------------------------------------------------------------------------------------
 
 TRITS_PER_BYTE = 5

@@ -11,28 +11,32 @@ from hw.activation_buffer import BLOCK, ActivationBuffer
 from hw.machine import CI, WIDE
 
 
+@pytest.mark.parametrize("tile", [1, 2, 4])
 @pytest.mark.parametrize(("lanes", "head_lanes"), [(4, 4), (4, 16), (8, 32), (16, 16), (16, 64)])
-def test_writes_and_reads(lanes: int, head_lanes: int):
-    config = dataclasses.replace(CI, lanes=lanes, head_lanes=head_lanes, quantised_words=256)
+def test_writes_and_reads(lanes: int, head_lanes: int, tile: int):
+    config = dataclasses.replace(CI, lanes=lanes, head_lanes=head_lanes, quantised_words=256, tile=tile)
     rng = random.Random(lanes * head_lanes)
     dut = ActivationBuffer(config)
-    model = [0] * config.quantised_words
+    model = [[0] * config.quantised_words for _ in range(tile)]
 
     async def bench(ctx) -> None:
         for _ in range(400):
             address = rng.randrange(0, config.quantised_words, lanes)
             values = rng.randbytes(lanes)
             en = rng.random() < 0.7
+            token = rng.randrange(tile)
             ctx.set(dut.write.en, en)
+            ctx.set(dut.write.token, token)
             ctx.set(dut.write.address, address)
             ctx.set(dut.write.data, int.from_bytes(values, "little"))
             block = rng.randrange(config.quantised_words // BLOCK)
             ctx.set(dut.read.block, block)
             await ctx.tick()
-            expected = [model[(block * BLOCK + i) % len(model)] for i in range(BLOCK * dut.banks)]
-            assert list(ctx.get(dut.read.data).to_bytes(BLOCK * dut.banks, "little")) == expected
+            for t, content in enumerate(model):
+                expected = [content[(block * BLOCK + i) % len(content)] for i in range(BLOCK * dut.banks)]
+                assert list(ctx.get(dut.read.data[t]).to_bytes(BLOCK * dut.banks, "little")) == expected
             if en:
-                model[address : address + lanes] = values
+                model[token][address : address + lanes] = values
 
     sim = Simulator(dut)
     sim.add_clock(1e-6)

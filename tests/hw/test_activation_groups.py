@@ -1,5 +1,6 @@
 """ActivationGroups on its buffer: every length, random pauses, one group a cycle without them."""
 
+import dataclasses
 import random
 
 import pytest
@@ -13,24 +14,28 @@ from hw.machine import CI
 
 
 @pytest.mark.parametrize("pause", [0.0, 0.5])
-def test_groups(pause: float):
+@pytest.mark.parametrize("tokens", [1, 2, 4])
+def test_groups(tokens: int, pause: float):
     rng = random.Random(3)
-    content = [rng.randrange(1, 256) for _ in range(CI.quantised_words)]
+    size = CI.quantised_words
+    content = [[rng.randrange(1, 256) for _ in range(size)] for _ in range(tokens)]
     m = Module()
-    m.submodules.buffer = buffer = ActivationBuffer(CI)
-    m.submodules.dut = dut = ActivationGroups()
+    m.submodules.buffer = buffer = ActivationBuffer(dataclasses.replace(CI, tile=tokens))
+    m.submodules.dut = dut = ActivationGroups(tokens)
     wiring.connect(m, dut.read, buffer.read)
 
     async def bench(ctx) -> None:
         ctx.set(buffer.write.en, 1)
-        for i in range(0, len(content), CI.lanes):
-            ctx.set(buffer.write.address, i)
-            ctx.set(buffer.write.data, int.from_bytes(content[i : i + CI.lanes], "little"))
-            await ctx.tick()
+        for token, numbers in enumerate(content):
+            ctx.set(buffer.write.token, token)
+            for i in range(0, size, CI.lanes):
+                ctx.set(buffer.write.address, i)
+                ctx.set(buffer.write.data, int.from_bytes(numbers[i : i + CI.lanes], "little"))
+                await ctx.tick()
         ctx.set(buffer.write.en, 0)
 
         for k in [*range(1, 35), 80, 81, 160, 199]:
-            q = rng.randrange(0, len(content) - k, BLOCK)
+            q = rng.randrange(0, size - k, BLOCK)
             ctx.set(dut.q, q)
             ctx.set(dut.k, k)
             ctx.set(dut.start, 1)
@@ -38,17 +43,19 @@ def test_groups(pause: float):
             ctx.set(dut.start, 0)
             ctx.set(dut.q, 0)
             ctx.set(dut.k, 1)
-            found, cycles, last = [], 0, 0
+            cycles = last = 0
+            found: list[list[int]] = [[] for _ in range(tokens)]
             while not last:
                 ready = rng.random() >= pause
                 ctx.set(dut.groups.ready, ready)
                 _, _, valid, group = await ctx.tick().sample(dut.groups.valid, dut.groups.payload)
                 cycles += 1
                 if valid and ready:
-                    found += group.activations.to_bytes(5, "little")
+                    for t in range(tokens):
+                        found[t] += group.activations[t].to_bytes(5, "little")
                     last = group.last
-            assert found == content[q : q + k] + [0] * (-k % 5), f"q {q}, k {k}"
-            assert pause or cycles == 1 + len(found) // 5
+            assert found == [numbers[q : q + k] + [0] * (-k % 5) for numbers in content], f"q {q}, k {k}"
+            assert pause or cycles == 1 + len(found[0]) // 5
             for _ in range(rng.randrange(3)):
                 assert not ctx.get(dut.groups.valid)
                 await ctx.tick()

@@ -1,6 +1,7 @@
-"""Matmul, the whole unit: programs of MATMUL and HEAD, every partial sum, logit, token and event."""
+"""Matmul, the whole unit: programs of MATMUL and HEAD, every partial sum, logit, rank and event."""
 
 import dataclasses
+import itertools
 import random
 import warnings
 from collections.abc import Sequence
@@ -15,10 +16,10 @@ from hw.matmul import MAX_UNFINISHED, Matmul
 from models import numerics
 
 from .tape_bench import PATTERNS, TapeBench
-from .test_head import Classifier
+from .test_head import Classifier, check_top
 from .test_ternary_engine import Linear
 
-TINY = dataclasses.replace(CI, tables=3, head_lanes=4, accumulator_rows=256)
+TINY = dataclasses.replace(CI, tables=3, head_lanes=4, accumulator_rows=256, tile=1, top_k=5)
 
 
 def tape_of(work: Sequence[Linear | Classifier], tables: int) -> bytes:
@@ -57,16 +58,19 @@ class Bench:
         ctx.set(dut.predicates, 1)
         ctx.set(dut.q_write.en, 1)
         for w in self.work:
-            for i in range(0, len(w.activations), lanes):
-                values = bytes(v & 0xFF for v in w.activations[i : i + lanes].tolist())
-                ctx.set(dut.q_write.address, w.q + i)
-                ctx.set(dut.q_write.data, int.from_bytes(values, "little"))
-                await ctx.tick()
+            for token, activations in enumerate(w.activations.tolist()):
+                ctx.set(dut.q_write.token, token)
+                for i in range(0, len(activations), lanes):
+                    values = bytes(v & 0xFF for v in activations[i : i + lanes])
+                    ctx.set(dut.q_write.address, w.q + i)
+                    ctx.set(dut.q_write.data, int.from_bytes(values, "little"))
+                    await ctx.tick()
         ctx.set(dut.q_write.en, 0)
         for w in self.work:
             while self.rng.random() < 0.3:
                 await ctx.tick()
             ctx.set(dut.unit.command.p.word, w.word if isinstance(w, Linear) else w.word(emit=0))
+            ctx.set(dut.unit.command.p.more, w.activations.shape[0] - 1)
             ctx.set(dut.unit.command.valid, 1)
             ready = 0
             while not ready:
@@ -75,8 +79,11 @@ class Bench:
             ctx.set(dut.unit.command.valid, 0)
 
     async def finish(self, ctx) -> None:
-        """The results of an instruction can be read from the cycle after its done, whatever is under way."""
-        dut, lanes = self.dut, self.config.lanes
+        """The results of an instruction can be read from the cycle after its done, whatever is under way, but
+        TOP only while no other HEAD is. Tokens that were not live have what they had."""
+        dut, lanes, tile = self.dut, self.config.lanes, self.config.tile
+        sums = [[0] * self.config.accumulator_rows for _ in range(tile)]
+        next_token = [0] * tile
         done = 0
         for w in self.work:
             now = 0
@@ -84,19 +91,26 @@ class Bench:
                 _, _, now = await ctx.tick().sample(dut.unit.done)
             done += 1
             if isinstance(w, Classifier):
-                assert ctx.get(dut.next_token) == numerics.argmax(w.logits)
+                next_token[: w.live] = [numerics.argmax(row) for row in w.logits]
+                assert [ctx.get(dut.next_token[t]) for t in range(tile)] == next_token
+                if w is self.work[-1]:
+                    await check_top(ctx, dut, w.logits, self.config)
                 continue
-            expected = numerics.integer_linear(w.activations, w.trits).tolist()
+            rows = w.trits.shape[0]
+            for t, expected in enumerate(numerics.integer_linear(w.activations, w.trits).tolist()):
+                sums[t][w.acc : w.acc + rows] = expected
             ctx.set(dut.accumulator.en, 1)
-            for first in range(0, len(expected), lanes):
+            for first, t in itertools.product(range(0, rows, lanes), range(tile)):
+                ctx.set(dut.accumulator.token, t)
                 ctx.set(dut.accumulator.address, w.acc + first)
                 await ctx.tick()
                 data = ctx.get(dut.accumulator.data).to_bytes(4 * lanes, "little")
                 found = [
                     int.from_bytes(data[i : i + 4], "little", signed=True) for i in range(0, 4 * lanes, 4)
                 ]
-                wanted = expected[first : first + lanes]
-                assert found[: len(wanted)] == wanted, f"instruction {done - 1}, rows from {first}"
+                count = min(lanes, rows - first)
+                wanted = sums[t][w.acc + first : w.acc + first + count]
+                assert found[:count] == wanted, f"instruction {done - 1}, token {t}, rows from {first}"
             ctx.set(dut.accumulator.en, 0)
 
     async def observe(self, ctx) -> None:
@@ -116,10 +130,14 @@ class Bench:
             self.head_products += products
             self.active += active
             assert active == (take > 0)
-            assert take in {0, lookups, products, 4}
+            assert take in {0, lookups, 4} or (take == self.config.head_lanes and products % take == 0)
 
     async def scalars(self, ctx) -> None:
-        values = {w.slot: int(numerics.float_bits(w.scale)) for w in self.work if isinstance(w, Classifier)}
+        values: dict[int, int] = {}
+        for w in self.work:
+            if isinstance(w, Classifier):
+                assert not values.keys() & w.scalars.keys()
+                values |= w.scalars
         async for index in ctx.changed(self.dut.scalar.index):
             ctx.set(self.dut.scalar.value, values.get(index[0], 0xDEADBEEF))
 
@@ -130,25 +148,26 @@ class Bench:
         assert self.most_unfinished <= MAX_UNFINISHED
         assert self.tape.position == len(tape_of(self.work, self.config.tables))
         assert self.lookups == sum(w.trits.shape[0] * -(-w.trits.shape[1] // 5) for w in linears)
-        assert self.head_products == sum(w.codes.numel() for w in heads)
+        assert self.head_products == sum(w.live * w.codes.numel() for w in heads)
         assert self.active == sum(take > 0 for take in self.tape.takes)
-        assert self.logits == [bits for w in heads for bits in numerics.float_bits(w.logits).tolist()]
+        assert self.logits == [bits for w in heads for bits in w.emitted]
 
 
 def program(
     seed: int, config: MachineConfig, shapes: Sequence[tuple[str, int, int]]
 ) -> list[Linear | Classifier]:
-    """Instructions of (kind, rows, k), activations one after another, partial sums with random gaps."""
+    """Instructions of (kind, rows, k) for any number of tokens that the machine has, activations one after
+    another, partial sums with random gaps."""
     rng = random.Random(seed)
     work: list[Linear | Classifier] = []
     q = acc = 0
     for i, (kind, rows, k) in enumerate(shapes):
         make = seed * 100 + i
         if kind == "matmul":
-            work.append(Linear.random(make, rows, k, q=q, acc=acc))
+            work.append(Linear.random(make, rows, k, q=q, acc=acc, live=rng.randint(1, config.tile)))
             acc += (-(-rows // config.lanes) + rng.randrange(3)) * config.lanes
         else:
-            work.append(Classifier.random(make, rows, k, q=q))
+            work.append(Classifier.random(make, rows, k, q=q, live=rng.randint(1, config.tile)))
         q += -(-k // 16) * 16
     assert q <= config.quantised_words
     assert acc <= config.accumulator_rows
@@ -162,8 +181,21 @@ MIXED = [
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
-def test_mixed_program(pattern: str):
-    Bench(TINY, program(1, TINY, MIXED), pattern, ready=0.5).run()
+@pytest.mark.parametrize("tile", [1, 2, 4])
+def test_mixed_program(tile: int, pattern: str):
+    config = dataclasses.replace(TINY, tile=tile)
+    Bench(config, program(tile, config, MIXED), pattern, ready=0.5).run()
+
+
+@pytest.mark.parametrize("pattern", ["full", "scarce"])
+def test_tokens_that_are_not_live(pattern: str):
+    """An instruction overwrites rows of earlier ones for other tokens, while the one before is under way."""
+    config = dataclasses.replace(TINY, tile=4)
+    work = [
+        Linear.random(i, rows=10, k=31, q=32 * i, acc=8 + 12 * (i % 2), live=live)
+        for i, live in enumerate((4, 1, 3, 2, 4, 2, 1))
+    ]
+    Bench(config, work, pattern, ready=1.0).run()
 
 
 @pytest.mark.parametrize("config", [CI, NARROW, WIDE], ids=lambda machine: machine.name)
@@ -190,22 +222,25 @@ def test_most_unfinished():
 @pytest.mark.parametrize("sign", [-1, 1])
 def test_largest_sums(sign: int):
     k = 2 * 5 * CI.tables + 3
-    extreme = Linear(torch.full((k,), 127), torch.full((3, k), sign), q=0, acc=8)
+    extreme = Linear(torch.full((CI.tile, k), 127), torch.full((3, k), sign), q=0, acc=8)
     assert numerics.integer_linear(extreme.activations, extreme.trits).abs().max() == 127 * k
     Bench(CI, [extreme], "full", ready=1.0).run()
 
 
-def test_instructions_overlap():
+@pytest.mark.parametrize(("tile", "live"), [(1, (1, 1, 1)), (4, (2, 4, 1))])
+def test_instructions_overlap(tile: int, live: Sequence[int]):
     """While one MATMUL streams, the tables of the next are built: the tape is taken from without a gap."""
-    work = [Linear.random(i, rows=48, k=15, q=16 * i, acc=48 * i) for i in range(3)]
-    bench = Bench(TINY, work, "full", ready=1.0).run()
+    work = [Linear.random(i, rows=48, k=15, q=16 * i, acc=48 * i, live=live[i]) for i in range(3)]
+    bench = Bench(dataclasses.replace(TINY, tile=tile), work, "full", ready=1.0).run()
     begin = next(i for i, take in enumerate(bench.tape.takes) if take)
     assert bench.tape.takes[begin : begin + 3 * 48] == [3] * (3 * 48)
     assert bench.most_unfinished > 1
 
 
-def test_verilog():
+@pytest.mark.parametrize("tile", [1, 4])
+def test_verilog(tile: int):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        text = verilog.convert(Matmul(TINY))
+        text = verilog.convert(Matmul(dataclasses.replace(TINY, tile=tile)))
     assert "module top" in text
+    assert "[-1:0]" not in text, "a signal without bits"

@@ -20,18 +20,23 @@ def test_steps_walk_the_gray_order(digits: int):
 
 
 def vectors(rng: random.Random, tables: int) -> list[list[list[int]]]:
-    """Lists of groups; a vector ends in each list's last group."""
+    """Lists of groups of one token, always of the same lengths; a vector ends in each list's last group."""
     lengths = (1, tables - 1, tables, tables + 1, 2 * tables, 2 * tables + 2)
     random_ones = [[[rng.randint(-127, 127) for _ in range(5)] for _ in range(n)] for n in lengths]
     return [[[127] * 5] * tables, [[-127] * 5] * tables, [[-127, 127, -127, 127, -127]], *random_ones]
 
 
 @pytest.mark.parametrize("pause", [0.0, 0.4])
-def test_tables(pause: float):
+@pytest.mark.parametrize("tokens", [1, 2, 4])
+def test_tables(tokens: int, pause: float):
     tables = 3
     rng = random.Random(5)
-    dut = TableBuilder(tables)
-    work = vectors(rng, tables)
+    dut = TableBuilder(tables, tokens)
+    # Groups of all tokens: a group is a list of five for each token.
+    work = [
+        [list(groups) for groups in zip(*vector, strict=True)]
+        for vector in zip(*(vectors(rng, tables) for _ in range(tokens)), strict=True)
+    ]
     stream = [(group, i == len(vector) - 1) for vector in work for i, group in enumerate(vector)]
     chunks = [(v[i : i + tables], i + tables >= len(v)) for v in work for i in range(0, len(v), tables)]
 
@@ -40,23 +45,24 @@ def test_tables(pause: float):
             while rng.random() < pause:
                 await ctx.tick()
             ctx.set(dut.groups.valid, 1)
-            ctx.set(dut.groups.p.activations, int.from_bytes([v & 0xFF for v in group], "little"))
+            packed = [int.from_bytes([v & 0xFF for v in of_token], "little") for of_token in group]
+            ctx.set(dut.groups.p.activations, packed)
             ctx.set(dut.groups.p.last, last)
             await ctx.tick().until(dut.groups.ready)
             ctx.set(dut.groups.valid, 0)
 
     async def collect(ctx) -> None:
-        three: dict[int, list[int]] = {}
-        two: dict[int, list[int]] = {}
+        three: dict[int, list[list[int]]] = {}
+        two: dict[int, list[list[int]]] = {}
         done = 0
         async for _, _, *sampled in ctx.tick().sample(
             dut.write_three, dut.write_two, dut.entry, dut.three, dut.two, dut.built, dut.bytes, dut.last
         ):
             write_three, write_two, entry, now_three, now_two, built, count, last = sampled
             if write_three:
-                three[entry] = list(now_three)
+                three[entry] = [list(of_table) for of_table in now_three]
             if write_two:
-                two[entry] = list(now_two)
+                two[entry] = [list(of_table) for of_table in now_two]
             if not built:
                 continue
             groups, expected_last = chunks[done]
@@ -66,7 +72,10 @@ def test_tables(pause: float):
                 assert sorted(found) == list(range(len(order)))
                 for entry, trits in enumerate(order):
                     for i, group in enumerate(groups):
-                        wanted = sum(t * a for t, a in zip(trits, group[part], strict=True))
+                        wanted = [
+                            sum(t * a for t, a in zip(trits, of_token[part], strict=True))
+                            for of_token in group
+                        ]
                         assert found[entry][i] == wanted, f"chunk {done}, table {i}, {trits} of {group}"
             three, two = {}, {}
             done += 1

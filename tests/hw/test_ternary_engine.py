@@ -22,7 +22,7 @@ SMALL = dataclasses.replace(CI, tables=3, lanes=4, head_lanes=4, quantised_words
 
 @dataclasses.dataclass(frozen=True)
 class Linear:
-    """One MATMUL: activations [k], trits [rows, k], where they lie."""
+    """One MATMUL: activations [live tokens, k], trits [rows, k], where they lie."""
 
     activations: torch.Tensor
     trits: torch.Tensor
@@ -30,10 +30,10 @@ class Linear:
     acc: int
 
     @classmethod
-    def random(cls, seed: int, rows: int, k: int, q: int = 0, acc: int = 0) -> "Linear":
+    def random(cls, seed: int, rows: int, k: int, q: int = 0, acc: int = 0, live: int = 1) -> "Linear":
         source = torch.Generator().manual_seed(seed)
         return cls(
-            torch.randint(-127, 128, (k,), generator=source),
+            torch.randint(-127, 128, (live, k), generator=source),
             torch.randint(-1, 2, (rows, k), generator=source), q, acc,
         )  # fmt: skip
 
@@ -42,24 +42,31 @@ class Linear:
         rows, k = self.trits.shape
         return encode("MATMUL", rows=rows, k=k, q=self.q, acc=self.acc)
 
+    @property
+    def more(self) -> int:
+        return self.activations.shape[0] - 1
+
     def tape(self, tables: int) -> bytes:
         """The bytes in order of the ISA: chunk by chunk, in a chunk row by row."""
         packed = numerics.pack_trits(self.trits)
         return b"".join(bytes(part.flatten().tolist()) for part in packed.split(tables, dim=1))
 
-    def chunk_sums(self, tables: int) -> list[tuple[int, int, int, int]]:
-        """(sum, row, first, done) in the order in which they leave the engine."""
+    def chunk_sums(self, tables: int) -> list[tuple[list[int], int, int, int, int]]:
+        """(sums of the live tokens, row, more, first, done) in the order in which they leave the engine."""
         width, made = tables * numerics.TRITS_PER_BYTE, []
-        parts = list(zip(self.activations.split(width), self.trits.split(width, dim=1), strict=True))
+        parts = list(zip(self.activations.split(width, 1), self.trits.split(width, 1), strict=True))
         for c, (activations, trits) in enumerate(parts):
-            sums = numerics.integer_linear(activations, trits).tolist()
+            sums = numerics.integer_linear(activations, trits).T.tolist()
             last = c == len(parts) - 1
-            made += [(s, self.acc + r, c == 0, last and r == len(sums) - 1) for r, s in enumerate(sums)]
+            made += [
+                (s, self.acc + r, self.more, c == 0, last and r == len(sums) - 1) for r, s in enumerate(sums)
+            ]
         return made
 
 
 def run(config: MachineConfig, work: Sequence[Linear], pattern: str) -> tuple[list[int], list[int]]:
-    """Send all commands, check all sums; the cycles in which a command was accepted and a row was taken."""
+    """Send all commands, check all sums of live tokens; the cycles in which a command was accepted and a row
+    was taken."""
     m = Module()
     m.submodules.buffer = buffer = ActivationBuffer(config)
     m.submodules.dut = dut = TernaryEngine(config)
@@ -72,14 +79,17 @@ def run(config: MachineConfig, work: Sequence[Linear], pattern: str) -> tuple[li
         lanes = config.lanes
         ctx.set(buffer.write.en, 1)
         for linear in work:
-            for i in range(0, len(linear.activations), lanes):
-                values = linear.activations[i : i + lanes].tolist()
-                ctx.set(buffer.write.address, linear.q + i)
-                ctx.set(buffer.write.data, int.from_bytes(bytes(v & 0xFF for v in values), "little"))
-                await ctx.tick()
+            for token, activations in enumerate(linear.activations.tolist()):
+                ctx.set(buffer.write.token, token)
+                for i in range(0, len(activations), lanes):
+                    values = bytes(v & 0xFF for v in activations[i : i + lanes])
+                    ctx.set(buffer.write.address, linear.q + i)
+                    ctx.set(buffer.write.data, int.from_bytes(values, "little"))
+                    await ctx.tick()
         ctx.set(buffer.write.en, 0)
         for linear in work:
-            ctx.set(dut.command.payload.as_value(), linear.word)
+            ctx.set(dut.command.p.word, linear.word)
+            ctx.set(dut.command.p.more, linear.more)
             ctx.set(dut.command.valid, 1)
             ready = 0
             while not ready:
@@ -89,9 +99,9 @@ def run(config: MachineConfig, work: Sequence[Linear], pattern: str) -> tuple[li
 
     async def sums(ctx) -> None:
         position = 0
-        async for _, _, row, total in ctx.tick().sample(dut.row, dut.sum):
+        async for _, _, row, totals in ctx.tick().sample(dut.row, dut.sums):
             if row.valid:
-                found = (total, row.row, row.first, row.done)
+                found = (list(totals)[: row.more + 1], row.row, row.more, row.first, row.done)
                 assert found == expected[position], f"sum {position}"
                 position += 1
                 if position == len(expected):
@@ -117,37 +127,55 @@ SHAPES = (
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
-def test_shapes_back_to_back(pattern: str):
+@pytest.mark.parametrize("tile", [1, 2, 4])
+def test_shapes_back_to_back(tile: int, pattern: str):
     work, q = [], 0
     for i, (rows, k) in enumerate((*SHAPES, *reversed(SHAPES))):
-        work.append(Linear.random(i, rows, k, q=q, acc=4 * i))
+        work.append(Linear.random(i, rows, k, q=q, acc=4 * i, live=1 + (3 * i + i // 4) % tile))
         q += -(-k // 16) * 16
-    run(SMALL, work, pattern)
+    run(dataclasses.replace(SMALL, tile=tile), work, pattern)
 
 
 @pytest.mark.parametrize("sign", [-1, 1])
 def test_largest_sums(sign: int):
     k = 5 * CI.tables
-    run(CI, [Linear(torch.full((k,), 127), torch.full((2, k), sign), q=0, acc=0)], "full")
+    activations = torch.full((CI.tile, k), 127) * torch.tensor([1, -1] * 2)[:, None]
+    run(CI, [Linear(activations, torch.full((2, k), sign), q=0, acc=0)], "full")
+
+
+#: Tokens of the machine, live tokens: the budgets are those of one token.
+TILES = pytest.mark.parametrize(("tile", "live"), [(1, 1), (2, 2), (4, 3)])
 
 
 @pytest.mark.parametrize("k", [65, 64, 61, 30, 130])
 def test_start_up(k: int):
-    accepted, taken = run(CI, [Linear.random(k, rows=1, k=k)], "full")
+    machine = dataclasses.replace(CI, tile=1)
+    accepted, taken = run(machine, [Linear.random(k, rows=1, k=k)], "full")
     assert taken[0] - accepted[0] == 29 + min(CI.tables, -(-k // 5))
 
 
+@TILES
+def test_start_up_of_a_tile(tile: int, live: int):
+    machine = dataclasses.replace(SMALL, tile=tile)
+    accepted, taken = run(machine, [Linear.random(1, rows=1, k=40, live=live)], "full")
+    assert taken[0] - accepted[0] == 29 + SMALL.tables
+
+
 @pytest.mark.parametrize(("rows", "period"), [(1, 30), (20, 30), (29, 30), (30, 30), (31, 31), (50, 50)])
-def test_chunk_period(rows: int, period: int):
+@pytest.mark.parametrize(("tile", "live"), [(1, 1), (4, 4)])
+def test_chunk_period(rows: int, period: int, tile: int, live: int):
     """A chunk of 3 tables takes max(rows, 27 + 3), once both banks are in use."""
-    _, taken = run(SMALL, [Linear.random(rows, rows=rows, k=75)], "full")
+    machine = dataclasses.replace(SMALL, tile=tile)
+    _, taken = run(machine, [Linear.random(rows, rows=rows, k=75, live=live)], "full")
     begins = taken[::rows]
     assert [b - a for a, b in itertools.pairwise(begins[2:])] == [period] * 2
 
 
 @pytest.mark.parametrize(("rows", "gap"), [(32, 0), (31, 1), (33, 0), (1, 31)])
-def test_gap_between_instructions(rows: int, gap: int):
+@TILES
+def test_gap_between_instructions(rows: int, gap: int, tile: int, live: int):
     """The second instruction's tables are built while the first one's rows stream."""
-    pair = [Linear.random(0, rows=rows, k=15), Linear.random(1, rows=4, k=15, q=16, acc=64)]
-    _, taken = run(SMALL, pair, "full")
+    second = Linear.random(1, rows=4, k=15, q=16, acc=64, live=live)
+    pair = [Linear.random(0, rows=rows, k=15, live=tile + 1 - live), second]
+    _, taken = run(dataclasses.replace(SMALL, tile=tile), pair, "full")
     assert taken[rows] - taken[rows - 1] - 1 == gap

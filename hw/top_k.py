@@ -1,0 +1,139 @@
+"""The largest numbers of a sequence of binary32 numbers, in order, for each token of a tile."""
+
+from amaranth.hdl import Array, Cat, Module, Mux, Signal
+from amaranth.lib import data, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from .fp32_format import NAN, Binary32, is_nan, is_zero
+from .ports import TOKEN_BITS, TopRead
+
+__all__ = ["TopK"]
+
+INDEX_BITS = 20
+_SIGN = 1 << 31
+
+
+class TopK(wiring.Component):
+    """``numerics.top_k`` of the numbers of each token since ``start``. One number a cycle, of any token.
+
+    Ties go to the lowest index, -0 equals +0, NaN is lowest, a subnormal counts as zero of its sign.
+
+    A number is compared with all entries of its token's list at once; those that it exceeds make room, each
+    by taking over the entry before it. Entry i of all tokens is a memory of its own, with a word for each
+    token, read in the cycle in which it is written. So tokens share comparators and multiplexers, and an
+    entry is LUT memory, not registers with a multiplexer of the tokens. In a simulation an entry is a load, a
+    comparison and a store of a 64-bit word; a whole list in one wide word would be cut and put together again
+    in each cycle. ``read`` shares the address: it is of use when no sequence is under way.
+
+    Parameters
+    ----------
+    entries : int
+        k.
+    tokens : int
+        Lists.
+
+    Members
+    -------
+    start : In(1)
+        Begin new sequences; not together with ``valid``.
+    valid, token, value : In(1), In(TOKEN_BITS), In(32)
+        The next number of a token below ``tokens``: one of token 0, one of each other live token in order,
+        the next one of token 0 and so on.
+    last : In(1)
+        With ``valid``: the sequences end.
+    next_token : Out(ArrayLayout(20, tokens))
+        For each token, place of its largest number so far, from 0; that of the sequence before where none
+        came.
+    read : In(TopRead())
+        Entries, from the cycle of ``done`` to the next ``start``; none where the sequence had no more than
+        ``rank`` numbers, where ``rank`` is not below ``entries`` and where the token was not live.
+    done : Out(1)
+        High for one cycle, 2 cycles after ``last``: all results are final.
+    """
+
+    def __init__(self, entries: int, tokens: int) -> None:
+        self.entries, self.tokens = entries, tokens
+        super().__init__({
+            "start": In(1),
+            "valid": In(1),
+            "token": In(TOKEN_BITS),
+            "value": In(32),
+            "last": In(1),
+            "next_token": Out(data.ArrayLayout(INDEX_BITS, tokens)),
+            "read": In(TopRead()),
+            "done": Out(1),
+        })  # fmt: skip
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+
+        # Unsigned integers in the order of the numbers, from which the number can be had again: the sign and
+        # the magnitude upside down. NaN is 0. Both zeros are the key of +0, so -0 is marked.
+        entry = data.StructLayout({"negative_zero": 1, "index": INDEX_BITS, "key": 32})
+        x = Binary32(self.value)
+        came, ended = Signal(), Signal()
+        new = Signal(entry, reset_less=True)
+        token = Signal(TOKEN_BITS)
+        m.d.sync += [came.eq(self.valid), ended.eq(self.last)]
+
+        # Entries that hold a number of this sequence, before this row. `begun`: there is a row.
+        begun = Signal()
+        held = Signal(self.entries)
+        with m.If(self.valid):
+            m.d.sync += [
+                new.key.eq(
+                    Mux(is_nan(x), 0, Mux(is_zero(x), _SIGN, Mux(x.sign, ~self.value, self.value | _SIGN)))
+                ),
+                new.negative_zero.eq(is_zero(x) & x.sign),
+                token.eq(self.token),
+            ]
+            with m.If(self.token == 0):
+                m.d.sync += [
+                    begun.eq(1),
+                    held.eq(Cat(begun, held)),
+                    new.index.eq(Mux(begun, new.index + 1, 0)),
+                ]
+        with m.If(self.start):
+            m.d.sync += [begun.eq(0), held.eq(0)]
+
+        address = Signal(range(max(2, self.tokens)))
+        m.d.comb += address.eq(Mux(came, token, self.read.token))
+        found = []
+        before, makes_room = new, 0
+        for i in range(self.entries):
+            m.submodules[f"entry{i}"] = memory = Memory(shape=entry, depth=1 << len(address), init=[])
+            look = memory.read_port(domain="comb")
+            port = memory.write_port()
+            exceeded = Signal(name=f"exceeded{i}")
+            m.d.comb += [
+                look.addr.eq(address),
+                exceeded.eq(~held[i] | (new.key > look.data.key)),
+                port.addr.eq(token),
+                port.data.eq(Mux(makes_room, before, new)),
+                port.en.eq(came & exceeded),
+            ]
+            found.append(look.data)
+            before, makes_room = look.data, exceeded
+            if i == 0:
+                with m.If(port.en):
+                    for t in range(self.tokens):
+                        with m.If(token == t):
+                            m.d.sync += self.next_token[t].eq(new.index)
+        m.d.sync += self.done.eq(came & ended)
+
+        read = Signal(entry, reset_less=True)
+        m.d.sync += [
+            read.eq(Array(found)[self.read.rank]),
+            self.read.valid.eq(Cat(begun, held)[: self.entries].bit_select(self.read.rank, 1)),
+        ]
+        with m.If(self.read.token > token):
+            m.d.sync += self.read.valid.eq(0)
+        m.d.comb += self.read.index.eq(read.index)
+        with m.If(read.negative_zero):
+            m.d.comb += self.read.value.eq(_SIGN)
+        with m.Elif(read.key == 0):
+            m.d.comb += self.read.value.eq(NAN)
+        with m.Else():
+            m.d.comb += self.read.value.eq(Mux(read.key[-1], read.key[:31], ~read.key))
+        return m
