@@ -9,12 +9,13 @@ from amaranth.hdl import Elaboratable, Module
 
 
 def opened(component: Elaboratable, platform: object) -> tuple[Module, types.SimpleNamespace]:
-    """The elaborated component, and the local names of its `elaborate`, for invariants over its registers."""
+    """The elaborated component, and the local names of its methods (`elaborate`'s before the others'), for
+    invariants over its registers."""
     found: dict[str, Any] = {}
-    code = type(component).elaborate.__code__
+    codes = {part.__code__ for part in vars(type(component)).values() if inspect.isfunction(part)}
 
     def watch(frame: types.FrameType, event: str, _: object) -> None:
-        if event == "return" and frame.f_code is code:
+        if event == "return" and frame.f_code in codes:
             found.update(frame.f_locals)
 
     before = sys.getprofile()
