@@ -72,7 +72,7 @@ class Interpreter:
     Members
     -------
     units: the state of the execution units (`sim.interpreter_units.Units`).
-    entries: the live entries of the token table, as the last step left them.
+    entries: the live entries of the token table; after a step with a HEAD the tokens that follow it.
     generated, output: steps finished since the doorbell; the output log, `max_context` entries.
     error: CSR ERROR of the last run: 0, or code + layer << 8.
     counters: by name, those of `hw.isa.COUNTERS` that are exact; they add up over steps.
@@ -93,7 +93,7 @@ class Interpreter:
         self.observer: Observer | None = None
         self._chunk: Chunk | None = None
         self._registers: Registers
-        self._head: int | None = None  #: last live token of the tile of this step's last HEAD
+        self._headed = False  #: this step has had a HEAD
         self._tape = Tape(memory)
 
     def clear_counters(self) -> None:
@@ -148,14 +148,13 @@ class Interpreter:
             raise InterpreterError(f"run: {error}") from error
         results, stopped = [], [False] * (len(entries) if batch else 1)
         for step in range(steps):
-            if step:
-                chunk.follow(results[-1])
             self._once(chunk, predicates)
             self.counters["steps"] += 1
             self.counters["tokens"] += len(chunk.entries)
             found: list[int] = []
-            if self._head is not None:
-                at = range(len(chunk.entries)) if batch else (self._head,)
+            if self._headed:
+                last = (len(chunk.entries) - 1) % tile
+                at = range(last + 1) if batch else (last,)
                 found = [self.next_token[t] for t in at]
                 stopped = [was or token in stops for was, token in zip(stopped, found, strict=True)]
             elif steps > 1:
@@ -164,6 +163,8 @@ class Interpreter:
                 )
             for t, token in enumerate(found):
                 self.output[(step * len(found) + t) % self.machine.max_context] = token
+            if found:
+                chunk.follow(found)
             results.append(found)
             self.generated += 1
             if all(stopped):
@@ -175,7 +176,7 @@ class Interpreter:
         many = len(chunk.entries) > chunk.tile
         self._predicates = (predicates | 1) & ~(1 << MANY_TILES) | many << MANY_TILES
         registers = self._registers = Registers(chunk)
-        self._head = None
+        self._headed = False
         self._tape.clear()
         self.units.begin()
         self.units.writes.wanted = self.observer is not None
@@ -205,7 +206,7 @@ class Interpreter:
             except UsageError as error:
                 raise InterpreterError(f"{where}: {error}") from error
             if name == "HEAD":
-                self._head = len(live) - 1
+                self._headed = True
             if self.observer:
                 self.observer(index, name, fields, layer, first, len(acting) - 1, self.units.writes.take())
             if name == "END":

@@ -151,7 +151,7 @@ def test_chunks_equal_golden(shape: str, tile: int):
     steps = [token for token, _ in GoldenModel(model).generate([ids[-1]], 6, cache)]
     found = interpreter.run([Entry(ids[-1], at)], tile=tile, steps=6, predicates=SHOWN)
     assert found == [[token] for token in steps]
-    assert interpreter.entries == [Entry(steps[-2], at + 5)]
+    assert interpreter.entries == [Entry(steps[-1], at + 6)]
     assert same_rows(interpreter, compiled, cache)
     assert interpreter.counters["steps"] == 3 + 6
     assert interpreter.counters["tokens"] == 12 + 6
@@ -185,7 +185,7 @@ def test_batch_equals_its_sequences():
         assert same_rows(interpreter, compiled, cache, base)
     assert interpreter.output[:12] == [token for step in found for token in step]
     assert interpreter.entries == [
-        Entry(row[-2], len(prompt) + 3, base)
+        Entry(row[-1], len(prompt) + 4, base)
         for row, prompt, base in zip(following, prompts, bases, strict=True)
     ]
 

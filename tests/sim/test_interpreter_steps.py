@@ -65,7 +65,7 @@ def test_steps():
     assert found == [[4], [5], [6], [7], [8]]
     assert interpreter.generated == 5
     assert interpreter.output[:6] == [4, 5, 6, 7, 8, 0]
-    assert interpreter.entries == [Entry(7, 12, 3)]
+    assert interpreter.entries == [Entry(8, 13, 3)]
     assert (interpreter.counters["steps"], interpreter.counters["tokens"]) == (5, 6)
 
 
@@ -93,7 +93,7 @@ def test_batch_stops_when_all_have():
     entries = [Entry(0, 5, 0), Entry(4, 0, 64), Entry(2, 9, 32)]
     found = interpreter.run(entries, tile=4, steps=9, stops=(5, 3), batch=True, predicates=0b1000)
     assert found == [[1, 5, 3], [2, 6, 4], [3, 7, 5]]  # the last to stop is the first sequence
-    assert interpreter.entries == [Entry(2, 7, 0), Entry(6, 2, 64), Entry(4, 11, 32)]
+    assert interpreter.entries == [Entry(3, 8, 0), Entry(7, 3, 64), Entry(5, 12, 32)]
     assert interpreter.output[:9] == [1, 5, 3, 2, 6, 4, 3, 7, 5]
     again = interpreter.run(entries[:1], tile=1, steps=2, stops=(5,), batch=True, predicates=0b1000)
     assert again == [[1], [2]]  # who had stopped is forgotten at the doorbell
