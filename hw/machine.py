@@ -92,6 +92,8 @@ class MachineConfig:
         need(self.tile in (1, 2, 4, 8), "tile", "1, 2, 4 or 8")
         need(self.max_chunk <= 256, "max_chunk", "at most 256 (instruction set)")
         need(1 <= self.top_k <= 128, "top_k", "1 to 128")
+        # FrontEnd counts the STOREs of the queue and those beside the unit in 8 bits.
+        need(2 <= self.queue_depth <= 240, "queue_depth", "2 to 240")
         for field in (
             "max_chunk",
             "max_context",

@@ -22,7 +22,7 @@ def stop_layout() -> data.StructLayout:
 class Steps(wiring.Component):
     """Starts the sequencer, logs what each step found, puts it into the token table and starts again.
 
-    A step after the first begins `n + 2` cycles after the one before has finished, n its tokens (of a batch),
+    A step after the first begins `n + 1` cycles after the one before has finished, n its tokens (of a batch),
     or 1. The loop ends after `steps` steps, when every sequence has met a stop token, or after an error.
 
     Parameters
