@@ -65,8 +65,8 @@ class Norm(wiring.Component):
         m.submodules.sqrt = sqrt = Fp32Sqrt()
         m.submodules.div = div = Fp32Div()
 
-        # Operands stand still, so a pipelined unit's result is there after its latency and stays, unless the
-        # end of an earlier token needs the multiplier.
+        # Operands stand still, so a pipelined unit's result is there after its latency and stays; where the
+        # end of an earlier token takes the multiplier, the wait for it begins again.
         operands = Signal(NormOperands, reset_less=True)
         factor, reciprocal = Signal(32, reset_less=True), Signal(32, reset_less=True)
         scale = Signal()
@@ -103,12 +103,11 @@ class Norm(wiring.Component):
                 with m.Elif(waited == self._MEAN - 1):
                     m.next = "root"
             with m.State("root"):
+                # Who waits here does so for the root of the token before; an end during that wait, of the one
+                # before that, is out of the adder when the wait is over.
                 m.d.comb += sqrt.i.valid.eq(1)
-                m.d.sync += waited.eq(0)
                 with m.If(sqrt.i.ready):
                     m.next = "idle"
-                with m.Elif(scale):
-                    m.next = "mean"
 
         m.d.comb += [
             div.i.payload.a.eq(ONE),

@@ -106,7 +106,8 @@ def test_scales(normalise, latency, interval):
 def test_gaps():
     """Pairs at every distance: the end of the first never disturbs the second, which it delays a little."""
     gaps = range(Norm.LATENCY + 2)
-    cases = [{**case, "normalise": 1} for case in operands()[: 2 * len(gaps)]]
+    some = operands()[:50]
+    cases = [{**some[i % len(some)], "normalise": 1} for i in range(2 * len(gaps))]
     times = run(cases, [250 * i + gap * late for i, gap in enumerate(gaps) for late in (0, 1)])
     for first, second in zip(times[::2], times[1::2], strict=True):
         assert first[1] - first[0] == Norm.LATENCY
