@@ -12,32 +12,49 @@ RUN_JSON = """\
 | member | meaning |
 |---|---|
 | `backend`, `machine` | what ran (for `check`: the list, comma separated), and the machine of the artefact |
-| `prompt_tokens`, `tokens`, `text` | ids of the prompt with BOS; the generated ids only; their text |
-| `cycles` | `prefill` (all prompt tokens), `decode`, `per_token` (decode mean), `each`; null without RTL |
+| `prompt_tokens`, `tokens`, `text` | of the first text: ids of the prompt with BOS; the generated ids only; \
+their text, without what ended it |
+| `texts` | `run` only: for each text `prompt_tokens`, `tokens`, `text`, and \
+`ended`: "stop" (an end token or `--stop`) or "count" |
+| `cycles` | `prefill`: all doorbells of prompts, of which each prompt's last finds its first new token; \
+`decode`: the others; `per_token`: decode cycles for each token decoded, of all texts; \
+`each`: by doorbell, first those of prompts. Null without RTL, `each` empty |
 | `bytes` | `weights`, `kv_read`, `other` (fetched), `kv_write`; null on golden |
-| `bus` | `bytes_per_cycle`; `utilisation` = useful decode bytes (each weight at its packed width, \
-each live KV byte, once) / (cycles x bytes per cycle); \
+| `bus` | `bytes_per_cycle`; `utilisation` = useful decode bytes \
+(each weight at its packed width once a step, each live KV byte once) / (cycles x bytes per cycle); \
 `ceiling` = what an ideal sequential reader gets from the same memory |
 | `counters` | `hw.isa.COUNTERS` over the whole run, where the backend has them |
 | `wall_seconds`, `simulated_cycles_per_second` | wall time of the verb; \
 cycles per second of simulation alone |
-| `exact`, `first_difference` | `check` only: null, or what, layer, position, element and both values |
+| `backends` | `check` only: the backends as a list |
+| `exact`, `first_difference` | `check` only: whether all agree; \
+null, or what, layer, position, element and both values |
 | `vectors` | `check` only: null where the artefact has no test vectors |
 """
 
 
 def arguments(parser: argparse.ArgumentParser) -> list[str]:
-    """A table row for each argument."""
-    rows = ["| argument | meaning |", "|---|---|"]
-    for action in parser._actions:
-        if isinstance(action, argparse._HelpAction):
-            continue
-        name = ", ".join(action.option_strings) or str(action.metavar or action.dest)
-        if action.option_strings and action.nargs != 0:
-            name += f" {action.metavar or '{' + ','.join(map(str, action.choices or ())) + '}'}"
-        text = (action.help or "") % {"default": action.default}
-        rows.append(f"| `{name}` | {text} |")
-    return rows
+    """A table of the arguments, and one of each named group of options."""
+    tables: dict[str, list[str]] = {}
+    for group in parser._action_groups:
+        title = ""
+        if group.title not in ("positional arguments", "options"):
+            title = f"{str(group.title).capitalize()}. {group.description or ''}".strip()
+        rows = [_row(a) for a in group._group_actions if not isinstance(a, argparse._HelpAction)]
+        tables.setdefault(title, []).extend(rows)
+    lines: list[str] = []
+    for title, rows in tables.items():
+        lines += ["", title, ""] if title else []
+        lines += ["| argument | meaning |", "|---|---|", *rows]
+    return lines
+
+
+def _row(action: argparse.Action) -> str:
+    name = ", ".join(action.option_strings) or str(action.metavar or action.dest)
+    if action.option_strings and action.nargs != 0:
+        choices = "{" + ",".join(map(str, action.choices)) + "}" if action.choices else ""
+        name += f" {action.metavar or choices or action.dest.upper()}"
+    return f"| `{name}` | {(action.help or '') % {'default': action.default}} |"
 
 
 def page() -> str:

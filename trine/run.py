@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="P",
         help="of these, from the likeliest that together have this share (default 1)",
     )
-    sampling.add_argument("--seed", type=int, default=0, help="of the draws (default 0)")
+    sampling.add_argument("--seed", type=int, default=0, metavar="N", help="of the draws (default 0)")
     text = parser.add_argument_group("text")
     text.add_argument(
         "--stop",
@@ -75,7 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=0,
         metavar="N",
         help="tokens that the machine decodes on its own before the host looks (default: all, "
-        "1 when sampling, 8 with --stop or --save-state)",
+        "8 with --stop or --save-state); always 1 when sampling",
     )
     state = parser.add_argument_group("waves and states")
     state.add_argument("--wave", type=Path, metavar="FILE", help="write an FST waveform (with --on rtl)")

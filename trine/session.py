@@ -27,7 +27,11 @@ def add_artefact_arguments(parser: argparse.ArgumentParser, tokens: int) -> None
     """ARTEFACT, --prompt, --tokens, --chunk, --tile, --machine, --dram."""
     parser.add_argument("artefact", metavar="ARTEFACT", type=Path, help="a .trine file made by trine compile")
     parser.add_argument(
-        "--prompt", action="append", metavar="TEXT", help="text to continue (default: none, BOS alone)"
+        "--prompt",
+        action="append",
+        metavar="TEXT",
+        help="text to continue (default: none, BOS alone); if given several times, run continues them "
+        "side by side",
     )
     parser.add_argument(
         "--tokens", type=int, default=tokens, metavar="N", help="tokens to generate (default %(default)s)"
@@ -55,7 +59,11 @@ def add_artefact_arguments(parser: argparse.ArgumentParser, tokens: int) -> None
         + ", ".join(f"{k}={v}" for k, v in dataclasses.asdict(DDR3).items()),
     )
     parser.add_argument(
-        "--memory-seed", type=int, default=1, help="of the memory's random stalls and initial contents"
+        "--memory-seed",
+        type=int,
+        default=1,
+        metavar="N",
+        help="of the memory's random stalls and initial contents (default %(default)s)",
     )
 
 
