@@ -27,7 +27,7 @@ bench: setup
 	$(BIN)/python -m bench.all
 
 bench-proof: setup
-	$(BIN)/python -m bench.random_programs
+	$(BIN)/python -m bench.random_programs --count 5000
 	$(BIN)/python -m bench.mutants --count 150 --seed 1
 
 bitstream: setup
@@ -36,6 +36,7 @@ bitstream: setup
 docs: setup
 	$(BIN)/python -m docs.generate_isa
 	$(BIN)/python -m docs.generate_cli
+	$(BIN)/python -m docs.draw_machine
 
 setup: $(READY)
 

@@ -239,13 +239,13 @@ def figures(job: Job, backend: Backend, timing: Timing) -> dict[str, Any]:
     result: dict[str, Any] = {
         "cycles": {"prefill": sum(timing.prefill) if counted else None,
                    "decode": decode if counted else None,
-                   "per_token": decode / tokens if timing.decode else None,
+                   "per_token": decode / tokens if decode and tokens else None,
                    "each": timing.prefill + timing.decode},
         "bytes": {"weights": counters.get("weight_bytes"), "kv_read": counters.get("kv_read_bytes"),
                   "kv_write": counters.get("kv_write_bytes"), "other": counters.get("other_bytes")},
         "bus": {"bytes_per_cycle": job.machine.bus_bytes, "utilisation": None, "ceiling": None},
     }  # fmt: skip
-    if timing.decode:
+    if decode and tokens:
         wanted = useful_bytes(job.config, timing.decoded)
         result["bus"]["utilisation"] = wanted / (decode * job.machine.bus_bytes)
     if counted:

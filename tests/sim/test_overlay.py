@@ -17,6 +17,7 @@ from sim.backends import Golden, Isa
 from sim.dram import DDR3, IDEAL, DramParams
 from sim.entries import Entry
 from sim.errors import SimulationError
+from sim.host import program_writes
 from sim.interpreter import MachineError
 from sim.lockstep import compare, run_lockstep
 from sim.requests import batch_step, one_token, prompt_requests
@@ -217,9 +218,13 @@ def program(*rows: tuple[str, dict[str, int]]) -> bytes:
 LOAD = ("MAP", {"source": Source.TAPE, "dest": Dest.SCALAR, "n": 4})
 
 
+def load(rtl: Rtl, code: bytes) -> None:
+    rtl.session.write_all(program_writes(code))
+
+
 def run_program(rtl: Rtl, *rows: tuple[str, dict[str, int]]) -> tuple[int, int]:
     """Load and run a bare program; (ERROR, cycles)."""
-    rtl._load(program(*rows))
+    load(rtl, program(*rows))
     csr = CSR_INDEX
     reply = rtl.session.run([(csr["CONTROL"], 0b110), (csr["CONTROL"], 1)], [csr["ERROR"]], 20_000)
     return reply.reads[csr["ERROR"]], reply.cycles
@@ -232,13 +237,13 @@ def test_errors_end_the_run_and_leave_a_clean_machine():
         for size in (16, 64, 40_000):
             fetch = ("FETCH", {"bytes": size})
             unknown = program(fetch) + (63).to_bytes(24, "little")
-            rtl._load(unknown)
+            load(rtl, unknown)
             csr = CSR_INDEX
             reply = rtl.session.run([(csr["CONTROL"], 0b110), (csr["CONTROL"], 1)], [csr["ERROR"]], 20_000)
             assert reply.reads[csr["ERROR"]] & 0xFF == 4
             assert run_program(rtl, fetch, ("END", {}))[0] & 0xFF == 5
             assert run_program(rtl, ("FETCH", {"bytes": 16}), LOAD, ("END", {}))[0] == 0
-        rtl._load(artefact.program)
+        load(rtl, artefact.program)
         again = Golden(artefact)
         assert rtl.run(one_token(1, 0)).tokens == again.run(one_token(1, 0)).tokens
 
