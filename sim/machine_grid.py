@@ -21,7 +21,7 @@ SLOW = DramParams(latency=300, write_latency=200, turn=30, refresh_every=300, re
 #: Sizes that just hold a model of 64 elements, 4 heads and 64 tokens.
 _SMALL = dataclasses.replace(
     CI, activation_words=512, constant_words=256, accumulator_rows=256, quantised_words=256, score_words=256,
-    max_heads=4, max_query=64, max_context=64, stage_bytes=128, program_words=128, max_chunk=32, top_k=8,
+    max_heads=4, max_query=64, max_context=64, max_group=2, stage_bytes=128, program_words=128, max_chunk=32, top_k=8,
 )  # fmt: skip
 
 
@@ -40,7 +40,7 @@ BROAD = _machine("broad", bus_bytes=32, tables=33, head_lanes=64, lanes=8, atten
                  burst_beats=64, outstanding=2, tile=1)  # fmt: skip
 MOST = _machine("most", bus_bytes=64, tables=65, head_lanes=64, lanes=16, attention_bytes=16, fifo_words=16,
                 burst_beats=4, outstanding=8, tile=2)  # fmt: skip
-HUNGRY = _machine("hungry", bus_bytes=64, tables=13, head_lanes=16, lanes=4, attention_bytes=4, fifo_words=32,
+HUNGRY = _machine("hungry", bus_bytes=64, tables=7, head_lanes=16, lanes=8, attention_bytes=4, fifo_words=32,
                   burst_beats=16, outstanding=4, tile=8)  # fmt: skip
 SHALLOW = _machine("shallow", bus_bytes=8, fifo_words=4, burst_beats=2, outstanding=16, queue_depth=4, tile=4)
 
