@@ -56,6 +56,7 @@ async def run(dut: Any, command: dict[str, Any], reply: Any) -> dict[str, Any]:
         await write(dut, address, value)
     if dut.irq.value:
         return {"error": "the interrupt is pending before the start; acknowledge it first"}
+    dut.run.value = 1
     await write(dut, *start)
     # Now at the falling edge after the one that took the write.
     started = int(dut.cycle.value)
@@ -68,6 +69,7 @@ async def run(dut: Any, command: dict[str, Any], reply: Any) -> dict[str, Any]:
         if not dut.irq.value and elapsed < command["max_cycles"]:
             reply({"progress": elapsed})
     done = bool(dut.irq.value)
+    dut.run.value = 0
     counters = {name: int(getattr(dut, name).value) for name in COUNTERS}
     await FallingEdge(dut.clk)
     reads = [await read(dut, address) for address in command["reads"]]
@@ -80,6 +82,7 @@ async def serve(dut: Any) -> None:
     dut.csr_addr.value = 0
     dut.csr_wdata.value = 0
     dut.csr_write.value = 0
+    dut.run.value = 0
     await FallingEdge(dut.rst)
     await FallingEdge(dut.clk)
     commands = os.fdopen(int(os.environ[COMMANDS]), "r")

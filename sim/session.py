@@ -20,6 +20,8 @@ import numpy as np
 from .bench import COMMANDS, REPLIES
 from .dram import DramParams
 from .errors import SimulationError, SimulationTimeoutError, ToolError
+from .trace_log import Layout, TraceLog
+from .waves import WaveWindow
 
 
 @dataclass(frozen=True)
@@ -66,9 +68,16 @@ class RtlSession:
         Told the cycles so far, about every `report` cycles of a run.
     plusargs : sequence of str
         Further arguments of the simulator.
+    wave : WaveWindow or None
+        Cycles that are written to a file, which is there at the latest when the session is closed; needs a
+        simulator built with `wave`.
+    trace : bool
+        Keep an event log; needs a simulator of `sim.verilate.build_overlay`.
 
     Members
     -------
+    trace : TraceLog or None
+        The event log, where asked for.
     memory : np.ndarray
         The DRAM's bytes (uint8), shared with the simulator. The machine's writes are there when their
         response was sent. Write before a run, read after its interrupt.
@@ -86,7 +95,11 @@ class RtlSession:
         progress: Callable[[int], None] | None = None,
         report: int = 1_000_000,
         plusargs: Sequence[str] = (),
+        wave: WaveWindow | None = None,
+        trace: bool = False,
     ):
+        self._wave = wave
+        self.trace: TraceLog | None = None
         self._progress = progress
         self._report = report
         self._counters = dict.fromkeys((field.name for field in dataclasses.fields(DramCounters)), 0)
@@ -95,8 +108,13 @@ class RtlSession:
         try:
             home = Path(self._directory.name)
             self.memory = _map_memory(home / "dram", memory, seed)
-            timing = (dram or DramParams()).plusargs(home / "dram", seed)
-            self._start(executable, home, [*timing, *plusargs])
+            arguments = [*(dram or DramParams()).plusargs(home / "dram", seed), *plusargs]
+            if wave is not None:
+                arguments += wave.plusargs(executable)
+            if trace:
+                self.trace = TraceLog(Layout.of(executable), home / "trace")
+                arguments.append(f"+trace={home / 'trace'}")
+            self._start(executable, home, arguments)
         except BaseException:
             self.close()
             raise
@@ -111,7 +129,11 @@ class RtlSession:
 
     def read(self, addr: int) -> int:
         """One CSR read."""
-        return self._ask({"op": "read", "reads": [addr]})["reads"][0]
+        return self.read_all([addr])[0]
+
+    def read_all(self, addrs: Sequence[int]) -> list[int]:
+        """CSR reads in order."""
+        return self._ask({"op": "read", "reads": list(addrs)})["reads"]
 
     def run(
         self, writes: Sequence[tuple[int, int]], reads: Sequence[int] = (), max_cycles: int = 100_000_000
@@ -124,6 +146,8 @@ class RtlSession:
         command = {"op": "run", "writes": [list(pair) for pair in writes], "reads": list(reads),
                    "max_cycles": max_cycles, "report": self._report}  # fmt: skip
         reply = self._ask(command)
+        if self.trace is not None and not reads:
+            self.read(0)  # the log is flushed at the clock edge after the run
         values = dict(zip(reads, reply["reads"], strict=True))
         if not reply["done"]:
             state = ", ".join(f"CSR 0x{addr:03x} = 0x{value:08x}" for addr, value in values.items())
@@ -138,7 +162,14 @@ class RtlSession:
         return RunReply(reply["cycles"], values, DramCounters(**delta))
 
     def close(self) -> None:
-        """Ends the simulator and removes the DRAM file; `memory` stays readable. Safe to repeat."""
+        """Ends the simulator and removes its files; `memory` stays readable. Safe to repeat."""
+        self._end()
+        if self._wave is not None:
+            self._wave.partial().unlink(missing_ok=True)
+        self._directory.cleanup()
+
+    def _end(self) -> None:
+        """Ends the simulator: kindly, for five seconds."""
         process, self._process = self._process, None
         if process is not None:
             for pipe in (self._commands, self._replies):
@@ -149,7 +180,6 @@ class RtlSession:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-        self._directory.cleanup()
 
     def __enter__(self) -> Self:
         return self
@@ -158,7 +188,10 @@ class RtlSession:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind is not None and self._process is not None:
-            self._process.kill()
+            if self._wave is None:
+                self._process.kill()
+            else:  # wanted most after an error
+                self._process.terminate()
         self.close()
 
     def _start(self, executable: Path, home: Path, arguments: list[str]) -> None:

