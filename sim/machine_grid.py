@@ -21,7 +21,8 @@ SLOW = DramParams(latency=300, write_latency=200, turn=30, refresh_every=300, re
 #: Sizes that just hold a model of 64 elements, 4 heads and 64 tokens.
 _SMALL = dataclasses.replace(
     CI, activation_words=512, constant_words=256, accumulator_rows=256, quantised_words=256, score_words=256,
-    max_heads=4, max_query=64, max_context=64, max_group=2, stage_bytes=128, program_words=128, max_chunk=32, top_k=8,
+    max_heads=4, max_query=64, max_context=64, max_group=2, stage_bytes=128, program_words=128, max_chunk=32,
+    top_k=8,
 )  # fmt: skip
 
 
