@@ -80,7 +80,7 @@ def account_for_every_cycle(counts: dict[str, int]) -> None:
 
 
 def test_machines_chunks_and_tiles_change_nothing():
-    """Six machines with their memories, each cutting the prompt in several ways: the golden model's result."""
+    """Six machines with their memories, the prompt cut in several ways: the golden model's result."""
     cuts = ((11, 8), (1, 1), (4, 4), (11, 1), (11, 2), (7, 3))
     found = []
     for machine, dram in GRID[:QUICK]:
