@@ -8,16 +8,20 @@ import numpy as np
 from hw.isa import COUNTERS
 
 from .backend import Backend, Outcome, Request
+from .backends import Isa
 from .entries import Entry
 from .requests import prompt_requests
+from .rtl_backend import Rtl
+from .trace_compare import Recorder, TraceCompare
 
 
 @dataclass(frozen=True)
 class Difference:
     """The first difference, in the order in which a token computes things: KV by layer, logits, token.
 
-    `what` is k, v, k_scale, v_scale, logit, token, memory or a counter; `layer` is None but for KV; `element`
-    is the index in the flattened row; values are as each backend has them (floats with their bit patterns).
+    `what` is k, v, k_scale, v_scale, logit, token, memory, a counter, or an instruction and the memory that it
+    writes; `layer` is None but for KV and instructions; `element` is the index in the flattened row, or in the
+    memory; values are as each backend has them (floats with their bit patterns).
     """
 
     what: str
@@ -66,6 +70,7 @@ def run_lockstep(
     chunk: int = 1,
     tile: int = 1,
     steps: int = 1,
+    deep: bool = False,
 ) -> LockstepResult:
     """Feed `prompt` (ids, BOS first) in chunks, then each token's successor, to all backends: `count` ids.
 
@@ -73,8 +78,10 @@ def run_lockstep(
     compared with the first backend's; at the end, all counters that do not depend on time, and every byte
     of memory, where two backends have them (memories must have begun with the same contents: the same seed).
     `stop` ends the text early. `steps` tokens are decoded by one doorbell. `on_step(processed, found)` is
-    told how many tokens a run processed and which ids it found.
+    told how many tokens a run processed and which ids it found. `deep`: the interpreter's and the RTL's
+    writes are compared at each instruction first (both must be there, the latter with `trace`).
     """
+    instructions = Instructions(backends) if deep else None
     stops = [] if stop is None else [stop]
     tokens: list[int] = []
     cycles: list[int] = []
@@ -84,7 +91,8 @@ def run_lockstep(
         request = pending.pop(0)
         outcomes = [backend.run(request) for backend in backends]
         cycles += [outcome.cycles for outcome in outcomes if outcome.cycles is not None]
-        difference = compare(backends, request, outcomes, layers)
+        difference = instructions.compare(request) if instructions else None
+        difference = difference or compare(backends, request, outcomes, layers)
         if difference is not None:
             return LockstepResult(tokens, cycles, prefill, difference)
         found = [row[-1] for row in outcomes[0].tokens if row]
@@ -96,6 +104,30 @@ def run_lockstep(
             pending = [Request([Entry(tokens[-1], position)], 1, room, stops, logits=True)]
     last = len(prompt) + len(tokens) - 2
     return LockstepResult(tokens, cycles, prefill, _counters(backends, last) or _memories(backends, last))
+
+
+class Instructions:
+    """Compares what every instruction of a run wrote, interpreter against RTL."""
+
+    def __init__(self, backends: Sequence[Backend]):
+        self._isa = next((one for one in backends if isinstance(one, Isa)), None)
+        self._rtl = next((one for one in backends if isinstance(one, Rtl)), None)
+        if self._isa is None or self._rtl is None or self._rtl.session.trace is None:
+            raise ValueError("wanted backends isa and rtl, the latter with trace, to compare instructions")
+        self._log = self._rtl.session.trace
+        self._recorder = self._isa.machine.observer = Recorder()
+        self._compare = TraceCompare(self._log.layout)
+
+    def compare(self, request: Request) -> Difference | None:
+        """The first difference of the run that has ended."""
+        wrong = self._compare.run(self._log.take(), self._recorder.take())
+        if wrong is None:
+            return None
+        token = (wrong.first or 0) + (wrong.token or 0)
+        position = request.entries[min(token, len(request.entries) - 1)].position
+        what = f"instruction {wrong.index} ({wrong.name}), {wrong.memory or wrong.what}"
+        wanted, found = ("no write" if one is None else hex(one) for one in (wrong.wanted, wrong.found))
+        return Difference(what, position, wrong.layer, wrong.element, "isa", wanted, "rtl", found)
 
 
 def compare(

@@ -28,6 +28,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--on", default="golden,isa,rtl", metavar="LIST", help="backends to compare (default %(default)s)"
     )
     parser.add_argument(
+        "--deep",
+        action="store_true",
+        help="compare what every instruction writes too, isa against rtl: a wrong bit is named at the "
+        "instruction that made it (done anyway, from the start, where a difference was found)",
+    )
+    parser.add_argument(
         "--steps",
         type=int,
         default=1,
@@ -49,9 +55,15 @@ def main(args: argparse.Namespace) -> int:
         raise UsageError(f"--prompt: wanted one text, found {len(job.prompts)}; check them one by one")
     if args.steps < 1:
         raise UsageError(f"--steps: wanted 1 or more, found {args.steps}")
+    if args.deep and not {"isa", "rtl"} <= set(names):
+        raise UsageError(f"--deep: wanted isa and rtl among --on, found {args.on!r}; name both")
     total = len(job.prompts[0]) + job.count - 1
     with tqdm(total=total, desc=f"lockstep {' '.join(names)}", unit="token", disable=None) as progress:
-        result = check(job, names, lambda done, _: (progress.update(done), None)[1], args.steps)
+        result = check(job, names, lambda done, _: (progress.update(done), None)[1], args.steps, args.deep)
+        if not result["exact"] and not args.deep and {"isa", "rtl"} <= set(names):
+            note("a difference: once more, instruction by instruction")
+            again = check(job, names, lambda *_: None, args.steps, deep=True)
+            result["first_difference"] = again["first_difference"] or result["first_difference"]
     note(f"text: {result['text']!r}")
     if result["exact"]:
         print(
@@ -65,18 +77,18 @@ def main(args: argparse.Namespace) -> int:
 
 
 def check(
-    job: Job, names: list[str], on_step: Callable[[int, list[int]], None], steps: int = 1
+    job: Job, names: list[str], on_step: Callable[[int, list[int]], None], steps: int = 1, deep: bool = False
 ) -> dict[str, Any]:
-    """Compare the named backends and return the JSON object of the verb; `on_step` as in `run_lockstep`."""
+    """Compare the named backends and return the JSON object of the verb; arguments as of `run_lockstep`."""
     begin = time.perf_counter()
     backends: list[Backend] = []
     try:
         for name in names:
-            backends.append(job.open(name))
+            backends.append(job.open(name, trace=deep))
         prompt = job.prompts[0]
         outcome = run_lockstep(
             backends, prompt, job.count, job.config.layers, job.config.eos, on_step,
-            chunk=job.chunk, tile=job.tile, steps=steps,
+            chunk=job.chunk, tile=job.tile, steps=steps, deep=deep,
         )  # fmt: skip
         difference = outcome.difference
         vectors = check_vectors(job.artefact)

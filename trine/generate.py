@@ -13,6 +13,8 @@ __all__ = ["Plan", "Text", "Timing", "generate"]
 #: Decode steps of one doorbell where somebody outside the machine has to look now and then: stop strings,
 #: a state to save.
 WATCHED_STEPS = 8
+#: And where nobody has to, but somebody reads along.
+STREAMED_STEPS = 16
 
 
 @dataclass
@@ -41,7 +43,7 @@ class Plan:
 
     count: tokens for each text. chunk, tile: of the prompt. stops: ids that end a text. watch: called with
     the number of a text and its newest id, says whether the text ends there (stop strings). steps: decode
-    steps for one doorbell; 0: as many as nobody has to look at.
+    steps for one doorbell; 0: a few, so that text is seen as it comes.
     """
 
     count: int
@@ -57,7 +59,7 @@ class Plan:
         """Most decode steps of one doorbell."""
         if not self.sampler.greedy:
             return 1
-        return self.steps or (WATCHED_STEPS if self.watch else self.count)
+        return self.steps or (WATCHED_STEPS if self.watch else STREAMED_STEPS)
 
 
 @dataclass

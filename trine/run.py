@@ -74,7 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=0,
         metavar="N",
-        help="tokens that the machine decodes on its own before the host looks (default: all, "
+        help="tokens that the machine decodes on its own before the host looks (default: 16, "
         "8 with --stop or --save-state); always 1 when sampling",
     )
     state = parser.add_argument_group("waves and states")

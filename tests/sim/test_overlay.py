@@ -4,6 +4,7 @@ Each machine is built once (cached by content); models of many shapes run on it,
 """
 
 import dataclasses
+from collections.abc import Callable
 
 import pytest
 
@@ -22,6 +23,7 @@ from sim.lockstep import compare, run_lockstep
 from sim.machine_grid import GRID, QUICK, ROUGH
 from sim.requests import batch_step, one_token, prompt_requests
 from sim.rtl_backend import Rtl
+from sim.trace_compare import Recorder
 from tests.models.random_model import random_model
 
 #: Shapes chosen so that widths are no multiple of 5 x tables, groups are 1, 2 and 4, rows are few and many.
@@ -202,6 +204,43 @@ def test_lockstep_names_the_first_difference():
     assert found is not None
     assert (found.what, found.layer, found.position, found.element) == ("k", 1, 2, 5)
     assert int(found.value_a) ^ int(found.value_b) == 1 or abs(int(found.value_a) - int(found.value_b)) == 1
+
+
+def test_deep_comparison_names_the_instruction(monkeypatch: pytest.MonkeyPatch):
+    """Equal at every instruction; then one bit of one sum changed on one side: the MATMUL is named."""
+    artefact = artefact_of(MODELS["rms"](), "ci")
+    layers = artefact.config["layers"]
+    for sabotaged in (False, True):
+        with Rtl(artefact, ROUGH, trace=True) as rtl:
+            found = run_lockstep([Golden(artefact), Isa(artefact), rtl], PROMPT, 4, layers, chunk=9, tile=3,
+                                 steps=3, deep=True)  # fmt: skip
+        if not sabotaged:
+            assert found.difference is None, str(found.difference)
+            monkeypatch.setattr(Recorder, "__call__", flip_a_bit(Recorder.__call__))
+    difference = found.difference
+    assert difference is not None
+    assert difference.what == f"instruction {FLIPPED['index']} (MATMUL), ACC"
+    assert (difference.layer, difference.position, difference.element) == (1, 4, FLIPPED["element"])
+    assert int(difference.value_a, 16) ^ int(difference.value_b, 16) == 4
+
+
+FLIPPED: dict[str, int] = {}
+
+
+def flip_a_bit(call: Callable[..., None]) -> Callable[..., None]:
+    """An observer that changes what the first MATMUL of layer 1, second tile, wrote for its second token."""
+
+    def flipped(self, index, name, fields, layer, first, more, writes):
+        if (name, layer, first) == ("MATMUL", 1, 3) and not FLIPPED:
+            place = next(i for i, write in enumerate(writes) if write[1] == 1)
+            memory, token, start, values = writes[place]
+            values = values.copy()
+            values[5] ^= 4
+            writes[place] = (memory, token, start, values)
+            FLIPPED.update(index=index, element=start + 5)
+        call(self, index, name, fields, layer, first, more, writes)
+
+    return flipped
 
 
 def test_a_stray_write_is_seen():
