@@ -19,9 +19,9 @@ from .trace_compare import Recorder, TraceCompare
 class Difference:
     """The first difference, in the order in which a token computes things: KV by layer, logits, token.
 
-    `what` is k, v, k_scale, v_scale, logit, token, memory, a counter, or an instruction and the memory that it
-    writes; `layer` is None but for KV and instructions; `element` is the index in the flattened row, or in the
-    memory; values are as each backend has them (floats with their bit patterns).
+    `what` is k, v, k_scale, v_scale, logit, token, memory, a counter, or an instruction and the memory it
+    writes; `layer` is None but for KV and instructions; `element` is the index in the flattened row, or in
+    the memory; values are as each backend has them (floats with their bit patterns).
     """
 
     what: str
