@@ -34,7 +34,7 @@ class Attention(wiring.Component):
 
     Cycles for a row, P = head_size / attention_bytes, if the tape has the bytes: K kv_heads * max(1 + P,
     group), V kv_heads * max(P, group), plus one for each ``unit_bytes`` of row padding; between two runs 2
-    (tape), or 5 (stage). An ATTEND costs beside that, from taking the command to ``done``: for each token
+    (tape) or 4 (stage). An ATTEND costs beside that, from taking the command to ``done``: for each token
     after the first 1, and from the tape 2 (KEY) or at most 12 (VALUE: the first weights follow the KEY pass),
     from the stage at most 25 (KEY) or 6 (VALUE), as the last of its pass. Only the last ATTEND of a pass
     waits for the pipelines, which keep order.

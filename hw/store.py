@@ -42,8 +42,9 @@ class Store(wiring.Component):
     busy : Out(1)
 
     Latency: command to first address 5 cycles (logits 4, or when the burst's last one is here); then a beat
-    every cycle from the stage, every ``bus_bytes / 4`` cycles with logits and activations; a burst, of the
-    same run or the next, follows the last beat of the one before after 3 cycles (activations: a run after 4).
+    every cycle from the stage, every ``bus_bytes / 4`` cycles with logits and activations. Before the first
+    beat of another burst, of the same run or the next, 2 cycles more (logits and activations 1, activations
+    of another run 3).
     """
 
     def __init__(self, config: MachineConfig):

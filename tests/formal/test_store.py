@@ -4,21 +4,26 @@ import dataclasses
 from unittest import mock
 
 import pytest
-from amaranth.hdl import Assert, Assume, Module, Mux, Signal
+from amaranth.hdl import Assert, Assume, Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 import hw.store
+import hw.store_runs
 from hw.axi4 import WritePort
-from hw.isa import Payload
+from hw.isa import INSTRUCTION_BITS, Payload
 from hw.machine import CI
-from hw.ports import command_layout, instruction_layout
+from hw.ports import command_layout, entry_layout, instruction_layout
 
 from .contract import AnyBursts, kept, legal_address
 from .prove import prove
 from .variant import broken, opened
 
-SMALL = dataclasses.replace(CI, name="small", burst_beats=2)
+#: Payloads that share most of the unit, with cycles in which two runs of one beat each have left it.
+STAGED = (Payload.KEY, Payload.VALUE), 14
+SPILLED = (Payload.ACTIVATION,), 15
+LOGITS = (Payload.LOGITS,), 14
+SMALL = dataclasses.replace(CI, name="small", burst_beats=2, tile=2)
 
 
 class Writer(wiring.Component):
@@ -29,7 +34,7 @@ class Writer(wiring.Component):
         super().__init__(
             {"write": Out(WritePort(config.bus_bytes)),
              "command_valid": In(1), "command": In(command_layout()),
-             "logits_valid": In(1), "stage": In(64)}
+             "logits_valid": In(1), "stage": In(64), "activation": In(128), "entry": In(entry_layout())}
         )  # fmt: skip
 
     def elaborate(self, platform):
@@ -43,6 +48,8 @@ class Writer(wiring.Component):
             dut.unit.command.payload.eq(self.command),
             dut.logits.valid.eq(self.logits_valid),
             dut.stage.data.eq(self.stage),
+            dut.activation.data.eq(self.activation),
+            dut.entries.entry.eq(self.entry),
         ]
         aw, w, b = self.write.aw, self.write.w, self.write.b
         asked, moved, answered = aw.valid & aw.ready, w.valid & w.ready, b.valid & b.ready
@@ -114,93 +121,149 @@ class Writer(wiring.Component):
 
 
 class Rows(wiring.Component):
-    """A unit with its own splitter: addresses follow the command, each live byte is right and strobed once.
+    """A unit with its own splitter, two tokens: addresses follow the command and the token table, in token
+    order; each live byte is right and strobed once.
 
-    The stage holds `row` at byte `offset` and anything elsewhere; logit number `chosen` is `logit`.
+    For token `token` the stage holds `row` at byte `offset`, and activation memory `word` at word `place`;
+    anything else is free. Logit number `chosen` is `logit`.
     """
 
-    def __init__(self, config, module=hw.store):
-        self.config, self.module = config, module
+    def __init__(self, payloads, module=hw.store):
+        self.config, self.module, self.payloads = SMALL, module, payloads
+        #: What does not change; `rows`: base and position of two entries.
+        self.free = {"memory_base": 32, "token": 1, "offset": 4, "row": 64, "place": 3, "word": 128,
+                     "chosen": 3, "logit": 32, "first": 2, "rows": data.ArrayLayout(2, 4)}  # fmt: skip
         super().__init__(
-            {"write": Out(WritePort(config.bus_bytes)),
-             "command_valid": In(1), "command": In(command_layout()),
-             "memory_base": In(32), "stage": In(64), "logits_valid": In(1), "logits": In(32),
-             "offset": In(4), "row": In(64), "chosen": In(3), "logit": In(32), "done": Out(1)}
+            {"write": Out(WritePort(self.config.bus_bytes)),
+             "command_valid": In(1), "instruction": In(INSTRUCTION_BITS), "layer": In(2), "more": In(1),
+             "stage": In(64), "activation": In(128), "logits_valid": In(1), "logits": In(32),
+             "entry": In(entry_layout()), "done": Out(1),
+             **{name: In(shape) for name, shape in self.free.items()}}
         )  # fmt: skip
 
     def elaborate(self, platform):
-        m, bus = Module(), self.config.bus_bytes
+        m, bus, lanes = Module(), self.config.bus_bytes, self.config.lanes
         m.submodules.dut = dut = self.module.Store(self.config)
         wiring.connect(m, dut.write, wiring.flipped(self.write))
         command, aw, w = dut.unit.command, self.write.aw, self.write.w
-        fields = data.View(instruction_layout("STORE"), self.command.word)
-        m.d.comb += [
-            command.valid.eq(self.command_valid), command.payload.eq(self.command),
-            dut.memory_base.eq(self.memory_base), dut.stage.data.eq(self.stage),
-            dut.logits.valid.eq(self.logits_valid), dut.logits.payload.eq(self.logits),
-            self.done.eq(dut.unit.done),
-        ]  # fmt: skip
+        fields = data.View(instruction_layout("STORE"), command.payload.word)
         constant = {}
         set_up = Signal()
         m.d.sync += set_up.eq(1)
-        for name in ("memory_base", "offset", "row", "chosen", "logit"):
+        for name in self.free:
             free = getattr(self, name)
             constant[name] = first = Signal.like(free)
             with m.If(set_up):
-                m.d.comb += Assume(free == first)
+                m.d.comb += Assume(Value.cast(free) == Value.cast(first))
             with m.Else():
                 m.d.sync += first.eq(free)
         m.d.comb += Assume(set_up | ~(command.valid | self.logits_valid))
+        m.d.comb += [
+            command.valid.eq(self.command_valid), command.payload.word.eq(self.instruction),
+            command.payload.layer.eq(self.layer), command.payload.first.eq(constant["first"]),
+            command.payload.more.eq(self.more),
+            dut.memory_base.eq(self.memory_base), dut.stage.data.eq(self.stage),
+            dut.activation.data.eq(self.activation), dut.entries.entry.eq(self.entry),
+            dut.logits.valid.eq(self.logits_valid), dut.logits.payload.eq(self.logits),
+            self.done.eq(dut.unit.done),
+        ]  # fmt: skip
 
-        # The command: a few layers and positions, up to five beats, aligned.
-        address = Signal(32)
-        m.d.comb += address.eq(
-            self.memory_base
-            + fields.base
-            + self.command.layer * fields.stride
-            + self.command.position * fields.step
-        )
-        m.d.comb += Assume((self.command.layer < 4) & (self.command.position < 4))
-        m.d.comb += Assume((fields.bytes % 4 == 0) & (fields.bytes != 0) & (fields.bytes <= 5 * bus))
-        m.d.comb += Assume((address % bus == 0) & (address < 1 << 31) & (fields.payload != 3))
-        start, total, payload = Signal(32), Signal(8), Signal(2)
-        shown, written, logits_out = Signal(8), Signal(8), Signal(8)
+        # The token table: two entries are known.
+        rows = constant["rows"]
+        for t in range(2):
+            with m.If(dut.entries.index == constant["first"] + t):
+                m.d.comb += [dut.entries.entry.base.eq(rows[2 * t]),
+                             dut.entries.entry.position.eq(rows[2 * t + 1])]  # fmt: skip
+
+        # The command: a few layers and rows not far apart, up to three beats, aligned.
+        is_logits, is_spill = fields.payload == Payload.LOGITS, fields.payload == Payload.ACTIVATION
+        addresses = []
+        for t in range(2):
+            place = Mux(is_spill, constant["first"] + t, rows[2 * t] + rows[2 * t + 1])
+            addresses.append(Signal(32, name=f"address_{t}"))
+            m.d.comb += addresses[t].eq(
+                self.memory_base
+                + fields.base
+                + self.layer * fields.stride
+                + Mux(is_logits, 0, place * fields.step)
+            )
+            m.d.comb += Assume((addresses[t] % bus == 0) & (addresses[t] < 1 << 31))
+        m.d.comb += Assume(Cat(fields.payload == payload for payload in self.payloads).any())
+        m.d.comb += Assume(fields.a % lanes == 0)
+        m.d.comb += Assume((fields.stride < 256) & (fields.step < 256))
+        m.d.comb += Assume((fields.bytes % 4 == 0) & (fields.bytes != 0) & (fields.bytes <= 3 * bus))
+        starts, total, payload = [Signal(32, name=f"start_{t}") for t in range(2)], Signal(8), Signal(2)
+        element, runs = Signal(16), Signal(2)
+        #: Runs whose addresses and whose bytes are complete; bytes of the next one.
+        runs_shown, shown, runs_written, written = Signal(2), Signal(8), Signal(2), Signal(8)
+        logits_out = Signal(8)
         with m.If(command.valid & command.ready):
-            m.d.sync += [start.eq(address), total.eq(fields.bytes), payload.eq(fields.payload),
-                         shown.eq(0), written.eq(0)]  # fmt: skip
+            m.d.sync += [
+                starts[0].eq(addresses[0]), starts[1].eq(addresses[1]), payload.eq(fields.payload),
+                element.eq(fields.a), runs.eq(Mux(is_logits, 0, self.more) + 1),
+                total.eq(Mux(is_logits & self.more, fields.bytes << 1, fields.bytes)),
+                runs_shown.eq(0), shown.eq(0), runs_written.eq(0), written.eq(0),
+            ]  # fmt: skip
 
-        # The stage: one cycle from address to data.
-        hit = Signal()
-        m.d.sync += hit.eq(
-            (dut.stage.address == constant["offset"]) & (dut.stage.value == (payload == Payload.VALUE))
-        )
+        # The stage: one cycle from address to data; activation memory: two.
+        stage_hit, word_asked, word_hit = Signal(), Signal(), Signal()
+        mine = constant["token"]
+        m.d.sync += [
+            stage_hit.eq(
+                (dut.stage.address == constant["offset"])
+                & (dut.stage.value == (payload == Payload.VALUE))
+                & (dut.stage.token == mine)
+            ),
+            word_asked.eq(
+                (dut.activation.address // lanes == constant["place"]) & (dut.activation.token == mine)
+            ),
+            word_hit.eq(word_asked),
+        ]
         m.d.comb += Assume(constant["offset"] % bus == 0)
-        m.d.comb += Assume(~hit | (self.stage == constant["row"]))
+        m.d.comb += Assume(~stage_hit | (self.stage == constant["row"]))
+        m.d.comb += Assume(~word_hit | (self.activation == constant["word"]))
         logits_in = Signal(8)
         with m.If(self.logits_valid & dut.logits.ready):
             m.d.sync += logits_in.eq(logits_in + 1)
             m.d.comb += Assume((logits_in != constant["chosen"]) | (self.logits == constant["logit"]))
 
         with m.If(aw.valid):
-            m.d.comb += [Assert(aw.payload.addr == start + shown), Assert(shown < total)]
+            start = Mux(runs_shown == 0, starts[0], starts[1])
+            m.d.comb += [Assert(aw.payload.addr == start + shown), Assert(runs_shown < runs)]
             with m.If(aw.ready):
                 m.d.sync += shown.eq(shown + (aw.payload.len + 1) * bus)
+                with m.If(shown + (aw.payload.len + 1) * bus >= total):
+                    m.d.sync += [shown.eq(0), runs_shown.eq(runs_shown + 1)]
         rest = total - written
         live = Mux(rest < bus, rest, bus)
         with m.If(w.valid):
-            m.d.comb += [Assert(written < total), Assert(w.payload.strb == (1 << live[:4]) - 1)]
-            with m.If(payload == Payload.LOGITS):
-                for lane in range(bus // 4):
-                    ours = (logits_out + lane == constant["chosen"]) & (4 * lane < rest)
-                    m.d.comb += Assert(~ours | (w.payload.data.word_select(lane, 32) == constant["logit"]))
-            with m.Else():
-                m.d.comb += Assert((written != constant["offset"]) | (w.payload.data == constant["row"]))
+            m.d.comb += [Assert(runs_written < runs), Assert(w.payload.strb == (1 << live[:4]) - 1)]
+            for lane in range(bus // 4):
+                found, here = w.payload.data.word_select(lane, 32), 4 * lane < rest
+                ours = (payload == Payload.LOGITS) & (logits_out + lane == constant["chosen"])
+                m.d.comb += Assert(~(ours & here) | (found == constant["logit"]))
+                at = element + (written >> 2) + lane
+                ours = (payload == Payload.ACTIVATION) & (at // lanes == constant["place"])
+                wanted = constant["word"].word_select((at % lanes)[:2], 32)
+                m.d.comb += Assert(~(ours & here & (runs_written == mine)) | (found == wanted))
+            ours = (payload == Payload.KEY) | (payload == Payload.VALUE)
+            ours = ours & (runs_written == mine) & (written == constant["offset"])
+            m.d.comb += Assert(~ours | (w.payload.data == constant["row"]))
             with m.If(w.ready):
                 m.d.sync += written.eq(written + live[:4])
+                with m.If(rest <= bus):
+                    m.d.sync += [written.eq(0), runs_written.eq(runs_written + 1)]
                 with m.If(payload == Payload.LOGITS):
                     m.d.sync += logits_out.eq(logits_out + (live[:4] >> 2))
-        m.d.comb += Assert(~self.done | ((written == total) & (shown >= total)))
+        m.d.comb += Assert(~self.done | ((runs_written == runs) & (runs_shown == runs)))
         return m
+
+
+def other_runs(old, new):
+    """The unit with a broken StoreRuns."""
+    variant = broken(hw.store, "class Store(", "class Store(")
+    vars(variant)["StoreRuns"] = broken(hw.store_runs, old, new).StoreRuns
+    return variant
 
 
 class Empty(wiring.Component):
@@ -230,15 +293,18 @@ def test_empty_command_finishes():
 
 def test_broken_unit_hangs_on_an_empty_command():
     with pytest.raises(AssertionError, match="counterexample from reset"):
-        prove(Empty(SMALL, broken(hw.store, "size == 0", "size == 1")), depth=12)
+        prove(Empty(SMALL, broken(hw.store, "fields.bytes != 0", "1")), depth=12)
 
 
 def test_write_manager_rules():
     prove(Writer(SMALL), depth=2, induction=True)
 
 
-def test_rows_and_logits_are_written():
-    prove(Rows(SMALL), depth=11)
+@pytest.mark.parametrize(
+    ("payloads", "depth"), [STAGED, SPILLED, LOGITS], ids=["staged", "spilled", "logits"]
+)
+def test_runs_are_written(payloads, depth):
+    prove(Rows(payloads), depth)
 
 
 @pytest.mark.parametrize(
@@ -257,15 +323,32 @@ def test_broken_unit_breaks_a_rule(old, new):
 
 
 @pytest.mark.parametrize(
-    ("old", "new"),
+    ("old", "new", "payloads"),
     [
-        ("Mux(burst.last & (left == 0), burst.last_bytes, bus)", "bus"),
-        ("self.stage.address.eq(offset + bus)", "self.stage.address.eq(offset)"),
-        ("splitter.run.payload.address.eq(base + by_layer + by_position)",
-         "splitter.run.payload.address.eq(base + by_layer)"),
+        ("Mux(burst.last & (left == 0), burst.last_bytes, bus)", "bus", STAGED),
+        ("self.stage.address.eq(offset + bus)", "self.stage.address.eq(offset)", STAGED),
+        ("self.stage.token.eq(token)", "self.stage.token.eq(0)", STAGED),
+        ("self.activation.token.eq(token)", "self.activation.token.eq(0)", SPILLED),
+        ("(age == 2) &", "(age == 1) &", SPILLED),
+        ("begin_run(element)", "begin_run(word_address)", SPILLED),
     ],
-    ids=["strobe", "stage", "position"],
+    ids=["strobe", "stage", "token", "spilled_token", "word", "element"],
 )  # fmt: skip
-def test_broken_unit_writes_wrong(old, new):
+def test_broken_unit_writes_wrong(old, new, payloads):
     with pytest.raises(AssertionError, match="counterexample from reset"):
-        prove(Rows(SMALL, broken(hw.store, old, new)), depth=12)
+        prove(Rows(payloads[0], broken(hw.store, old, new)), payloads[1])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "payloads"),
+    [
+        ("base + by_layer + by_row", "base + by_layer", STAGED),
+        ("entry.base + entry.position", "entry.position", STAGED),
+        ("place.eq(self.entries.index + 1)", "place.eq(self.entries.index)", SPILLED),
+        ("fields.bytes * (self.command.more + 1)", "fields.bytes", LOGITS),
+    ],
+    ids=["row", "base", "next", "logits"],
+)
+def test_broken_runs_lie_elsewhere(old, new, payloads):
+    with pytest.raises(AssertionError, match="counterexample from reset"):
+        prove(Rows(payloads[0], other_runs(old, new)), payloads[1])

@@ -164,9 +164,10 @@ class Bench:
             assert take <= level
             assert from_tape or (take == 0 and not ctx.get(dut.tape.starved))
             assert not (take and ctx.get(dut.tape.starved))
+            if issued:  # scores may be under way between two ATTENDs of a pass
+                self.results[issued[-1][1]].saturated += ctx.get(dut.score_saturated)
             if running is not None:
                 result = self.results[running[1]]
-                result.saturated += ctx.get(dut.score_saturated)
                 result.products += ctx.get(dut.products)
                 result.active += ctx.get(dut.active)
                 result.starved += ctx.get(dut.tape.starved)
@@ -267,10 +268,10 @@ TILES = [
     ("config", "shape", "stall", "number"),
     [
         (B4, (2, 2, 8), 0.4, 2),
-        (B8, (2, 2, 8), 0.4, 10),
-        (B8, (1, 4, 16), 0.0, 4),
+        (B8, (2, 2, 8), 0.4, 8),
+        (B8, (1, 4, 16), 0.0, 3),
         (B16, (2, 1, 16), 0.4, 4),
-        (B16_SMALL, (3, 2, 16), 0.2, 4),
+        (B16_SMALL, (3, 2, 16), 0.2, 3),
     ],
 )
 def test_tiles(config: MachineConfig, shape: tuple[int, int, int], stall: float, number: int):
@@ -287,14 +288,14 @@ def test_tiles(config: MachineConfig, shape: tuple[int, int, int], stall: float,
 @pytest.mark.parametrize("feeds", [(Feed.TAPE,), (Feed.STAGE,)])
 def test_tiles_of_one_feed(feeds: tuple[Feed, ...]):
     tiles = [[sequence((2, 2, 8), *place, 10 * n + i, feeds) for i, place in enumerate(kind)]
-             for n, kind in enumerate(TILES[:6])]  # fmt: skip
+             for n, kind in enumerate(TILES[:4])]  # fmt: skip
     check(B8, tiles)
 
 
 def test_idle_tokens_keep_their_queries():
     """Tokens that a tile does not have are not touched: a later tile finds what was written for them."""
     one, two, three = (sequence((2, 2, 8), 2, 4, seed) for seed in range(3))
-    check(B8, [[one], [two[:1]], [one], [two[:1]], [three[:2]], [one]])
+    check(B8, [[one], [two[:1]], [one], [three[:2]], [one]])
 
 
 def test_rounds_of_different_models():
@@ -368,7 +369,7 @@ def test_cycles_of_a_tile():
     batch = [sequence(shape, position, 1, position) for position in (3, 0, 7, 2)]
     results = check(B8, [[sequence(shape, 12, 4, 1)], batch], 0.0)
     for result, runs in zip(results, (1, 4), strict=True):
-        run_tape, run_stage = 3 + 2 * (runs - 1), 3 + 5 * 3
+        run_tape, run_stage = 3 + 2 * (runs - 1), 3 + 4 * 3
         assert result.cycles[0] - 12 * key <= 2 + run_tape
         assert result.cycles[1] - 4 * key <= 25 + run_stage
         assert result.cycles[2] - 12 * value <= 12 + run_tape
