@@ -9,27 +9,17 @@ import numpy as np
 import torch
 
 from hw.artefact import Artefact
-from hw.isa import (
-    CONTINUES,
-    COUNTER_BASE,
-    COUNTERS,
-    CSR_INDEX,
-    ERRORS,
-    ID_VALUE,
-    INSTRUCTION_WORDS,
-    STOP_ENABLE,
-    STOP_TOKENS,
-    digest,
-)
+from hw.isa import COUNTERS, CSR_INDEX, ERRORS, ID_VALUE, digest
 from hw.machine import MachineConfig
-from hw.sequencer import PROGRAM_STRIDE
 
+from . import host
 from .backend import KVRow, Outcome, Request
 from .dram import DDR3, DramParams
 from .errors import SimulationError
 from .memory_image import check_run, initial_memory, kv_row, logits_of, restore_rows
 from .session import RtlSession
 from .verilate import Progress, build_overlay
+from .waves import WaveWindow
 
 __all__ = ["Rtl"]
 
@@ -58,6 +48,10 @@ class Rtl:
         Further arguments of the simulator.
     limit : int
         Cycles after which a step that raises no interrupt counts as hung.
+    wave : WaveWindow or None
+        Cycles that become a waveform file; the simulator for it is another one.
+    trace : bool
+        Keep an event log, for `sim.lockstep`'s comparison at each instruction.
 
     Members
     -------
@@ -77,18 +71,23 @@ class Rtl:
         executable: Path | None = None,
         plusargs: Sequence[str] = (),
         limit: int = TOKEN_LIMIT,
+        wave: WaveWindow | None = None,
+        trace: bool = False,
     ):
         self.limit = limit
         self.machine = artefact.machine
         self.map, self.kv_heads = artefact.memory_map, int(artefact.config["kv_heads"])
         self.total = dict.fromkeys((counter.name for counter in COUNTERS), 0)
         self.seconds = 0.0
-        executable = executable or build_overlay(artefact.machine, progress)
+        executable = executable or build_overlay(artefact.machine, progress, wave=wave is not None)
         memory = initial_memory(artefact, seed)
-        self.session = RtlSession(executable, memory, dram, seed, cycles, report=200_000, plusargs=plusargs)
+        self.session = RtlSession(
+            executable, memory, dram, seed, cycles, report=200_000, plusargs=plusargs, wave=wave, trace=trace
+        )
         try:
             self._identify(artefact.machine)
-            self._load(artefact.program)
+            writes = host.program_writes(artefact.program)
+            self.session.write_all([*writes, (CSR_INDEX["MEMORY_BASE"], 0)])
         except BaseException:
             self.session.close()
             raise
@@ -103,31 +102,16 @@ class Rtl:
                     "machine: delete its cache (trine doctor names the folder)"
                 )
 
-    def _load(self, program: bytes) -> None:
-        """Program memory, through PROGRAM_ADDRESS and PROGRAM_DATA."""
-        words = np.frombuffer(program, "<u4").reshape(-1, INSTRUCTION_WORDS)
-        writes = []
-        for i, row in enumerate(words):
-            writes.append((CSR_INDEX["PROGRAM_ADDRESS"], PROGRAM_STRIDE * i))
-            writes += [(CSR_INDEX["PROGRAM_DATA"], int(word)) for word in row]
-        self.session.write_all([*writes, (CSR_INDEX["MEMORY_BASE"], 0)])
-
     def run(self, request: Request) -> Outcome:
         check_run(request, self.machine, self.map)
-        csr = CSR_INDEX
-        before = [(csr["CONTROL"], 0b110), (csr["ENTRY"], 0)]
-        for entry in request.entries:
-            base = entry.base | entry.continues << CONTINUES
-            before += [(csr["ENTRY_TOKEN"], entry.token), (csr["ENTRY_POSITION"], entry.position),
-                       (csr["ENTRY_BASE"], base)]  # fmt: skip
-        marks = [1 << STOP_ENABLE | token for token in request.stops]
-        marks += [0] * (STOP_TOKENS - len(marks))
-        before += [(csr["TOKENS"], len(request.entries)), (csr["TILE"], request.tile),
-                   (csr["STEPS"], request.steps), (csr["BATCH"], request.batch),
-                   *((csr[f"STOP_{i}"], mark) for i, mark in enumerate(marks)),
-                   (csr["PREDICATES"], request.predicates)]  # fmt: skip
-        windows = range(COUNTER_BASE, COUNTER_BASE + 2 * len(COUNTERS))
-        reads = [csr["GENERATED"], csr["ERROR"], csr["STATUS"], *windows]
+        csr, r = CSR_INDEX, request
+        before = [
+            (csr["CONTROL"], 0b110),
+            *host.chunk_writes(
+                r.entries, tile=r.tile, steps=r.steps, stops=r.stops, batch=r.batch, predicates=r.predicates
+            ),
+        ]
+        reads = [csr["GENERATED"], csr["ERROR"], csr["STATUS"], *host.COUNTER_READS]
         begin = time.perf_counter()
         reply = self.session.run([*before, (csr["CONTROL"], 1)], reads, self.limit * request.steps)
         self.seconds += time.perf_counter() - begin
@@ -138,34 +122,20 @@ class Rtl:
                 f"{request.entries[-1].position + reply.reads[csr['GENERATED']] - 1}, "
                 f"layer {error >> 8}: {ERRORS.get(error & 0xFF, 'unknown')}"
             )
-        for i, counter in enumerate(COUNTERS):
-            low, high = (reply.reads[COUNTER_BASE + 2 * i + half] for half in range(2))
-            self.total[counter.name] += low | high << 32
+        for name, value in host.counters_of(reply.reads).items():
+            self.total[name] += value
         if not request.head:
             return Outcome([[]], None, reply.cycles)
         done, each = reply.reads[csr["GENERATED"]], len(request.entries) if request.batch else 1
-        found = [[self._output(step * each + i) for i in range(each)] for step in range(done)]
+        log = [host.output_token(self.session, i) for i in range(done * each)]
+        found = [log[step * each : (step + 1) * each] for step in range(done)]
         live = request.last_tile(done)
         result = logits_of(self.session.memory, self.map, live) if request.logits else None
         return Outcome(found, result, reply.cycles)
 
-    def _output(self, index: int) -> int:
-        """A token of the output log."""
-        self.session.write(CSR_INDEX["OUTPUT"], index)
-        self.session.read(CSR_INDEX["OUTPUT_TOKEN"])
-        return self.session.read(CSR_INDEX["OUTPUT_TOKEN"])
-
     def top(self, token: int = 0) -> tuple[list[int], torch.Tensor]:
-        ids, values = [], []
-        for rank in range(self.machine.top_k):
-            self.session.write(CSR_INDEX["TOP"], token << 8 | rank)
-            self.session.read(CSR_INDEX["TOP_TOKEN"])
-            index = self.session.read(CSR_INDEX["TOP_TOKEN"])
-            if index == 0xFFFF_FFFF:
-                break
-            ids.append(index)
-            values.append(self.session.read(CSR_INDEX["TOP_LOGIT"]))
-        return ids, torch.from_numpy(np.array(values, "<u4").view("<f4"))
+        ids, values = host.top(self.session, token, self.machine.top_k)
+        return ids, torch.from_numpy(values)
 
     def kv(self, layer: int, row: int) -> KVRow:
         return kv_row(self.session.memory, self.map, layer, row, self.kv_heads)

@@ -51,6 +51,10 @@ class Values:
             x.view(np.uint32)[where] = rng.choice(CORNERS, int(where.sum()))
         return x
 
+    def float_bytes(self, size: int) -> np.ndarray:
+        """uint8 [size]: ordinary numbers and corners."""
+        return self.floats(-(-size // 4)).view(np.uint8)[:size]
+
     def scales(self, n: int) -> np.ndarray:
         """binary32 [n], scales as the machine stores them: positive and normal, or +0; seldom infinite."""
         x = np.abs(self.floats(n, -8, 6, tame=True)) + np.float32(2.0**-20)

@@ -1,0 +1,1 @@
+"""Random legal programs over the whole instruction table."""
