@@ -1,0 +1,1 @@
+"""Mutants of the RTL, and the checks that should catch them."""
