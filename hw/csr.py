@@ -71,9 +71,9 @@ class Csr(wiring.Component):
                 "running": In(1),
                 "write": Out(EntryWrite()),
                 "entries": Out(EntryRead()),
-                "tokens": Out(ENTRY_BITS + 1, init=1),
-                "tile": Out(TOKEN_BITS + 1, init=1),
-                "steps": Out(STEP_BITS, init=1),
+                "tokens": Out(ENTRY_BITS + 1, init=1),  # pyright: ignore[reportCallIssue]  Member takes it
+                "tile": Out(TOKEN_BITS + 1, init=1),  # pyright: ignore[reportCallIssue]
+                "steps": Out(STEP_BITS, init=1),  # pyright: ignore[reportCallIssue]
                 "batch": Out(1),
                 "stops": Out(data.ArrayLayout(stop_layout(), STOP_TOKENS)),
                 "memory_base": Out(32),

@@ -10,6 +10,7 @@ from hw.isa import COUNTERS
 from .backend import Backend, Outcome, Request
 from .backends import Isa
 from .entries import Entry
+from .errors import SimulationError
 from .requests import prompt_requests
 from .rtl_backend import Rtl
 from .trace_compare import Recorder, TraceCompare
@@ -89,7 +90,12 @@ def run_lockstep(
     prefill = len(pending)
     while pending:
         request = pending.pop(0)
-        outcomes = [backend.run(request) for backend in backends]
+        try:
+            outcomes = [backend.run(request) for backend in backends]
+        except SimulationError:
+            if instructions and (wrong := instructions.compare(request)):
+                return LockstepResult(tokens, cycles, prefill, wrong)
+            raise
         cycles += [outcome.cycles for outcome in outcomes if outcome.cycles is not None]
         difference = instructions.compare(request) if instructions else None
         difference = difference or compare(backends, request, outcomes, layers)

@@ -187,6 +187,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         }  # fmt: skip
     finally:
         backend.close()
+        if args.wave is not None and not args.wave.exists():
+            note(f"no {args.wave}: the run ended before cycle {args.wave_from}; choose an earlier --from")
 
 
 def _screen(tokenizer: Tokenizer, stop: list[str], texts: int, hidden: set[int]) -> Screen:
@@ -249,6 +251,8 @@ def _wave(args: argparse.Namespace) -> dict[str, Any]:
     if not 0 <= args.wave_from < stop:
         raise UsageError(f"--from, --to: wanted 0 <= from < to, found {args.wave_from} and {stop}")
     from sim.waves import WaveWindow
+
+    args.wave.unlink(missing_ok=True)  # one of an earlier run would look like this one's
 
     return {"wave": WaveWindow(args.wave, args.wave_from, stop)}
 
