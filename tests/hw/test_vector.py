@@ -48,7 +48,7 @@ def sample(seed: int, size: int) -> list[dict[str, int]]:
     return kinds
 
 
-@pytest.mark.parametrize("tile", [1, 2, 4])
+@pytest.mark.parametrize("tile", [1, 4])
 def test_some_maps(tile):
     run_maps(tiles(CI, tile), sample(100, 110), seed=101)
 
@@ -60,9 +60,8 @@ def test_every_map(function):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("tile", [2, 8])
-def test_eight_lanes(tile):
-    run_maps(tiles(WIDE, tile), sample(120, 110), seed=121)
+def test_eight_lanes():
+    run_maps(tiles(WIDE, 2), sample(120, 110), seed=121)
 
 
 def test_in_place():

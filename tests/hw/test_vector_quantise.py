@@ -30,7 +30,7 @@ def load(program: Program, numbers: list[int], **fields: int) -> dict[str, int]:
     return {"a": written["d"], **{name: written[name] for name in ("n", "c", "gain", "stat", "segment")}}
 
 
-@pytest.mark.parametrize("tile", [1, 2, 4])
+@pytest.mark.parametrize("tile", [1, 4])
 def test_quantise(tile):
     program = Program(tiles(CI, tile), seed=140)
     rng, lanes = program.rng, CI.lanes
