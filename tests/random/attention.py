@@ -74,7 +74,7 @@ class AttentionBlocks(Blocks):
         self.load_values(lambda _: numbers.view(np.uint8), self.lanes, Dest.SCALAR, scale)
         segment = heads.size if heads.kv_heads * heads.group > 1 else rng.choice((0, heads.size))
         every = tiled or rng.randint(0, 1)
-        self.quantise(Target.QUERY, n, 0, segment, every, s1=scale)
+        self.quantise(Target.QUERY, n, 0, segment, every, s1=scale + rng.randrange(self.lanes))
         staged = Feed.STAGE in feeds
         if staged:
             self._keys_and_values(heads.kv_heads, heads.size, every)

@@ -311,6 +311,8 @@ class Blocks:
     def head(self, k: int = 0, count: int = 0, tiled: int | None = None) -> None:
         """A HEAD, and a STORE of its logits exactly where it emits them."""
         rows, rng, plan = self.rows, self.rng, self.rows.plan
+        if not k and not count and rng.random() < 0.05:
+            k, count = self.machine.head_lanes, rng.randint(100, 300)
         k = k or self.length(self.zones.q.size, self.machine.head_lanes)
         count = count or self.length(max(1, self.most_rows // 4), 1)
         tiled = self.tiled() if tiled is None else tiled

@@ -69,7 +69,7 @@ def draw_plan(rng: random.Random, machine: MachineConfig, size: str) -> Plan:
     steps = 1
     if size == "tiny":
         steps = rng.choice((1, 1, 1, 1, 2, 2, 3, rng.randint(1, 5)))
-        if kind in ("one", "batch") and rng.random() < 0.02:
+        if kind in ("one", "batch") and rng.random() < (0.04 if count > 1 else 0.01):
             steps = rng.choice((rng.randint(6, 20), min(40, machine.max_context // count + 1)))
     head_rows = rng.choice((1, 2, 3, 5, rng.randint(1, 12), rng.randint(1, 60 if steps < 6 else 12)))
     stops: tuple[int, ...] = ()

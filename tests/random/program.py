@@ -256,7 +256,7 @@ def _simple(blocks: Blocks) -> None:
             blocks.rows.empty_fetch,
             blocks.nothing,
         ),
-        (4, 8, 6, 6, 4, 8, 2, 5, 2, 1),
+        (4, 8, 6, 6, 4, 8, 3, 5, 2, 1),
     )
     choice[0]()
 

@@ -12,6 +12,7 @@ PROGRAMS = 12
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # the build of the mutants is in it
 def test_mutants_are_caught_and_the_design_is_not():
     executable, mutants, _ = build_mutants()
     drawn = mutants[:COUNT]
