@@ -8,7 +8,8 @@ run of mutant 0, the design as it is, shows that the choices change nothing.
 
 Not drawn, since no run could tell them from the design, or since nobody wrote them: what no output depends on
 (names kept for waveforms); reset values of registers that are written in every cycle, or before they are
-read; `>` against `>=` where the larger of the two is taken; the lines in which a register keeps its value.
+read; `>` against `>=` where the larger of the two is taken; the lines in which a register keeps its value;
+zeros that widen one.
 """
 
 import re

@@ -45,9 +45,15 @@ def _attention(rng: np.random.Generator, memory: Memory) -> Iterator[Row]:
     shape = (ROWS, _OLDER, _KV_HEADS, head_size)
     less = rng.choice((0, 0, 0, 1, 2, 5, 127), shape)
     turned = rng.choice((1, 1, 1, -1, 0), (ROWS, _OLDER, _KV_HEADS, 1))
-    keys = (signs[:, None] * turned * (127 - less)).astype(np.int8)
+    share = rng.choice((1.0, 0.6, 0.4, 0.25), (ROWS, _OLDER, _KV_HEADS, 1))
+    # In every other row scores are large and near each other, so that their last bits decide the weights.
+    share[::2], less[::2] = share[::2, :1], np.minimum(less[::2], 1)
+    turned[::2] = turned[::2, :1]
+    keys = (signs[:, None] * turned * np.rint(share * (127 - less))).astype(np.int8)
     scales = (2.0 ** rng.integers(-12, 1, (ROWS, _OLDER, _KV_HEADS, 2))).astype(np.float32)
     scales *= rng.uniform(0.9, 1.1, scales.shape).astype(np.float32)
+    near = -13 - exponent[::2, None, None] + rng.integers(-3, 3, (ROWS // 2, 1, _KV_HEADS))
+    scales[::2, :, :, 0] = 2.0**near
     # Value scales side by side that differ by about the bits of the sums.
     scales[..., 1] = 2.0 ** rng.choice((0, 0, -1, -23, -24, -25, -26, -27, -40), scales.shape[:-1])
     scales[..., 1][rng.random(scales.shape[:-1]) < 0.1] = 0

@@ -292,14 +292,18 @@ def _is_zero(node: Any) -> bool:
 
 
 def _walk(holder: Any, key: Any) -> Iterator[tuple[Any, Any, Any]]:
-    """(holder, key, node) of an expression's nodes that may be replaced; bounds of selections may not."""
+    """(holder, key, node) of an expression's nodes that may be replaced.
+
+    Bounds of selections may not, nor the zeros with which Amaranth widens a value.
+    """
     node = holder[key] if isinstance(holder, list) else getattr(holder, key)
     yield holder, key, node
     if isinstance(node, ast.Concat | ast.SystemCall):
         name = "list" if isinstance(node, ast.Concat) else "args"
         parts = list(getattr(node, name))
         setattr(node, name, parts)
-        for i in range(len(parts)):
+        extended = isinstance(node, ast.Concat) and _is_zero(parts[0])
+        for i in range(extended, len(parts)):
             yield from _walk(parts, i)
         return
     if isinstance(node, ast.Partselect | ast.Repeat):
