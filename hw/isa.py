@@ -81,6 +81,7 @@ class Source(IntEnum):
     ACCUMULATOR = 1
     ATTENTION = 2
     TAPE = 3
+    LINEAR = 4
 
 
 class Function(IntEnum):
@@ -108,6 +109,13 @@ class Target(IntEnum):
     QUERY = 1
     KEY = 2
     VALUE = 3
+
+
+class Width(IntEnum):
+    """Weight codes of LINEAR and HEAD."""
+
+    INT8 = 0
+    INT4 = 1
 
 
 class Pass(IntEnum):
@@ -174,6 +182,21 @@ _STRIDED = (
     Field("stride", 28, "bytes per step of the index register"),
 )
 
+#: What LINEAR and HEAD have in common: the shape of an integer matrix on the tape.
+_INTEGER = (
+    Field("rows", 20, "output rows, 1 or more"),
+    Field("k", 16, "activations, 1 or more"),
+    Field("q", 16, "first activation; multiple of 16"),
+    Field("scale", 7, "scalar: scale of the token"),
+    Field("width", 1, "bits of a code", values=Width),
+    Field(
+        "group",
+        16,
+        "weights that share a scale; multiple of the codes of a row in a unit; 0: no group scales",
+    ),
+    Field("minima", 1, "groups have minima too; only with `group`"),
+)
+
 INSTRUCTIONS = (
     Instruction(
         "END", 0, Unit.CONTROL,
@@ -224,28 +247,31 @@ INSTRUCTIONS = (
     ),
     Instruction(
         "HEAD", 5, Unit.MATMUL,
-        "For each row r: acc = sum of Q[q + i] * int8; logit = fl(fl(fl(acc) * SCALAR[scale]) * row scale). "
-        "Takes per row k int8 bytes, then the binary32 row scale. TOP[t] = the machine's `top_k` largest logits and their rows, in the order "
+        "y[t, r] as of LINEAR. TOP[t] = the machine's `top_k` largest logits and their rows, in the order "
         "of argmax; NEXT_TOKEN[t] is the first of them. Logits go to the store unit where predicate bit `emit` is 1: row by row, in a row "
-        "token by token. For token t the scale is SCALAR[scale + t].",
-        (
-            Field("rows", 20, "vocabulary, 1 or more"),
-            Field("k", 16, "activations, 1 or more; multiple of the head lanes"),
-            Field("q", 16, "first int8 activation; multiple of 16"),
-            Field("scale", 7, "scalar: scale of the token"),
-            Field("emit", 4, "predicate bit that sends the logits to the store unit as well"),
-        ),
+        "token by token.",
+        (*_INTEGER, Field("emit", 4, "predicate bit that sends the logits to the store unit as well")),
+    ),
+    Instruction(
+        "LINEAR", 11, Unit.MATMUL,
+        "ACC[acc + r] = the bits of y[t, r], binary32, for r < rows: y[t, r] = fl(fl(fl(acc) * SCALAR[scale + t]) * row scale), "
+        "acc = sum over groups g of group scale[r, g] * (sum over i of Q[q + i] * w[r, i]) + minimum[r, g] * (sum over i of Q[q + i]), i in "
+        "g * group .. below (g + 1) * group and k; all of k and scale 1 where group is 0; modulo 2^48. Rows come in pairs, the last one filled up. For a pair "
+        "the tape has, group by group, its codes in units of `head_lanes` bytes, the last one filled up, then where group > 0 an int16 scale of each of "
+        "the two rows and where `minima` their int16 minima; at the end two binary32 row scales. A byte of INT8 codes is of the even row, the next "
+        "of the odd row, for the same i; of INT4 codes the low half is of the even row, the high half of the odd row.",
+        (*_INTEGER, Field("acc", 16, "first partial sum; multiple of the lanes")),
     ),
     Instruction(
         "MAP", 6, Unit.VECTOR,
-        "For each t, for i < n: x = source[a + i] (ACCUMULATOR and ATTENTION through fl(int)); ATTENTION multiplies by the head's "
+        "For each t, for i < n: x = source[a + i] (ACCUMULATOR and ATTENTION through fl(int), LINEAR the binary32 in ACC); ATTENTION multiplies by the head's "
         "output scale; where `scaled`, x = fl(x * fl(SCALAR[s1 + t] * SCALAR[s2])). z = function(x, b): COPY x; ADD fl(x + "
         "ACT[b + i]); MULTIPLY fl(x * ACT[b + i]); ROPE rotates pairs by CONST[c + t * segment + i mod segment]; SILU_MULTIPLY "
         "fl(silu(x) * ACT[b + i]). ACT[d + i], CONST[d + t * n + i] or SCALAR[d + t * n + i] = z. Where `statistics`: STAT[stat + i div segment] = {sum of floor(z^2 / "
         "2^grid), absmax of fl(z * CONST[c + i]) where `gain`, of z otherwise}; segment 0 means all n in one slot. It may "
         "write what it reads only element for element, and not the scalars s1 + t and s2.",
         (
-            Field("source", 2, "first operand", values=Source),
+            Field("source", 3, "first operand", values=Source),
             Field("function", 3, "function", values=Function),
             Field("dest", 2, "destination memory", values=Dest),
             Field("scaled", 1, "multiply x by two scalars' product"),
@@ -267,7 +293,7 @@ INSTRUCTIONS = (
         "QUANTISE", 7, Unit.VECTOR,
         "For each t, for i < n: y = ACT[a + i], times CONST[c + i] where `gain`; q = rne(fl(y * fl(levels / A))) clipped to "
         "+-levels, A the absmax of STAT[stat + i div segment] (segment 0: all in one); q = 0 where A < 2^-100. levels is "
-        "32767 for QUERY, else 127. target[d + i] = q. With each segment h a scale: QUERY s_q[h] = fl(A * SCALAR[s1]); "
+        "32767 for QUERY, else 127. Where `mantissa`, q = rne(fl(y * fl(2048 / E))) clipped to +-2047, E the least power of two above A. target[d + i] = q. With each segment h a scale: QUERY s_q[h] = fl(A * SCALAR[s1]); "
         "KEY and VALUE put A itself into the staged K row at byte 8 h (K) or 8 h + 4 (V); A below 2^-100 counts as 0.",
         (
             Field("target", 2, "destination", values=Target),
@@ -279,12 +305,13 @@ INSTRUCTIONS = (
             Field("s1", 7, "scalar, QUERY only"),
             Field("stat", 6, "first statistics slot"),
             Field("segment", 12, "elements per slot; multiple of the lanes; 0: n"),
+            Field("mantissa", 1, "12-bit mantissas on a shared exponent; MATMUL only, segment 0"),
         ),
     ),
     Instruction(
         "NORM", 8, Unit.VECTOR,
         "For each t: SCALAR[d + t] = A (0 where below 2^-100), or where `normalise` fl(A * fl(1 / fl(sqrt(fl(fl(fl(S) * SCALAR[c]) + "
-        "SCALAR[eps]))))), {S, A} = STAT[stat]. With `normalise`, a saturated S makes the run an error; what follows in the "
+        "SCALAR[eps]))))), {S, A} = STAT[stat]. Where `mantissa`, E stands for A, the least power of two above it (0 where A is below 2^-100). With `normalise`, a saturated S makes the run an error; what follows in the "
         "run is undefined.",
         (
             Field("normalise", 1, "apply 1 / sqrt"),
@@ -292,6 +319,7 @@ INSTRUCTIONS = (
             Field("c", 7, "scalar: 2^grid / n or 2^grid * n"),
             Field("eps", 7, "scalar"),
             Field("d", 7, "scalar written"),
+            Field("mantissa", 1, "the power of two above the absmax for the absmax"),
         ),
     ),
     Instruction(
@@ -433,7 +461,7 @@ COUNTERS = (
     Counter("spill_bytes", True, "bytes stored from activation memory"),
     Counter("read_beats", True, "read beats on the bus"),
     Counter("lookups", True, "tape bytes used as table addresses"),
-    Counter("head_products", True, "int8 products of HEAD"),
+    Counter("integer_products", True, "integer products of LINEAR and HEAD, units filled up included"),
     Counter("attention_products", True, "integer products of ATTEND, both passes"),
     Counter("vector_elements", True, "elements through MAP and QUANTISE"),
     Counter("score_saturations", True, "attention scores that saturated (a NaN becomes 0 and is not counted)"),

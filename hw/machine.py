@@ -24,7 +24,7 @@ class MachineConfig:
     bus_bytes: int
     #: Bytes of ternary codes (5 weights each) consumed in a cycle: look-up table pairs side by side.
     tables: int
-    #: int8 products a cycle in the LM-head engine; bytes of the tape it takes a cycle. A power of two.
+    #: Bytes of int8 or int4 codes that LINEAR and HEAD take a cycle, two rows side by side. A power of two.
     head_lanes: int
     #: float32 lanes of the vector unit: 4, 8 or 16.
     lanes: int
@@ -43,7 +43,7 @@ class MachineConfig:
     constant_words: int
     #: int32 partial sums.
     accumulator_rows: int
-    #: int8 activations the matmul engine can hold (largest K).
+    #: Activations the matmul engine can hold (largest K).
     quantised_words: int
     #: Scores on chip: heads x tokens at most.
     score_words: int
@@ -58,6 +58,13 @@ class MachineConfig:
     tile: int = 1
     #: Entries of the token table: tokens of a chunk at most. A power of two.
     max_chunk: int = 128
+    #: Bits of an activation of LINEAR and HEAD at most: 8, or 12 for mantissas on a shared exponent.
+    activation_bits: int = 12
+    #: FPGA family it is meant for, a key of `hw.packing.FAMILIES`: which DSP block, which ternary engine.
+    family: str = "ecp5"
+    #: How a byte of five trits finds its sum: "split", a table of 27 and one of 9 in look-up tables, or
+    #: "byte", one of 243 in block RAM, which takes 243 cycles to build.
+    table_form: str = "split"
     #: Largest logits that HEAD keeps for each token of the tile.
     top_k: int = 32
     #: Instructions in program memory.
@@ -91,6 +98,9 @@ class MachineConfig:
         need(self.fifo_words >= max(4, self.burst_beats), "fifo_words", "4 or more, and room for two bursts")
         need(self.tile in (1, 2, 4, 8), "tile", "1, 2, 4 or 8")
         need(self.max_chunk <= 256, "max_chunk", "at most 256 (instruction set)")
+        need(self.activation_bits in (8, 12), "activation_bits", "8 or 12")
+        need(self.family in ("ecp5", "xcup"), "family", "ecp5 or xcup")
+        need(self.table_form in ("split", "byte"), "table_form", "split or byte")
         need(1 <= self.top_k <= 128, "top_k", "1 to 128")
         # FrontEnd counts the STOREs of the queue and those beside the unit in 8 bits.
         need(2 <= self.queue_depth <= 240, "queue_depth", "2 to 240")
@@ -107,6 +117,10 @@ class MachineConfig:
             "fifo_words",
         ):
             need(power(getattr(self, field)), field, "a power of two")
+
+    def unit_codes(self, bits: int) -> int:
+        """Codes of one row in a unit of LINEAR and HEAD: `head_lanes` bytes hold those of two rows."""
+        return self.head_lanes * 4 // bits
 
     @property
     def unit_bytes(self) -> int:

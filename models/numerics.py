@@ -38,6 +38,12 @@ PROBABILITY_MAX = 2**24 - 1
 SCORE_LIMIT = 2**31 - 1
 INT8_LEVELS = 127
 INT16_LEVELS = 32767
+#: 12-bit mantissas lie within +-MANTISSA_LEVELS; the shared exponent scales by MANTISSA_ONE.
+MANTISSA_LEVELS = 2047
+MANTISSA_ONE = 2048
+#: Bits of the sums of LINEAR and HEAD; group scales and minima lie within +-GROUP_LIMIT.
+WIDE_SUM_BITS = 48
+GROUP_LIMIT = 2**15 - 1
 
 
 # --- binary32 ---------------------------------------------------------------------------------------------
@@ -162,13 +168,33 @@ def live_scale(maximum: Tensor) -> Tensor:
     return torch.where(maximum < MIN_ABSMAX, torch.zeros_like(maximum), maximum)
 
 
+def shared_exponent(maximum: Tensor) -> Tensor:
+    """E: the least power of two above the absolute maximum, of 12-bit mantissas (SkipOPU's float-fixed mode).
+
+    Above 2**127 it is infinite; infinity and NaN stay.
+    """
+    bits = float_bits(maximum)
+    exponent = bits >> 23
+    return bits_float(torch.where(exponent == 255, bits, (exponent + 1) << 23))
+
+
 def norm_scale(maximum: Tensor, total: Tensor, c: Tensor, eps: Tensor) -> Tensor:
     """fl(live_scale(maximum) * r), r = fl(1 / fl(sqrt(fl(fl(fl(total) * c) + eps)))).
 
     c folds in the grid: c = 2**grid / n (RMS) or 2**grid * n (the ak42 form).
     """
+    return fmul(live_scale(maximum), inverse_root(total, c, eps))
+
+
+def inverse_root(total: Tensor, c: Tensor, eps: Tensor) -> Tensor:
+    """The r of `norm_scale`."""
     mean = fadd(fmul(int_to_float(total), c), eps)
-    return fmul(live_scale(maximum), fdiv(torch.ones_like(mean), fsqrt(mean)))
+    return fdiv(torch.ones_like(mean), fsqrt(mean))
+
+
+def live_exponent(maximum: Tensor) -> Tensor:
+    """`shared_exponent`, or 0 where the maximum is below 2**-100: the scale of 12-bit mantissas."""
+    return torch.where(maximum < MIN_ABSMAX, torch.zeros_like(maximum), shared_exponent(maximum))
 
 
 # --- quantise ---------------------------------------------------------------------------------------------
@@ -184,6 +210,18 @@ def quantise(x: Tensor, maximum: Tensor, levels: int) -> Tensor:
     return torch.where((maximum < MIN_ABSMAX).unsqueeze(-1), torch.zeros_like(q), q)
 
 
+def quantise_mantissa(x: Tensor, maximum: Tensor) -> Tensor:
+    """q = rne(fl(x * fl(2048 / E))) clipped to +-2047 (int64); 0 where maximum < 2**-100.
+
+    E is `shared_exponent`. x is [..., n], already multiplied by its gain; maximum [...] is the absmax of that
+    product. The factor is a power of two, so only the rounding to an integer, or the clip of what rounds to
+    2048, changes a normal x.
+    """
+    inverse = fdiv(torch.full_like(maximum, float(MANTISSA_ONE)), shared_exponent(maximum))
+    q = float_to_int(fmul(x, inverse.unsqueeze(-1)), 0, MANTISSA_LEVELS)
+    return torch.where((maximum < MIN_ABSMAX).unsqueeze(-1), torch.zeros_like(q), q)
+
+
 # --- linear -----------------------------------------------------------------------------------------------
 
 
@@ -193,6 +231,31 @@ def integer_linear(q: Tensor, weight: Tensor) -> Tensor:
     binary64 holds every sum exactly while |q| * |weight| * k < 2**53.
     """
     return (q.double() @ weight.double().T).to(torch.int64)
+
+
+def grouped_linear(
+    q: Tensor, weight: Tensor, group: int = 0, scales: Tensor | None = None, minima: Tensor | None = None
+) -> Tensor:
+    """Sums of LINEAR and HEAD, int64 [..., rows] within 48 bits (modulo 2**48, as a signed number).
+
+    q [..., k] and weight [rows, k] are small integers. Without ``group`` it is `integer_linear`. Else
+    acc[r] = sum over groups g of scales[r, g] * (q . weight[r] over the group) + minima[r, g] * (sum of q
+    over it); scales and minima are integers [rows, ceil(k / group)] of 16 bits; the last group is what
+    remains of k.
+    """
+    if group:
+        assert scales is not None
+        k = q.shape[-1]
+        total = torch.zeros(*q.shape[:-1], weight.shape[0], dtype=torch.int64)
+        for g, at in enumerate(range(0, k, group)):
+            part = q[..., at : at + group]
+            total += scales[:, g] * integer_linear(part, weight[:, at : at + group])
+            if minima is not None:
+                total += minima[:, g] * part.sum(-1, keepdim=True)
+    else:
+        total = integer_linear(q, weight)
+    half = 1 << WIDE_SUM_BITS - 1
+    return ((total + half) & (2 * half - 1)) - half
 
 
 def dequantise(acc: Tensor, scale: Tensor) -> Tensor:
@@ -399,3 +462,26 @@ def _gray_positions(digits: int) -> Tensor:
     for position, trits in enumerate(gray_trits(digits)):
         table[sum((trit + 1) * 3**i for i, trit in enumerate(trits))] = position
     return table
+
+
+# --- integer codes ----------------------------------------------------------------------------------------
+
+
+def pack_pair(even: Tensor, odd: Tensor, bits: int, unit: int) -> Tensor:
+    """Codes of two rows [n] side by side as bytes (int64), n filled up with zeros to a multiple of ``unit``.
+
+    8 bits: a byte of the even row, then one of the odd row. 4 bits: both in a byte, the even row low.
+    """
+    n = even.shape[0]
+    both = torch.zeros(-(-n // unit) * unit, 2, dtype=torch.int64)
+    both[:n, 0], both[:n, 1] = even, odd
+    both &= (1 << bits) - 1
+    return both.reshape(-1) if bits == 8 else both[:, 0] | both[:, 1] << 4
+
+
+def unpack_pair(data: Tensor, n: int, bits: int) -> tuple[Tensor, Tensor]:
+    """Inverse of `pack_pair`: the first ``n`` codes (int64) of both rows."""
+    both = data.reshape(-1, 2) if bits == 8 else torch.stack((data & 15, data >> 4), -1)
+    half = 1 << bits - 1
+    signed = ((both + half) & (2 * half - 1)) - half
+    return signed[:n, 0], signed[:n, 1]
