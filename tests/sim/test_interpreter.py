@@ -163,7 +163,7 @@ def test_without_head():
     compiled = compile_program(model, CI)
     interpreter, cache = loaded(compiled, CI), KVCache.empty(model.config)
     assert interpreter.run(chunk([1, 7, 9, 3, 3]), tile=2) == [[]]
-    assert interpreter.counters["head_products"] == 0
+    assert interpreter.counters["integer_products"] == 0
     logits = GoldenModel(model).forward([1, 7, 9, 3, 3, 6], cache)
     assert interpreter.step(6, 5, 1 << WANT_HEAD) == numerics.argmax(logits[-1])
     assert same_rows(interpreter, compiled, cache)
@@ -218,7 +218,7 @@ def test_counters_follow_from_the_shape():
     rows = {"q": c.dim, "k": c.kv_dim, "v": c.kv_dim, "o": c.dim, "up": c.hidden, "gate": c.hidden}
     bytes_ = sum(r * -(-c.dim // 5) for r in rows.values()) + c.dim * -(-c.hidden // 5)
     assert n["lookups"] == 4 * c.layers * bytes_
-    assert n["head_products"] == 4 * c.vocab * c.dim
+    assert n["integer_products"] == 4 * c.vocab * c.dim
     assert n["attention_products"] == sum(2 * c.dim * (p + 1) * c.layers for p in range(4))
     assert n["kv_write_bytes"] == 4 * c.layers * (8 * c.kv_heads + 2 * c.kv_dim)
     assert n["kv_read_bytes"] == sum(p * c.layers * (8 * c.kv_heads + 2 * c.kv_dim) for p in range(4))
