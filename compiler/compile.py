@@ -130,7 +130,7 @@ def _shapes(model: QuantisedModel) -> dict[str, tuple[int, ...]]:
     """Shapes of the model's tensors; matrices as [out, in], not as packed."""
     found: dict[str, tuple[int, ...]] = {
         "embedding": tuple(model.embedding.shape),
-        "head": tuple(model.head_codes.shape),
+        "head": tuple(model.head.codes.shape),
     }
     for index, layer in enumerate(model.layers):
         found |= {f"layers.{index}.{name}": tuple(linear.codes.shape) for name, linear in layer.matrices()}

@@ -45,8 +45,8 @@ def content_bytes(
         packed = numerics.pack_trits(getattr(model.layers[layer], content.name).codes.to(torch.int64))
         return chunked(packed.to(torch.uint8).numpy(), machine.tables)
     if content.kind == "head":
-        scales = _float_bytes(model.head_scales).reshape(-1, 4)
-        return np.concatenate((model.head_codes.numpy().view(np.uint8), scales), axis=1).reshape(-1)
+        scales = _float_bytes(model.head.row_scale).reshape(-1, 4)
+        return np.concatenate((model.head.codes.numpy().view(np.uint8), scales), axis=1).reshape(-1)
     if content.kind == "gain":
         return _float_bytes(_gain(model, layer, content.name))
     names = places.layer_scalars

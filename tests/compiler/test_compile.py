@@ -53,8 +53,8 @@ def test_head_rows_on_the_tape():
     region, c = compiled.memory.regions["tape_epilogue"], model.config
     row = c.dim + 4
     data = compiled.image[region.start :][: c.vocab * row].reshape(c.vocab, row)
-    assert np.array_equal(data[:, : c.dim].view(np.int8), model.head_codes.numpy())
-    assert np.array_equal(data[:, c.dim :].copy().view(np.float32)[:, 0], model.head_scales.numpy())
+    assert np.array_equal(data[:, : c.dim].view(np.int8), model.head.codes.numpy())
+    assert np.array_equal(data[:, c.dim :].copy().view(np.float32)[:, 0], model.head.row_scale.numpy())
 
 
 def test_embedding_and_rope_in_the_image():
