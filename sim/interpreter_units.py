@@ -4,12 +4,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hw.integer_shape import IntegerShape
 from hw.isa import SCALARS, STATISTICS, Dest, Function, Payload, Source, Target
 from hw.machine import MachineConfig
 from models import numerics
 
 from .interpreter_attention import Attention
-from .interpreter_matrix import Matrices, Shape
+from .interpreter_matrix import Matrices
 from .interpreter_tape import Tape, UsageError, Writes, span
 
 #: Activation bits of a machine that has mantissas.
@@ -96,8 +97,11 @@ class Units:
 
     def _integer(self, f: dict[str, int], tape: Tape, live: int) -> tuple[Tensor, int]:
         """y of LINEAR and HEAD, binary32 [live, rows], and the number of products."""
-        shape = Shape.of(self.machine, f)
-        weight = self._matrices.integer(tape, f)
+        try:
+            shape = IntegerShape.of(self.machine, f)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+        weight = self._matrices.integer(tape, shape)
         q = self.q[:live, span(self.q, f["q"], f["k"])]
         acc = numerics.grouped_linear(q, weight.codes, f["group"], weight.scales, weight.minima)
         scaled = numerics.dequantise(acc, self._scalars(f["scale"], live)[:, None])

@@ -62,25 +62,24 @@ class Matrix:
         width = "INT8" if self.bits == 8 else "INT4"
         return f"rows={self.rows} k={self.k} width={width} group={self.group} minima={int(self.minima)}"
 
-    def tape(self, lanes: int) -> bytes:
-        """As the instruction set has it."""
+    def tape(self, lanes: int, filler: bool = True) -> bytes:
+        """As the instruction set has it; the filler, which must not count, is something or zero."""
         out, unit = bytearray(), lanes * 4 // self.bits
         for even in range(0, self.rows, 2):
             pair = [even, even + 1] if even + 1 < self.rows else [even]
             for g in range(self.groups):
                 size = self.group or self.k
                 at = range(g * size, min((g + 1) * size, self.k))
-                # Filler is anything but zero: it must not count.
                 filled = range(at.start, at.start - (-len(at) // unit) * unit)
-                units = [[self.codes[r][i] if i in at else 5 for i in filled] for r in pair]
-                units += [[3] * len(units[0])] * (2 - len(pair))
+                units = [[self.codes[r][i] if i in at else 5 * filler for i in filled] for r in pair]
+                units += [[3 * filler] * len(units[0])] * (2 - len(pair))
                 for a, b in zip(*units, strict=True):
                     out += bytes((a & 255, b & 255)) if self.bits == 8 else bytes((a & 15 | (b & 15) << 4,))
                 if self.group:
                     for table in (self.scales, self.lows)[: 1 + self.minima]:
-                        values = [table[r][g] for r in pair] + [77] * (2 - len(pair))
+                        values = [table[r][g] for r in pair] + [77 * filler] * (2 - len(pair))
                         out += b"".join(value.to_bytes(2, "little", signed=True) for value in values)
-            scales = [self.row_scale[r] for r in pair] + [np.float32(9)] * (2 - len(pair))
+            scales = [self.row_scale[r] for r in pair] + [np.float32(9 * filler)] * (2 - len(pair))
             out += np.array(scales, np.float32).tobytes()
         return bytes(out)
 
