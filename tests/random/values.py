@@ -75,7 +75,7 @@ class Values:
         return self.rng.integers(0, TRIT_BYTES, n, dtype=np.uint8)
 
     def integer_rows(self, shape: IntegerShape) -> np.ndarray:
-        """uint8: what LINEAR or HEAD takes: codes, fillers too, of all values; in some pairs all the same end."""
+        """uint8: what LINEAR or HEAD takes: codes and fillers of all values, all the same end in some."""
         rng = self.rng
         out = np.empty((shape.pairs, shape.pair_bytes), np.uint8)
         for pair in out:
