@@ -1,16 +1,22 @@
 """Write ``docs/isa.md`` from the instruction table: ``python docs/generate_isa.py``."""
 
+import dataclasses
 import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+import torch
+
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from compiler import assembler  # noqa: E402
+from compiler.tape_integer import integer_bytes  # noqa: E402
 from hw import isa  # noqa: E402
+from hw.integer_shape import IntegerShape  # noqa: E402
 from hw.machine import CI  # noqa: E402
+from models.integer import IntegerLinear  # noqa: E402
 from models.numerics import gray_trits  # noqa: E402
 
 PAGE = ROOT / "docs" / "isa.md"
@@ -19,8 +25,8 @@ EXAMPLE = ROOT / "docs" / "example.asm"
 #: Memories on chip: name, element, one for each token of the tile, elements (or a size of the machine).
 MEMORIES = (
     ("ACT", "binary32", True, "activation_words"),
-    ("Q", "int8", True, "quantised_words"),
-    ("ACC", "int32", True, "accumulator_rows"),
+    ("Q", "int8, or int12 (`activation_bits`)", True, "quantised_words"),
+    ("ACC", "int32 (MATMUL), binary32 (LINEAR)", True, "accumulator_rows"),
     ("STAT", "{sum of squares, absmax}", True, isa.STATISTICS),
     ("queries", "int16, and s_q of each head", True, "max_query"),
     ("staged K row, V row", "byte", True, "stage_bytes"),
@@ -46,8 +52,8 @@ What is read at an address appears one cycle after it. Behind ENTRY, OUTPUT and 
 write of one of them, read twice.
 """
 EXAMPLE_NOTES = """\
-- The tape has no addresses. Its bytes come in the order of the FETCHes; MAP, MATMUL, HEAD and ATTEND take
-  theirs in the order of the program. Both orders must agree, and at END nothing may be left.
+- The tape has no addresses. Its bytes come in the order of the FETCHes; MAP, MATMUL, LINEAR, HEAD and ATTEND
+  take theirs in the order of the program. Both orders must agree, and at END nothing may be left.
 - FETCHes run ahead of the rest. In the loop, both stand before the instructions that take their bytes.
 - `tiled=1` on what acts for each token. The FETCH of W is not tiled: W crosses the bus once for a tile, and
   the MATMUL multiplies each weight with an activation of every token.
@@ -100,6 +106,45 @@ def _trits() -> list[str]:
     ]
 
 
+def _integers() -> list[str]:
+    """How a matrix of integers lies on the tape: one of two rows, written by `compiler.tape_integer`."""
+    rows, k, group, lanes = 2, 6, 4, 4
+    codes = torch.tensor([[i + 16 * r for i in range(k)] for r in (1, 2)], dtype=torch.int8)
+    scales, minima = (
+        torch.tensor([[0x1100, 0x1101], [0x2200, 0x2201]], dtype=torch.int16) + add for add in (0, 0x40)
+    )
+    matrix = IntegerLinear(codes, 8, torch.ones(rows), group, scales, minima)
+    machine = dataclasses.replace(CI, head_lanes=lanes)
+    shape = IntegerShape.of(machine, {"rows": rows, "k": k, "group": group, "minima": 1})
+    data = [f"{byte:02X}" for byte in integer_bytes(matrix, machine)]
+    found, at = [], 0
+
+    def line(size: int, what: str) -> None:
+        nonlocal at
+        found.append(f"{at:4}  {' '.join(data[at : at + size]):23}  {what}")
+        at += size
+
+    for start in range(0, k, group):
+        for i in range(start, min(start + group, k), shape.unit_codes):
+            line(lanes, f"unit: w[0, {i}], w[1, {i}], w[0, {i + 1}], w[1, {i + 1}]")
+        line(4, f"scales of group {start // group}: row 0, row 1")
+        line(4, f"minima of group {start // group}: row 0, row 1")
+    line(8, "row scales: row 0, row 1")
+    return [
+        f"LINEAR and HEAD take pairs of rows. One of {k} INT8 codes in groups of {group} with minima, where",
+        f"`head_lanes` is {lanes} and, in hexadecimal, w[0, i] = 10 + i, w[1, i] = 20 + i:",
+        "",
+        "```",
+        "byte  data                     what",
+        *found,
+        "```",
+        "",
+        "The last unit of a pair is filled up to `head_lanes` bytes, the last pair by a second row that",
+        "yields nothing; what the filler holds does not count. `hw.integer_shape` counts units, groups,",
+        "bytes and cycles.",
+    ]
+
+
 def page() -> str:
     """The whole reference page."""
     lines = [
@@ -126,6 +171,8 @@ def page() -> str:
         *_memories(),
         "",
         *_trits(),
+        "",
+        *_integers(),
         "",
         "## Program text",
         "",

@@ -66,7 +66,7 @@ BOXES = {
     "tape": Box(104, 476, 160, 76, 25, 3, ("{unit_bytes} B for one unit",)),
     "matmul": Box(
         324, 296, 320, 106, 40, 1,
-        ("{tables} bytes of 5 weights, or {head_lanes} of HEAD, a cycle",),
+        ("{tables} bytes of trits or {head_lanes} of integers a cycle",),
         (
             Card("activations", 9, 72, ("buffer",)),
             Card("tables", 93, 68, ("ternary",)),

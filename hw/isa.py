@@ -236,7 +236,7 @@ INSTRUCTIONS = (
     ),
     Instruction(
         "MATMUL", 4, Unit.MATMUL,
-        "ACC[acc + r] = sum over i < k of Q[q + i] * trit[r, i], for r < rows. Takes rows * ceil(k / 5) tape bytes: "
+        "ACC[acc + r] = sum over i < k of Q[q + i] * trit[r, i], for r < rows; these Q lie within +-127. Takes rows * ceil(k / 5) tape bytes: "
         "chunk by chunk of `tables` bytes (the last chunk is what remains), in a chunk row by row.",
         (
             Field("rows", 16, "output rows, 1 or more"),
@@ -305,7 +305,7 @@ INSTRUCTIONS = (
             Field("s1", 7, "scalar, QUERY only"),
             Field("stat", 6, "first statistics slot"),
             Field("segment", 12, "elements per slot; multiple of the lanes; 0: n"),
-            Field("mantissa", 1, "12-bit mantissas on a shared exponent; MATMUL only, segment 0"),
+            Field("mantissa", 1, "12-bit mantissas on a shared exponent; target MATMUL, segment 0, `activation_bits` 12"),
         ),
     ),
     Instruction(
@@ -319,7 +319,7 @@ INSTRUCTIONS = (
             Field("c", 7, "scalar: 2^grid / n or 2^grid * n"),
             Field("eps", 7, "scalar"),
             Field("d", 7, "scalar written"),
-            Field("mantissa", 1, "the power of two above the absmax for the absmax"),
+            Field("mantissa", 1, "the power of two above the absmax for the absmax; `activation_bits` 12"),
         ),
     ),
     Instruction(

@@ -47,8 +47,9 @@ def test_bins_of_integers():
     )
     _run(case, coverage)
     for group, name in (
-        ("fields", "LINEAR.group beyond k"), ("fields", "LINEAR.k fills a unit up"), ("fields", "LINEAR.rows odd"),
-        ("fields", "LINEAR.width INT4"), ("fields", "LINEAR.minima 1"), ("fields", "LINEAR.acc 4"),
+        ("fields", "LINEAR.group beyond k"), ("fields", "LINEAR.k fills a unit up"),
+        ("fields", "LINEAR.rows odd"), ("fields", "LINEAR.width INT4"),
+        ("fields", "LINEAR.minima 1"), ("fields", "LINEAR.acc 4"),
         ("fields", "MAP.source LINEAR"), ("fields", "MAP.a LINEAR 4"), ("fields", "QUANTISE.mantissa 1"),
         ("operations", "LINEAR INT4, scales and minima"), ("operations", "MAP LINEAR COPY plain"),
         ("operations", "QUANTISE mantissa plain"), ("operations", "NORM mantissa plain"),
