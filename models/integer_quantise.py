@@ -75,8 +75,8 @@ def quantise_model(model: FloatModel, recipe: Recipe) -> QuantisedModel:
     config, layers = model.config, []
     for index, layer in enumerate(model.layers):
         assert isinstance(layer, Layer)
-        matrices = (
-            quantise_matrix(
+        matrices = {
+            name: quantise_matrix(
                 getattr(layer, name).detach(),
                 recipe.weights or 8,
                 recipe.group,
@@ -84,9 +84,14 @@ def quantise_model(model: FloatModel, recipe: Recipe) -> QuantisedModel:
                 f"layer {index}, {name}",
             )
             for name in MATRICES
+        }
+        layers.append(
+            QuantisedLayer(
+                layer.attention_gain.detach() if config.block_gain else None,
+                layer.mlp_gain.detach() if config.block_gain else None,
+                **matrices,
+            )
         )
-        gains = (layer.attention_gain, layer.mlp_gain) if config.block_gain else (None, None)
-        layers.append(QuantisedLayer(*(gain if gain is None else gain.detach() for gain in gains), *matrices))
     embedding = model.embedding.detach()
     return QuantisedModel(
         config,

@@ -1,9 +1,9 @@
 """llama2.c's legacy float checkpoints.
 
 File format (karpathy/llama2.c, export.py, version 0), little-endian: seven int32 (dim, hidden, layers,
-heads, kv_heads, vocab, context; a negative vocab means a head of its own), then binary32: embedding, attention
-gains, wq, wk, wv, wo, MLP gains, w1 (gate), w2 (down), w3 (up), each over all layers, final gain, two RoPE
-tables (not read: they follow from the header), [head].
+heads, kv_heads, vocab, context; a negative vocab means a head of its own), then binary32: embedding,
+attention gains, wq, wk, wv, wo, MLP gains, w1 (gate), w2 (down), w3 (up), each over all layers, final gain,
+two RoPE tables (not read: they follow from the header), [head].
 """
 
 import math
