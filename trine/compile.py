@@ -83,7 +83,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         choices=(8, 12),
         default=8,
-        help="bits of the inputs of integer matrices; 12: mantissas on a shared exponent (default %(default)s)",
+        help="bits of the inputs of integer matrices; 12: mantissas on one exponent (default %(default)s)",
     )
 
 
