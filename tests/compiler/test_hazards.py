@@ -255,6 +255,34 @@ CASES = {
     ),
     "tape between units": ([("MATMUL", {"rows": 4, "k": 4}), ("MAP", {"source": 3, "n": 4})], {"matmul": 0}),
     "tape in one unit": ([("MATMUL", {"rows": 4, "k": 4}), ("MATMUL", {"rows": 4, "k": 4, "acc": 4})], {}),
+    "results of integers": (
+        [("LINEAR", {"rows": 8, "k": 8, "acc": 4}), ("MAP", {"source": 4, "n": 4, "a": 8})],
+        {"matmul": 0},
+    ),
+    "results that are still read": (
+        [("MAP", {"source": 4, "n": 4, "a": 8}), ("LINEAR", {"rows": 1, "k": 8, "acc": 11})],
+        {"vector": 0},
+    ),
+    "results apart": (
+        [("LINEAR", {"rows": 4, "k": 8, "acc": 4}), ("MAP", {"source": 4, "n": 4, "a": 8})],
+        {},
+    ),
+    "activations of integers": (
+        [("QUANTISE", {"n": 8, "d": 16, "mantissa": 1}), ("LINEAR", {"rows": 4, "k": 7, "q": 16})],
+        {"vector": 0},
+    ),
+    "scales of a tile": (
+        [("NORM", {"d": 8, "tiled": 1}), ("LINEAR", {"rows": 4, "k": 8, "scale": 9})],
+        {"vector": 0},
+    ),
+    "scales read by a tile": (
+        [("LINEAR", {"rows": 4, "k": 8, "scale": 127, "tiled": 1}), ("NORM", {"d": 0})],
+        {"matmul": 0},
+    ),
+    "integers behind trits": (
+        [("MATMUL", {"rows": 4, "k": 4}), ("LINEAR", {"rows": 4, "k": 4, "acc": 4})],
+        {},
+    ),
     "logits stream": (
         [("HEAD", {"rows": 4, "k": 16, "emit": 1}), ("STORE", {"payload": 2, "bytes": 16})],
         {},

@@ -7,7 +7,7 @@ import numpy as np
 
 from hw.isa import SCALARS, Dest, Feed, Index, Pass, Payload, Source, Target
 
-from .blocks import Blocks
+from .products import ProductBlocks
 from .rows import Region
 
 #: Rows of K and V memory, all layers together, in bytes.
@@ -28,8 +28,8 @@ class Heads:
         return self.kv_heads * self.size
 
 
-class AttentionBlocks(Blocks):
-    """All blocks: those of `Blocks`, the stage, and both passes of attention."""
+class AttentionBlocks(ProductBlocks):
+    """All blocks: those of `ProductBlocks`, the stage, and both passes of attention."""
 
     #: K and V memory of the last ATTEND from the tape: where (`Scope.number`), of what shape.
     _kept: tuple[int, Heads, dict[Pass, Region]] | None = None

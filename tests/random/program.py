@@ -33,8 +33,9 @@ from hw.machine import MachineConfig
 from sim.random_check import MEMORY_BYTES, RandomCase
 
 from .attention import AttentionBlocks
-from .blocks import Q_STEP, Blocks, Zone, Zones
+from .blocks import Q_STEP, Zone, Zones
 from .plan import Plan, draw_plan
+from .products import ProductBlocks
 from .rows import Row, Rows
 from .values import Values
 
@@ -145,7 +146,7 @@ def _slots(machine: MachineConfig) -> int:
     return min(12, machine.stage_bytes // (8 + machine.lanes)) // step * step
 
 
-def _prologue(blocks: Blocks) -> None:
+def _prologue(blocks: ProductBlocks) -> None:
     """Write everything in the zones, for all tokens, the scalars, and what `_dump` needs."""
     zones, rows, values, lanes = blocks.zones, blocks.rows, blocks.values, blocks.lanes
 
@@ -232,7 +233,7 @@ def _body(blocks: AttentionBlocks, most: int, bits: _Bits) -> None:
             pass
 
 
-def _early_end(blocks: Blocks, bits: _Bits) -> None:
+def _early_end(blocks: ProductBlocks, bits: _Bits) -> None:
     """END under a predicate, after a HEAD for the last tile under the same."""
     if not blocks.rows.scope.at_last:
         return
@@ -241,7 +242,7 @@ def _early_end(blocks: Blocks, bits: _Bits) -> None:
         blocks.rows.emit("END")
 
 
-def _simple(blocks: Blocks) -> None:
+def _simple(blocks: ProductBlocks) -> None:
     """A block that may stand between the passes of attention."""
     choice = blocks.rng.choices(
         (
@@ -273,7 +274,7 @@ def _block(blocks: AttentionBlocks) -> None:
         _simple(blocks)
 
 
-def _epilogue(blocks: Blocks, most: int, bits: _Bits) -> bool:
+def _epilogue(blocks: ProductBlocks, most: int, bits: _Bits) -> bool:
     """What is on chip to memory: for the last tile, or all; int8 by a HEAD. Whether that is executed."""
     rng, rows, plan = blocks.rng, blocks.rows, blocks.rows.plan
     if 1 < plan.tiles < 5 and rng.random() < 0.6:
@@ -292,7 +293,7 @@ def _epilogue(blocks: Blocks, most: int, bits: _Bits) -> bool:
     return all(plan.truth(predicate))
 
 
-def _activations(blocks: Blocks, most: int) -> None:
+def _activations(blocks: ProductBlocks, most: int) -> None:
     """Activations, and partial sums through them."""
     zones, rows = blocks.zones, blocks.rows
     _dump(blocks, zones.act.size, most, 1)
@@ -302,7 +303,7 @@ def _activations(blocks: Blocks, most: int) -> None:
     _dump(blocks, n, most, 1)
 
 
-def _constants(blocks: Blocks, most: int) -> None:
+def _constants(blocks: ProductBlocks, most: int) -> None:
     """Constants and scalars, through activations."""
     zones, rows, rng, lanes = blocks.zones, blocks.rows, blocks.rng, blocks.lanes
     n = min(zones.act.size, zones.const.size)
@@ -328,7 +329,7 @@ def _constants(blocks: Blocks, most: int) -> None:
     _dump(blocks, shown * lanes, 1, 0)
 
 
-def _dump(blocks: Blocks, n: int, most: int, tiled: int) -> None:
+def _dump(blocks: ProductBlocks, n: int, most: int, tiled: int) -> None:
     """The first n activations of the zone: as they are, or to rows of their positions.
 
     In K rows, at most `most`: int8 codes, and absmaxes exactly.
