@@ -71,7 +71,7 @@ BOXES = {
             Card("activations", 9, 72, ("buffer",)),
             Card("tables", 93, 68, ("ternary",)),
             Card("sums", 173, 60, ("accumulator",)),
-            Card("top {top_k}", 245, 60, ("head.top_k",)),
+            Card("top {top_k}", 245, 60, ("integer.top_k",)),
         ),
     ),
     "vector": Box(
