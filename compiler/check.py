@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from models.config import ModelConfig
 
-from .graph import BLOCKS, Graph, Node, Statistics, Type
+from .graph import BLOCKS, Graph, Integers, Node, Statistics, Type
 
 #: Names a `Statistics.site` may have: inputs of linears, and the heads' vectors.
 SITES = ("attention", "o", "mlp", "down", "final", "query", "key", "value")
@@ -38,7 +38,16 @@ def _same(config: ModelConfig, node: Node, inputs: list[Type]) -> Type:
 def _norm_quantise(config: ModelConfig, node: Node, inputs: list[Type]) -> Type:
     if node.attributes["site"] not in SITES[:5] or node.attributes["gain"] not in GAINS:
         raise ValueError(f"unknown site or gain: {node.attributes}")
-    return Type("int8", _same(config, node, inputs).shape, "token")
+    if node.attributes["bits"] not in (8, 12):
+        raise ValueError(f"wanted codes of 8 or 12 bits: {node.attributes}")
+    return Type(f"int{node.attributes['bits']}", _same(config, node, inputs).shape, "token")
+
+
+def _codes(k: int, integers: Integers | None, found: Type) -> None:
+    """``found`` is what a matrix of ``k`` columns takes: mantissas too, where it is of integers."""
+    dtypes = ("int8",) if integers is None else ("int8", "int12")
+    if found not in [Type(dtype, (k,), "token") for dtype in dtypes]:
+        raise ValueError(f"wanted {k} {' or '.join(dtypes)} codes, found {found}")
 
 
 def _quantise_heads(config: ModelConfig, node: Node, inputs: list[Type]) -> Type:
@@ -61,8 +70,7 @@ def _linear(config: ModelConfig, node: Node, inputs: list[Type]) -> Type:
         "down": (d, h),
     }[node.attributes["matrix"]]
     function, out = node.attributes.get("function"), Type("float", (rows,))
-    if inputs[0] != Type("int8", (k,), "token"):
-        raise ValueError(f"wanted {k} int8 codes, found {inputs[0]}")
+    _codes(k, node.attributes.get("integers"), inputs[0])
     if function not in _FUNCTIONS or inputs[1:] != [out] * (function in ("add", "silu_multiply")):
         raise ValueError(f"function {function!r} of {inputs[1:]}")
     return out
@@ -77,8 +85,7 @@ def _attention(config: ModelConfig, node: Node, inputs: list[Type]) -> Type:
 
 
 def _head(config: ModelConfig, node: Node, inputs: list[Type]) -> Type:
-    if inputs != [Type("int8", (config.dim,), "token")]:
-        raise ValueError(f"wanted {config.dim} int8 codes, found {inputs}")
+    _codes(config.dim, node.attributes["integers"], inputs[0])
     return Type("float", (config.vocab,))
 
 

@@ -9,12 +9,13 @@ import numpy as np
 from hw.artefact import Artefact
 from hw.machine import MachineConfig
 from models import numerics
-from models.quantised import QuantisedModel
+from models.quantised import MATRICES, QuantisedModel
 
 from .check import check
 from .codegen import generate
 from .fit import place
-from .graph import attach_statistics, build, fuse
+from .fit_integers import fit_integers
+from .graph import Integers, attach_statistics, build, fuse
 from .lower import PARTS, lower
 from .memory_map import MemoryMap, map_memory
 from .schedule import schedule
@@ -41,7 +42,10 @@ def compile_program(model: QuantisedModel, machine: MachineConfig, kv_rows: int 
     """
     config = model.config
     places = place(config, machine)
-    graph = check(build(config))
+    fit_integers(model, machine)
+    forms = {name: model.form(name) for name in MATRICES} | {"head": model.head.form}
+    integers = {name: Integers(**form) for name, form in forms.items() if form is not None}
+    graph = check(build(config, integers, model.activations))
     graph = check(attach_statistics(graph, model.grids["attention"] == model.grids["final"]), statistics=True)
     graph = check(fuse(graph), statistics=True)
     lowered = lower(graph, places, model.grids)
@@ -49,7 +53,7 @@ def compile_program(model: QuantisedModel, machine: MachineConfig, kv_rows: int 
     fetches: dict[str, list[Run]] = {}
     tapes = dict.fromkeys(PARTS.values(), 0)  #: bytes by block
     for part, block in PARTS.items():
-        fetches[part], tapes[block] = runs(model, places, lowered[part], tapes[block])
+        fetches[part], tapes[block] = runs(machine, lowered[part], tapes[block])
     memory = map_memory(config, machine, *tapes.values(), kv_rows=kv_rows)
     parts = {part: schedule(lowered[part], machine, config.context) for part in PARTS}
     program = generate(config, machine, parts, fetches, memory)
@@ -130,7 +134,7 @@ def _shapes(model: QuantisedModel) -> dict[str, tuple[int, ...]]:
     """Shapes of the model's tensors; matrices as [out, in], not as packed."""
     found: dict[str, tuple[int, ...]] = {
         "embedding": tuple(model.embedding.shape),
-        "head": tuple(model.head_codes.shape),
+        "head": tuple(model.head.codes.shape),
     }
     for index, layer in enumerate(model.layers):
         found |= {f"layers.{index}.{name}": tuple(linear.codes.shape) for name, linear in layer.matrices()}

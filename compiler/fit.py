@@ -53,7 +53,7 @@ def _pack(sizes: dict[str, int], start: int = 0) -> tuple[dict[str, int], int]:
     return places, start
 
 
-class _Limits:
+class Limits:
     """Comparisons that name model, machine, part and remedy."""
 
     def __init__(self, config: ModelConfig, machine: MachineConfig):
@@ -96,14 +96,13 @@ class _Limits:
 
 def place(config: ModelConfig, machine: MachineConfig) -> Places:
     """Places of everything on chip for the machine's tile; CompileError where the model does not fit."""
-    c, need = config, _Limits(config, machine)
+    c, need = config, Limits(config, machine)
     kv, size, group = c.kv_dim, c.head_size, c.heads // c.kv_heads
 
     for what, n in (("dim", c.dim), ("hidden", c.hidden), ("kv_heads x head_size", kv), ("head_size", size)):
         need.multiple("every layer", what, n, "lanes")
     need.multiple("every layer, attention", "head_size", size, "attention_bytes")
     need.multiple("every layer, key row", "8 x kv_heads (bytes of scales)", 8 * c.kv_heads, "lanes")
-    need.multiple("head", "dim", c.dim, "head_lanes")
     need.encoded("every layer", "elements of a vector", max(c.dim, c.hidden), 2**16 - 1)
     need.encoded("every layer, attention", "elements of a head", size, 2**10 - 1)
     need.encoded("every layer, attention", "K/V heads", c.kv_heads, 2**8 - 1)
@@ -131,7 +130,7 @@ def place(config: ModelConfig, machine: MachineConfig) -> Places:
     other = align(c.dim, Q_ALIGN)
     if other + max(c.dim, c.hidden) > machine.quantised_words:
         other = 0
-    need.most("every layer", "int8 activations", other + max(c.dim, c.hidden), "quantised_words")
+    need.most("every layer", "quantised activations", other + max(c.dim, c.hidden), "quantised_words")
     quantised = {"attention": 0, "o": other, "mlp": 0, "down": other, "final": 0}
 
     attention, first = _pack({"q": c.dim, "k": kv, "v": kv, "attended": c.dim}, c.dim)

@@ -5,6 +5,7 @@
 `compiler.check` verifies the graph after each.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,7 +19,7 @@ BLOCKS = ("prologue", "body", "epilogue")
 class Type:
     """What a value is.
 
-    dtype: "float" (binary32), "int8", "int16" (codes), "token".
+    dtype: "float" (binary32), "int8", "int12" (mantissas), "int16" (codes), "token".
     shape: elements; codes with a scale per head are [heads, head_size].
     scale: "none", "token" (one for the vector) or "head".
     """
@@ -26,6 +27,15 @@ class Type:
     dtype: str
     shape: tuple[int, ...]
     scale: str = "none"
+
+
+@dataclass(frozen=True)
+class Integers:
+    """How a matrix of integers is written: bits of a code, weights that share a scale (0: none), minima."""
+
+    bits: int = 8
+    group: int = 0
+    minima: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,9 +78,18 @@ class Graph:
         return replace(self, blocks={**self.blocks, **{name: tuple(nodes) for name, nodes in blocks.items()}})
 
 
-def build(config: ModelConfig) -> Graph:
-    """The graph of a model as its definition reads (`models.golden`)."""
+def build(
+    config: ModelConfig,
+    integers: Mapping[str, Integers] | None = None,
+    activations: Mapping[str, int] | None = None,
+) -> Graph:
+    """The graph of a model as its definition reads (`models.golden`).
+
+    integers: by matrix, "head" too, those that are of integers; the others are ternary, the head of int8.
+    activations: bits of the codes by site, 8 where left out.
+    """
     c, kv, size = config, config.kv_dim, config.head_size
+    integers, activations = integers or {}, activations or {}
     gains = (lambda name: name) if c.block_gain else (lambda name: None)
     nodes: list[Node] = []
 
@@ -82,18 +101,20 @@ def build(config: ModelConfig) -> Graph:
         return Type("float", (n,))
 
     def quantise(x: str, n: int, site: str, gain: str | None = None, normalise: bool = True) -> str:
+        bits = activations.get(site, 8)
         return add(
             "norm_quantise",
             f"{site}.q",
-            Type("int8", (n,), "token"),
+            Type(f"int{bits}", (n,), "token"),
             x,
+            bits=bits,
             site=site,
             gain=gain,
             normalise=normalise,
         )
 
     def linear(x: str, matrix: str, rows: int) -> str:
-        return add("linear", matrix, floats(rows), x, matrix=matrix)
+        return add("linear", matrix, floats(rows), x, matrix=matrix, integers=integers.get(matrix))
 
     add("embed", "x", floats(c.dim))
     prologue, nodes = nodes, []
@@ -121,7 +142,7 @@ def build(config: ModelConfig) -> Graph:
     body, nodes = nodes, []
 
     zq = quantise("x.next", c.dim, "final", "final")
-    logits = add("head", "logits", floats(c.vocab), zq)
+    logits = add("head", "logits", floats(c.vocab), zq, integers=integers.get("head", Integers()))
     add("argmax", "next_token", Type("token", ()), logits)
     return Graph(
         c, {"prologue": tuple(prologue), "body": tuple(body), "epilogue": tuple(nodes)}, ("x", "x.next")

@@ -86,13 +86,16 @@ def accesses(name: str, fields: dict[str, int], tile: int = 1) -> list[Access]:
         write("TAPE")
         read("Q", f.q, f.k)
         write("ACC", f.acc, f.rows)
-    elif name == "HEAD":
+    elif name in ("LINEAR", "HEAD"):
         write("TAPE")
         read("Q", f.q, f.k)
         scalars(f.scale, read)
-        write("LOGITS")
+        if name == "HEAD":
+            write("LOGITS")
+        else:
+            write("ACC", f.acc, f.rows)
     elif name == "MAP":
-        source = {Source.ACTIVATION: "ACT", Source.ACCUMULATOR: "ACC"}
+        source = {Source.ACTIVATION: "ACT", Source.ACCUMULATOR: "ACC", Source.LINEAR: "ACC"}
         if f.source in source:
             read(source[Source(f.source)], f.a, f.n)
         elif f.source == Source.TAPE:

@@ -19,11 +19,12 @@ from hw.isa import (
     Payload,
     Source,
     Target,
+    Width,
 )
 from models.quantised import matrix_shapes
 
 from .fit import Places
-from .graph import Graph, Node
+from .graph import Graph, Integers, Node
 
 #: Parts of a program in order, each with the block of the tape that it takes from. "embedding" is a loop over
 #: tiles; "again" and "body" together are one, in the loop over layers.
@@ -186,10 +187,12 @@ class Lowering:
         self._map(Source.ACTIVATION, self._config.dim, a=x, d=x, **self._statistics(node))
 
     def _norm_quantise(self, node: Node) -> None:
-        site, places = node.attributes["site"], self._places
+        site, places, mantissa = node.attributes["site"], self._places, {}
         fields = {"a": places.activation[self._residual(node.inputs[0])], "d": places.quantised[site]}
         if gain := node.attributes["gain"]:
             fields |= {"gain": 1, "c": places.constant[gain]}
+        if node.attributes["bits"] == 12:
+            fields["mantissa"] = mantissa["mantissa"] = 1
         self._add(
             "QUANTISE", target=Target.MATMUL, n=node.type.shape[0], stat=places.statistics[site], **fields
         )
@@ -201,21 +204,28 @@ class Lowering:
             c=places.scalar[f"c_{site}"],
             eps=places.scalar[eps],
             d=places.scalar[f"s_{site}"],
+            **mantissa,
         )
 
     def _linear(self, node: Node) -> None:
-        """MATMUL and the MAP that reads its partial sums."""
+        """MATMUL or LINEAR, and the MAP that reads what it leaves."""
         matrix, places = node.attributes["matrix"], self._places
         rows, k = self._shapes[matrix]
         site = node.inputs[0].removesuffix(".q")
-        self._add(
-            "MATMUL",
-            Content("matrix", matrix),
-            rows=rows,
-            k=k,
-            q=places.quantised[site],
-            acc=places.accumulator[matrix],
-        )
+        integers: Integers | None = node.attributes["integers"]
+        shape = {"rows": rows, "k": k, "q": places.quantised[site], "acc": places.accumulator[matrix]}
+        scale = places.scalar[f"s_{site}"]
+        if integers is None:
+            self._add("MATMUL", Content("matrix", matrix), **shape)
+            read = {
+                "source": Source.ACCUMULATOR,
+                "scaled": 1,
+                "s1": scale,
+                "s2": places.scalar[f"k_{matrix}"],
+            }
+        else:
+            self._add("LINEAR", Content("matrix", matrix), **shape, scale=scale, **_form(integers))
+            read = {"source": Source.LINEAR}
         fields, function = self._statistics(node), node.attributes.get("function")
         if function == "rope":
             fields |= {"function": Function.ROPE, "c": places.constant["rope"]}
@@ -224,13 +234,11 @@ class Lowering:
                 "function": Function[function.upper()],
                 "b": places.activation[self._residual(node.inputs[1])],
             }
-        self._map(
-            Source.ACCUMULATOR,
-            rows,
+        self._add(
+            "MAP",
+            n=rows,
             a=places.accumulator[matrix],
-            scaled=1,
-            s1=places.scalar[f"s_{site}"],
-            s2=places.scalar[f"k_{matrix}"],
+            **read,
             d=places.activation[self._residual(node.output)],
             **fields,
         )
@@ -279,11 +287,18 @@ class Lowering:
             q=places.quantised["final"],
             scale=places.scalar["s_final"],
             emit=EMIT_LOGITS,
+            **_form(node.attributes["integers"]),
         )
         self._add("STORE", predicate=EMIT_LOGITS, bytes=4 * c.vocab, payload=Payload.LOGITS)
 
     def _argmax(self, node: Node) -> None:
         """HEAD does it."""
+
+
+def _form(integers: Integers) -> dict[str, int]:
+    """Fields of LINEAR and HEAD."""
+    width = {8: Width.INT8, 4: Width.INT4}[integers.bits]
+    return {"width": width, "group": integers.group, "minima": int(integers.minima)}
 
 
 def lower(graph: Graph, places: Places, grids: dict[str, int]) -> dict[str, list[Step]]:

@@ -6,6 +6,7 @@ Consumers of the tape keep their order, because that is the order of the bytes. 
 stay where they are, before or after all others.
 """
 
+from hw.integer_shape import IntegerShape
 from hw.isa import BY_NAME, Feed, Unit
 from hw.machine import MachineConfig
 from models.numerics import TRITS_PER_BYTE
@@ -16,7 +17,9 @@ from .lower import Step
 #: Commands that wait beside a unit before issue stalls.
 UNIT_QUEUE = 4
 #: Cycles from first input to last output beyond one element group a cycle; about right is enough.
-LATENCY = {"MATMUL": 20, "HEAD": 60, "MAP": 30, "QUANTISE": 50, "NORM": 80, "ATTEND": 40, "STORE": 40}
+LATENCY = {
+    "MATMUL": 20, "LINEAR": 40, "HEAD": 60, "MAP": 30, "QUANTISE": 50, "NORM": 80, "ATTEND": 40, "STORE": 40,
+}  # fmt: skip
 
 
 def duration(step: Step, machine: MachineConfig, position: int, tile: int = 1) -> int:
@@ -25,8 +28,8 @@ def duration(step: Step, machine: MachineConfig, position: int, tile: int = 1) -
     each = tile if f.get("tiled") else 1
     if step.name == "MATMUL":
         busy = f["rows"] * -(-f["k"] // TRITS_PER_BYTE) // machine.tables
-    elif step.name == "HEAD":
-        busy = f["rows"] * (f["k"] // machine.head_lanes + 1)
+    elif step.name in ("LINEAR", "HEAD"):
+        busy = IntegerShape.of(machine, f).cycles(each)
     elif step.name == "ATTEND":
         rows = each if f["feed"] == Feed.STAGE else position
         busy = rows * f["kv_heads"] * f["head_size"] // machine.attention_bytes

@@ -6,13 +6,23 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from hw.integer_shape import IntegerShape
 from hw.machine import MachineConfig
 from models import numerics
-from models.quantised import QuantisedModel, norm_constants, query_constant, site_width
+from models.quantised import (
+    IntegerLinear,
+    Linear,
+    QuantisedLayer,
+    QuantisedModel,
+    norm_constants,
+    query_constant,
+    site_width,
+)
 
 from .fit import Places, align
 from .lower import SIDE, Content, Step
 from .memory_map import REGION_ALIGN
+from .tape_integer import integer_bytes
 
 #: Longest FETCH, a multiple of every bus width.
 MAX_FETCH = 2**24 - REGION_ALIGN
@@ -41,12 +51,12 @@ def content_bytes(
     model: QuantisedModel, machine: MachineConfig, places: Places, layer: int, content: Content
 ) -> np.ndarray:
     """The bytes (uint8 [n]) that the consumer of `content` takes in `layer`."""
-    if content.kind == "matrix":
-        packed = numerics.pack_trits(getattr(model.layers[layer], content.name).codes.to(torch.int64))
+    if content.kind in ("matrix", "head"):
+        matrix = model.head if content.kind == "head" else getattr(model.layers[layer], content.name)
+        if isinstance(matrix, IntegerLinear):
+            return integer_bytes(matrix, machine)
+        packed = numerics.pack_trits(matrix.codes.to(torch.int64))
         return chunked(packed.to(torch.uint8).numpy(), machine.tables)
-    if content.kind == "head":
-        scales = _float_bytes(model.head_scales).reshape(-1, 4)
-        return np.concatenate((model.head_codes.numpy().view(np.uint8), scales), axis=1).reshape(-1)
     if content.kind == "gain":
         return _float_bytes(_gain(model, layer, content.name))
     names = places.layer_scalars
@@ -63,19 +73,17 @@ def chunked(packed: np.ndarray, tables: int) -> np.ndarray:
     return np.concatenate([packed[:, i : i + tables].reshape(-1) for i in range(0, packed.shape[1], tables)])
 
 
-def content_size(model: QuantisedModel, places: Places, step: Step) -> int:
+def content_size(machine: MachineConfig, step: Step) -> int:
     """Bytes that a step takes, without making them; 0 for side fetches."""
     f, content = step.fields, step.content
     if content is None or content.kind in SIDE:
         return 0
-    if content.kind == "matrix":
+    if step.name == "MATMUL":
         return f["rows"] * -(-f["k"] // numerics.TRITS_PER_BYTE)
-    return f["rows"] * (f["k"] + 4) if content.kind == "head" else 4 * f["n"]
+    return 4 * f["n"] if step.name == "MAP" else IntegerShape.of(machine, f).bytes
 
 
-def runs(
-    model: QuantisedModel, places: Places, steps: Iterable[Step], start: int = 0
-) -> tuple[list[Run], int]:
+def runs(machine: MachineConfig, steps: Iterable[Step], start: int = 0) -> tuple[list[Run], int]:
     """The fetches of one part in tape order from byte `start` of its block's tape, and the byte behind them.
 
     Both bytes are multiples of 64.
@@ -97,7 +105,7 @@ def runs(
             found.append(Run((step.content,), predicate=predicate))
         else:
             open_.append(step.content)
-            size += content_size(model, places, step)
+            size += content_size(machine, step)
     return found, offset
 
 
@@ -148,10 +156,16 @@ def _fixed_scalars(model: QuantisedModel) -> dict[str, torch.Tensor]:
 
 def _layer_scalars(model: QuantisedModel, layer: int) -> dict[str, torch.Tensor]:
     """k of the later matrices of a layer, and of the first ones of the next layer."""
-    found = {f"k_{name}": getattr(model.layers[layer], name).constant for name in ("o", "up", "gate", "down")}
+    found = _constants(model.layers[layer], ("o", "up", "gate", "down"))
     return found | (_first_scalars(model, layer + 1) if layer + 1 < len(model.layers) else {})
 
 
 def _first_scalars(model: QuantisedModel, layer: int) -> dict[str, torch.Tensor]:
     """k of the first matrices of a layer."""
-    return {f"k_{name}": getattr(model.layers[layer], name).constant for name in ("q", "k", "v")}
+    return _constants(model.layers[layer], ("q", "k", "v"))
+
+
+def _constants(layer: QuantisedLayer, names: tuple[str, ...]) -> dict[str, torch.Tensor]:
+    """k of ternary matrices; the row scales of the others stand beside their codes."""
+    found = {name: getattr(layer, name) for name in names}
+    return {f"k_{name}": matrix.constant for name, matrix in found.items() if isinstance(matrix, Linear)}

@@ -3,19 +3,20 @@
 import torch
 from torch import Tensor
 
-from . import numerics
 from .float_model import FloatModel, Layer
-from .quantised import QuantisedModel
+from .quantised import MATRICES, SITE_MATRICES, QuantisedModel
 
 __all__ = ["float_reference"]
 
 
 def float_reference(model: QuantisedModel) -> FloatModel:
-    """Effective weights scale x code and int8 activations; everything else in float.
+    """Effective weights; int8 activations where a matrix is ternary, float ones otherwise; all else in float.
 
-    A head that is the embedding is the float embedding; another one is its int8 codes, dequantised.
+    A head that is the embedding is the float embedding; another one is its codes, dequantised.
     """
-    reference = FloatModel(model.config, "fixed", 8)
+    ternary = any(model.form(name) is None for name in MATRICES)
+    reference = FloatModel(model.config, "fixed", 8 if ternary else None)
+    bits = {name: model.activations[site] for site, names in SITE_MATRICES.items() for name in names}
 
     def fill(target: Tensor, source: Tensor) -> None:
         assert target.shape == source.shape
@@ -25,12 +26,12 @@ def float_reference(model: QuantisedModel) -> FloatModel:
         fill(reference.embedding, model.embedding)
         fill(reference.final_gain, model.final_gain)
         if not model.config.tied_head:
-            fill(reference.head, model.head_codes * model.head_scales[:, None] * numerics.INT8_LEVELS)
+            fill(reference.head, model.head.dequantised(model.activations["final"]))
         for target, source in zip(reference.layers, model.layers, strict=True):
             assert isinstance(target, Layer)
             if source.attention_gain is not None and source.mlp_gain is not None:
                 fill(target.attention_gain, source.attention_gain)
                 fill(target.mlp_gain, source.mlp_gain)
-            for name, linear in source.matrices():
-                fill(getattr(target, name), linear.codes * linear.scale)
+            for name, matrix in source.matrices():
+                fill(getattr(target, name), matrix.dequantised(bits[name]))
     return reference.eval()

@@ -13,7 +13,15 @@ from torch import Tensor
 
 from . import numerics
 from .config import ModelConfig
-from .quantised import Linear, QuantisedLayer, QuantisedModel, norm_constants, query_constant, site_width
+from .quantised import (
+    IntegerLinear,
+    Matrix,
+    QuantisedLayer,
+    QuantisedModel,
+    norm_constants,
+    query_constant,
+    site_width,
+)
 
 __all__ = ["GoldenModel", "KVCache", "Observer", "SaturationError"]
 
@@ -95,25 +103,38 @@ class GoldenModel:
     # --- pieces -------------------------------------------------------------------------------------------
 
     def _input(self, x: Tensor, site: str, layer: int, gain: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Quantise x [T, n] for a linear: codes int64 [T, n]; scales binary32 [T], the norm in them."""
+        """Quantise x [T, n] for a linear: codes int64 [T, n]; scales binary32 [T], the norm in them.
+
+        Where the site has 12-bit activations, a power of two stands for the absolute maximum.
+        """
         scaled = x if gain is None else numerics.fmul(x, gain)
         maximum = numerics.absmax(scaled)
-        codes = numerics.quantise(scaled, maximum, numerics.INT8_LEVELS)
+        if self._model.activations[site] == 12:
+            codes, live = numerics.quantise_mantissa(scaled, maximum), numerics.live_exponent(maximum)
+        else:
+            codes = numerics.quantise(scaled, maximum, numerics.INT8_LEVELS)
+            live = numerics.live_scale(maximum)
         if site in ("o", "down") and not self.config.inner_norm:
-            return codes, numerics.live_scale(maximum)
+            return codes, live
         if self._observer:
             self._observer(site, layer, x)
         grid = self._model.grids[site]
         total, saturated = numerics.square_sum(x, grid)
         if bool(saturated.any()):
             raise SaturationError(self.config.name, site, layer, grid)
-        return codes, numerics.norm_scale(maximum, total, *self._norms[site])
+        return codes, numerics.fmul(live, numerics.inverse_root(total, *self._norms[site]))
 
     @staticmethod
-    def _linear(codes: Tensor, scale: Tensor, linear: Linear) -> Tensor:
-        """y [T, out] = fl(fl(acc) * fl(scale * k)) of quantised inputs [T, in] and their scales [T]."""
-        accumulated = numerics.integer_linear(codes, linear.codes)
-        return numerics.dequantise(accumulated, numerics.fmul(scale, linear.constant)[:, None])
+    def _linear(codes: Tensor, scale: Tensor, matrix: Matrix) -> Tensor:
+        """y [T, out] of quantised inputs [T, in] and their scales [T].
+
+        Ternary: fl(fl(acc) * fl(scale * k)); of integers: fl(fl(fl(acc) * scale) * row_scale).
+        """
+        if isinstance(matrix, IntegerLinear):
+            acc = numerics.grouped_linear(codes, matrix.codes, matrix.group, matrix.scales, matrix.minima)
+            return numerics.fmul(numerics.dequantise(acc, scale[:, None]), matrix.row_scale)
+        accumulated = numerics.integer_linear(codes, matrix.codes)
+        return numerics.dequantise(accumulated, numerics.fmul(scale, matrix.constant)[:, None])
 
     @staticmethod
     def _by_head(x: Tensor, levels: int) -> tuple[Tensor, Tensor]:
@@ -200,9 +221,7 @@ class GoldenModel:
             x = numerics.fadd(x, self._attention(layer, x, index, cache))
             x = numerics.fadd(x, self._mlp(layer, x, index))
         cache.length += len(tokens)
-        codes, scale = self._input(x, "final", c.layers, self._model.final_gain)
-        acc = numerics.integer_linear(codes, self._model.head_codes)
-        return numerics.fmul(numerics.dequantise(acc, scale[:, None]), self._model.head_scales)
+        return self._linear(*self._input(x, "final", c.layers, self._model.final_gain), self._model.head)
 
     def generate(
         self, prompt: list[int], count: int, cache: KVCache | None = None

@@ -1,12 +1,12 @@
 """The quantised model before layout: what front ends make, the golden model computes and the compiler lowers.
 
-Ternary matrices keep their codes and scale as the checkpoint has them; the head is quantised to int8 by row.
-The constants that the machine multiplies by (``docs/architecture.md``) are folded here, once.
+A matrix is ternary, with codes and scale as the checkpoint has them, or of integers (`models.integer`); the
+head is of integers. The constants that the machine multiplies by (``docs/architecture.md``) are folded here,
+once.
 """
 
 import json
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,29 +17,33 @@ from torch import Tensor
 
 from . import numerics
 from .config import ModelConfig
-from .float_model import MATRICES, matrix_shapes
-from .ternary_file import pack_codes, unpack_codes
+from .float_model import matrix_shapes
+from .integer import CODE_RANGE, SCALE_LIMIT, IntegerLinear, padded_groups
+from .layer import MATRICES, SITE_MATRICES, SITES, Linear, Matrix, QuantisedLayer, site_width
+from .ternary_file import unpack_codes
 
 __all__ = [
     "EXTREME_GRID",
     "MATRICES",
     "SITES",
+    "SITE_MATRICES",
+    "IntegerLinear",
     "Linear",
+    "Matrix",
     "QuantisedLayer",
     "QuantisedModel",
     "matrix_shapes",
     "norm_constants",
-    "quantise_head",
     "query_constant",
     "site_width",
 ]
 
-#: The inputs that are normalised or quantised: of q, k, v; of o; of gate and up; of down; of the head.
-SITES: tuple[str, ...] = ("attention", "o", "mlp", "down", "final")
 #: Grid exponents lie within +-EXTREME_GRID, so that 2**grid * n and 2**grid / n are normal binary32 numbers.
 EXTREME_GRID = 100
 
-_FORMAT = "trine-quantised-1"
+_FORMAT = "trine-quantised-2"
+#: The format before: ternary matrices, an int8 head without groups.
+_FORMAT_1 = "trine-quantised-1"
 
 
 # --- folded constants -------------------------------------------------------------------------------------
@@ -63,72 +67,15 @@ def query_constant(head_size: int) -> Tensor:
     return numerics.constant(math.log2(math.e) / (math.sqrt(head_size) * levels))
 
 
-def quantise_head(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Codes int8 [vocab, dim] and scales binary32 [vocab] of a float head [vocab, dim], row by row.
-
-    codes = rne(w * 127 / absmax) in binary64; scales = absmax / 127**2, where the second 1/127 belongs to the
-    activations. A row whose absmax is below 2**-100 becomes zero.
-    """
-    if not torch.isfinite(weight).all():
-        row = int((~torch.isfinite(weight)).any(-1).nonzero()[0, 0])
-        raise ValueError(
-            f"head: wanted finite numbers, found row {row} with others; the checkpoint is damaged"
-        )
-    largest = weight.double().abs().amax(-1)
-    live = largest >= numerics.MIN_ABSMAX
-    codes = torch.round(weight.double() * (numerics.INT8_LEVELS / largest.where(live, torch.inf))[:, None])
-    scales = numerics.flush((largest / numerics.INT8_LEVELS**2).float())
-    return codes.to(torch.int8), scales.where(live, 0.0)
-
-
 # --- structure --------------------------------------------------------------------------------------------
-
-
-def site_width(config: ModelConfig, site: str) -> int:
-    """Elements of the vector that is normalised at ``site``."""
-    return config.hidden if site == "down" else config.dim
-
-
-@dataclass(frozen=True, eq=False)
-class Linear:
-    """A ternary matrix scale x codes.
-
-    Parameters
-    ----------
-    codes: int8 [out, in] of -1, 0, 1.
-    scale: a binary32 value.
-    """
-
-    codes: Tensor
-    scale: float
-
-    @property
-    def constant(self) -> Tensor:
-        """k = scale / 127 (0-d binary32), used as y = fl(fl(acc) * fl(s * k))."""
-        return numerics.constant(self.scale / numerics.INT8_LEVELS)
-
-
-@dataclass(frozen=True, eq=False)
-class QuantisedLayer:
-    """One layer: gains binary32 [dim] (None where block norms have no gain) and seven matrices."""
-
-    attention_gain: Tensor | None
-    mlp_gain: Tensor | None
-    q: Linear
-    k: Linear
-    v: Linear
-    o: Linear
-    gate: Linear
-    up: Linear
-    down: Linear
-
-    def matrices(self) -> Iterator[tuple[str, Linear]]:
-        """(name, matrix) in the order of `MATRICES`."""
-        return ((name, getattr(self, name)) for name in MATRICES)
 
 
 def _default_grids() -> dict[str, int]:
     return dict.fromkeys(SITES, numerics.DEFAULT_GRID)
+
+
+def _default_activations() -> dict[str, int]:
+    return dict.fromkeys(SITES, 8)
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,17 +88,21 @@ class QuantisedModel:
     embedding: binary32 [vocab, dim].
     layers: one `QuantisedLayer` each.
     final_gain: binary32 [dim].
-    head_codes, head_scales: int8 [vocab, dim] within +-127 and binary32 [vocab], see `quantise_head`.
+    head: [vocab, dim].
     grids: exponent of the grid of squares for each of `SITES`, common to all layers (the program is a loop).
+    activations: bits of the quantised input of each of `SITES`: 8, or 12 (mantissas on a shared exponent)
+        where all matrices of the site are of integers.
+
+    All layers of a matrix are of one kind, and of one `IntegerLinear.form`.
     """
 
     config: ModelConfig
     embedding: Tensor
     layers: tuple[QuantisedLayer, ...]
     final_gain: Tensor
-    head_codes: Tensor
-    head_scales: Tensor
+    head: IntegerLinear
     grids: dict[str, int] = field(default_factory=_default_grids)
+    activations: dict[str, int] = field(default_factory=_default_activations)
 
     def with_grids(self, grids: dict[str, int]) -> "QuantisedModel":
         """The same model with other grids."""
@@ -162,8 +113,7 @@ class QuantisedModel:
         c = self.config
         self._tensor("embedding", self.embedding, torch.float32, (c.vocab, c.dim))
         self._tensor("final_gain", self.final_gain, torch.float32, (c.dim,))
-        self._tensor("head_codes", self.head_codes, torch.int8, (c.vocab, c.dim), numerics.INT8_LEVELS)
-        self._tensor("head_scales", self.head_scales, torch.float32, (c.vocab,))
+        self._integer("head", self.head, (c.vocab, c.dim))
         if len(self.layers) != c.layers:
             raise self._wrong("layers", c.layers, len(self.layers))
         for index, layer in enumerate(self.layers):
@@ -174,15 +124,14 @@ class QuantisedModel:
                 if gain is not None:
                     self._tensor(f"layers.{index}.{name}", gain, torch.float32, (c.dim,))
             for name, shape in matrix_shapes(c).items():
-                linear = getattr(layer, name)
-                self._tensor(f"layers.{index}.{name}.codes", linear.codes, torch.int8, shape, 1)
-                constant = float(linear.constant)
-                if not math.isfinite(constant) or (constant == 0.0 != linear.scale):
-                    raise self._wrong(
-                        f"layers.{index}.{name}.scale",
-                        "a number whose 1/127 is finite and not subnormal",
-                        linear.scale,
-                    )
+                self._matrix(index, name, shape)
+        for site, names in SITE_MATRICES.items():
+            bits = self.activations.get(site)
+            if bits not in (8, 12):
+                raise self._wrong(f"activations of {site}", "8 or 12 bits", bits)
+            ternary = [name for name in names if name != "head" and self.form(name) is None]
+            if bits == 12 and ternary:
+                raise self._wrong(f"activations of {site}", f"8 bits, since {ternary[0]} is ternary", bits)
         if set(self.grids) != set(SITES):
             raise self._wrong("grids", f"the sites {sorted(SITES)}", sorted(self.grids))
         for site, grid in self.grids.items():
@@ -190,16 +139,60 @@ class QuantisedModel:
                 raise self._wrong(f"grid of {site}", f"an exponent within +-{EXTREME_GRID}", grid)
         return self
 
+    def form(self, name: str) -> dict[str, Any] | None:
+        """`IntegerLinear.form` of "head" or of a matrix, the same in all layers; None where ternary."""
+        return self.head.form if name == "head" else getattr(self.layers[0], name).form
+
+    def _matrix(self, layer: int, name: str, shape: tuple[int, int]) -> None:
+        path, matrix = f"layers.{layer}.{name}", getattr(self.layers[layer], name)
+        if matrix.form != self.form(name):
+            raise self._wrong(
+                path, f"{self.form(name) or 'ternary'}, as in layer 0", matrix.form or "ternary"
+            )
+        if isinstance(matrix, IntegerLinear):
+            return self._integer(path, matrix, shape)
+        self._tensor(f"{path}.codes", matrix.codes, torch.int8, shape, (-1, 1))
+        constant = float(matrix.constant)
+        if not math.isfinite(constant) or (constant == 0.0 != matrix.scale):
+            wanted = "a number whose 1/127 is finite and not subnormal"
+            raise self._wrong(f"{path}.scale", wanted, matrix.scale)
+        return None
+
+    def _integer(self, path: str, matrix: IntegerLinear, shape: tuple[int, int]) -> None:
+        if matrix.bits not in CODE_RANGE:
+            raise self._wrong(f"{path}.bits", "4 or 8", matrix.bits)
+        self._tensor(f"{path}.codes", matrix.codes, torch.int8, shape, CODE_RANGE[matrix.bits])
+        self._tensor(f"{path}.row_scale", matrix.row_scale, torch.float32, shape[:1])
+        if matrix.group < 0 or (matrix.group > 0) != (matrix.scales is not None):
+            raise self._wrong(f"{path}.group", "0 or more, and scales where it is more", matrix.group)
+        limit = numerics.GROUP_LIMIT
+        for name, values, allowed in (
+            ("scales", matrix.scales, (0, SCALE_LIMIT)),
+            ("minima", matrix.minima, (-limit, limit)),
+        ):
+            if values is not None:
+                if not matrix.group:
+                    raise self._wrong(f"{path}.{name}", "none without groups", "some")
+                groups = shape[0], padded_groups(shape[1], matrix.group)
+                self._tensor(f"{path}.{name}", values, torch.int16, groups, allowed)
+
     def _tensor(
-        self, name: str, tensor: Tensor, dtype: torch.dtype, shape: tuple[int, ...], limit: int | None = None
+        self,
+        name: str,
+        tensor: Tensor,
+        dtype: torch.dtype,
+        shape: tuple[int, ...],
+        allowed: tuple[int, int] | None = None,
     ) -> None:
         if tensor.dtype != dtype or tuple(tensor.shape) != shape:
             raise self._wrong(name, f"{dtype} {list(shape)}", f"{tensor.dtype} {list(tensor.shape)}")
-        if limit is None:
+        if allowed is None:
             if not torch.isfinite(tensor).all():
                 raise self._wrong(name, "finite numbers", "infinities or NaN")
-        elif int(tensor.to(torch.int16).abs().max()) > limit:
-            raise self._wrong(name, f"codes within +-{limit}", int(tensor.to(torch.int16).abs().max()))
+            return
+        least, most = int(tensor.min()), int(tensor.max())
+        if least < allowed[0] or most > allowed[1]:
+            raise self._wrong(name, f"codes from {allowed[0]} to {allowed[1]}", f"{least} to {most}")
 
     def _wrong(self, name: str, wanted: object, found: object) -> ValueError:
         return ValueError(
@@ -214,17 +207,21 @@ class QuantisedModel:
         tensors = {
             "embedding": self.embedding,
             "final_gain": self.final_gain,
-            "head_codes": self.head_codes,
-            "head_scales": self.head_scales,
+            **{f"head.{name}": tensor for name, tensor in self.head.tensors().items()},
         }
         for index, layer in enumerate(self.layers):
             for name, gain in (("attention_gain", layer.attention_gain), ("mlp_gain", layer.mlp_gain)):
                 if gain is not None:
                     tensors[f"layers.{index}.{name}"] = gain
-            for name, linear in layer.matrices():
-                tensors[f"layers.{index}.{name}.codes"] = pack_codes(linear.codes)
-                tensors[f"layers.{index}.{name}.scale"] = torch.tensor([linear.scale], dtype=torch.float32)
-        header = {"format": _FORMAT, "config": self.config.to_json(), "grids": self.grids}
+            for name, matrix in layer.matrices():
+                tensors |= {f"layers.{index}.{name}.{key}": value for key, value in matrix.tensors().items()}
+        header = {
+            "format": _FORMAT,
+            "config": self.config.to_json(),
+            "grids": self.grids,
+            "activations": self.activations,
+            "integer": {name: self.form(name) for name in (*MATRICES, "head") if self.form(name)},
+        }
         # One metadata key: the library writes several in no fixed order.
         return safetensors.torch.save(
             {name: tensor.contiguous() for name, tensor in tensors.items()},
@@ -241,15 +238,26 @@ class QuantisedModel:
             tensors = safetensors.torch.load(data)
             shapes = matrix_shapes(config)
 
-            def linear(prefix: str, columns: int) -> Linear:
+            def matrix(prefix: str, form: dict[str, Any] | None, columns: int) -> Matrix:
+                if form:
+                    return IntegerLinear.load(lambda name: tensors[f"{prefix}.{name}"], form, columns)
                 codes = unpack_codes(tensors[f"{prefix}.codes"], columns)
                 return Linear(codes, float(tensors[f"{prefix}.scale"]))
 
+            if header["format"] == _FORMAT_1:
+                forms, activations = {}, _default_activations()
+                head = IntegerLinear(tensors["head_codes"], 8, tensors["head_scales"])
+            else:
+                forms = header["integer"]
+                activations = {site: int(bits) for site, bits in header["activations"].items()}
+                head = matrix("head", forms["head"], config.dim)
+                if not isinstance(head, IntegerLinear):
+                    raise TypeError("a ternary head")
             layers = tuple(
                 QuantisedLayer(
                     tensors.get(f"layers.{i}.attention_gain"),
                     tensors.get(f"layers.{i}.mlp_gain"),
-                    *(linear(f"layers.{i}.{name}", shapes[name][1]) for name in MATRICES),
+                    *(matrix(f"layers.{i}.{name}", forms.get(name), shapes[name][1]) for name in MATRICES),
                 )
                 for i in range(config.layers)
             )
@@ -258,9 +266,9 @@ class QuantisedModel:
                 tensors["embedding"],
                 layers,
                 tensors["final_gain"],
-                tensors["head_codes"],
-                tensors["head_scales"],
+                head,
                 grids,
+                activations,
             )
         except KeyError as error:
             raise ValueError(
@@ -280,7 +288,7 @@ def _header(data: bytes) -> dict[str, Any]:
         if len(data) < 8 + size:
             raise ValueError(f"{len(data)} bytes, too few for a header of {size}")
         header = json.loads(json.loads(data[8 : 8 + size])["__metadata__"]["trine"])
-        if header["format"] != _FORMAT:
+        if header["format"] not in (_FORMAT, _FORMAT_1):
             raise ValueError(f"format {header['format']!r}")
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(

@@ -25,12 +25,13 @@ from hw.isa import (
     Source,
     Target,
     Unit,
+    Width,
 )
 from hw.machine import MachineConfig
 from models import numerics
 
 from .coverage_fields import field_bins, field_classes
-from .coverage_numbers import NUMBERS, number_classes
+from .coverage_numbers import number_classes, numbers
 from .entries import Entry
 from .interpreter_chunk import sequences
 from .interpreter_tape import Write
@@ -107,7 +108,7 @@ def _declared(group: str, machine: MachineConfig) -> Iterator[str]:
             for instruction in INSTRUCTIONS:
                 yield from (f"{instruction.name}.{text}" for text in field_bins(machine, instruction.name))
         case "operations":
-            yield from _operations()
+            yield from _operations(machine)
         case "acting":
             for one in passed_on:
                 yield from (f"{one.name} tiled, {n} live" for n in live)
@@ -148,13 +149,12 @@ def _declared(group: str, machine: MachineConfig) -> Iterator[str]:
                         "batch: one stops, others go on", "batch: all have stopped", "output log wraps",
                         "no HEAD", "error 1", "error 4")  # fmt: skip
         case "numbers":
-            for memory, names in NUMBERS.items():
-                yield from (f"{memory} {name}" for name in names)
+            yield from numbers(machine)
         case _:
             yield from (counter.name for counter in COUNTERS)
 
 
-def _operations() -> Iterator[str]:
+def _operations(machine: MachineConfig) -> Iterator[str]:
     for source in Source:
         for function in Function:
             for extra in ("plain", "scaled", "statistics", "scaled, statistics"):
@@ -175,6 +175,7 @@ def _operations() -> Iterator[str]:
     )
     yield from ("HEAD emits", "HEAD keeps", "HEAD fewer rows than top_k", "HEAD more rows than top_k")
     yield from (
+        *(f"{name} {shape}" for name in ("LINEAR", "HEAD") for shape in _SHAPES),
         "NORM plain",
         "NORM normalise",
         "MATMUL one chunk",
@@ -188,6 +189,16 @@ def _operations() -> Iterator[str]:
         "QUANTISE nothing",
         "STORE nothing",
     )
+
+    if machine.activation_bits == 12:
+        yield from ("QUANTISE mantissa plain", "QUANTISE mantissa gain", "NORM mantissa plain")
+        yield "NORM mantissa normalise"
+
+
+#: Shapes of LINEAR and HEAD.
+_SHAPES = [
+    f"{width.name}, {tails}" for width in Width for tails in ("no groups", "scales", "scales and minima")
+]
 
 
 class Watch:
@@ -339,7 +350,9 @@ class Watch:
                 self.coverage.hit("waits", f"{unit.name} on {other.name} {bound}")
         if unit in UNITS:
             self._issued[unit] += 1
-        takes = name in ("MATMUL", "HEAD") or (name == "MAP" and f["source"] == Source.TAPE and f["n"])
+        takes = name in ("MATMUL", "LINEAR", "HEAD") or (
+            name == "MAP" and f["source"] == Source.TAPE and f["n"]
+        )
         takes = takes or (name == "ATTEND" and f["feed"] == Feed.TAPE)
         if takes:
             self.coverage.hit("runs", f"ahead {self._ahead}")
@@ -372,11 +385,15 @@ class Watch:
             if when:
                 self.coverage.hit("operations", text)
 
+        if name in ("LINEAR", "HEAD"):
+            tails = "no groups" if not f["group"] else "scales and minima" if f["minima"] else "scales"
+            hit(f"{name} {Width(f['width']).name}, {tails}")
         match name:
             case "MAP":
                 self._map(f)
             case "QUANTISE":
-                hit(f"QUANTISE {Target(f['target']).name} {'gain' if f['gain'] else 'plain'}", f["n"] > 0)
+                kind = "mantissa" if f["mantissa"] else Target(f["target"]).name
+                hit(f"QUANTISE {kind} {'gain' if f['gain'] else 'plain'}", f["n"] > 0)
                 hit("QUANTISE nothing", not f["n"])
             case "ATTEND":
                 ends = ", ".join(end for end in ("first", "last") if f[end]) or "neither"
@@ -386,7 +403,8 @@ class Watch:
                 hit("HEAD fewer rows than top_k", f["rows"] < self.machine.top_k)
                 hit("HEAD more rows than top_k", f["rows"] > self.machine.top_k)
             case "NORM":
-                hit("NORM normalise" if f["normalise"] else "NORM plain")
+                kind = "normalise" if f["normalise"] else "plain"
+                hit(f"NORM mantissa {kind}" if f["mantissa"] else f"NORM {kind}")
             case "MATMUL":
                 columns, tables = -(-f["k"] // numerics.TRITS_PER_BYTE), self.machine.tables
                 hit("MATMUL one chunk" if columns <= tables else "MATMUL several chunks")

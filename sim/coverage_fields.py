@@ -18,6 +18,7 @@ from hw.isa import (
     Source,
     Target,
     Unit,
+    Width,
 )
 from hw.machine import MachineConfig
 
@@ -33,6 +34,8 @@ def _classes(machine: MachineConfig, name: str) -> dict[str, Classes]:
     """By field, the classes of its values; fields that mean nothing to the instruction are left out."""
     instruction = BY_NAME[name]
     found = {field.name: _enumerated(field) for field in instruction.fields if field.name != "descriptor"}
+    if machine.activation_bits == 8 and "mantissa" in found:
+        del found["mantissa"]["1"]
     found |= _NUMBERS.get(name, lambda _: {})(machine)
     waits = {f"wait_{unit.name.lower()}" for unit in Unit if unit not in (Unit.CONTROL, Unit.FETCH)}
     if instruction.unit == Unit.CONTROL:
@@ -139,15 +142,55 @@ def _matmul(machine: MachineConfig) -> dict[str, Classes]:
     }
 
 
+def _integer(machine: MachineConfig) -> dict[str, Classes]:
+    """What LINEAR and HEAD have in common; their rows apart."""
+
+    def unit(f: dict[str, int]) -> int:
+        return machine.unit_codes(8 if f["width"] == Width.INT8 else 4)
+
+    def grouped(test: Callable[[dict[str, int]], bool]) -> Class:
+        return lambda f, live: f["group"] > 0 and test(f)
+
+    k = _corners("k", 1, 1, machine.quantised_words)
+    k["whole units"] = lambda f, live: f["k"] % unit(f) == 0
+    k["fills a unit up"] = lambda f, live: f["k"] % unit(f) > 0
+    group: Classes = {
+        "0": _is("group", 0),
+        "a unit": grouped(lambda f: f["group"] == unit(f) < f["k"]),
+        "several units": grouped(lambda f: unit(f) < f["group"] < f["k"]),
+        "divides k": grouped(lambda f: f["group"] < f["k"] and f["k"] % f["group"] == 0),
+        "does not divide k": grouped(lambda f: f["group"] < f["k"] and f["k"] % f["group"] > 0),
+        "k": grouped(lambda f: f["group"] == f["k"]),
+        "beyond k": grouped(lambda f: f["group"] > f["k"]),
+        "most": grouped(lambda f: f["group"] == 0xFFFF // unit(f) * unit(f)),
+    }
+    return {
+        "k": k,
+        "q": _corners("q", 0, 16, machine.quantised_words - 16),
+        "scale": _ends("scale", SCALARS - 1) | {"wraps": lambda f, n: f["scale"] + n > SCALARS},
+        "group": group,
+    }
+
+
+def _odd() -> Classes:
+    """Whether the last pair of rows is filled up."""
+    return {
+        "even": lambda f, live: f["rows"] % 2 == 0,
+        "odd": lambda f, live: f["rows"] > 1 and f["rows"] % 2 == 1,
+    }
+
+
 def _head(machine: MachineConfig) -> dict[str, Classes]:
     rows: Classes = {"1": _is("rows", 1), "2": _is("rows", 2), "many": lambda f, live: f["rows"] > 100}
-    step = machine.head_lanes
+    emit: Classes = {str(n): _is("emit", n) for n in range(16)}
+    return {**_integer(machine), "rows": rows | _odd(), "emit": emit}
+
+
+def _linear(machine: MachineConfig) -> dict[str, Classes]:
     return {
-        "rows": rows,
-        "k": _corners("k", step, step, machine.quantised_words // step * step),
-        "q": _corners("q", 0, 16, machine.quantised_words - max(16, step)),
-        "scale": _ends("scale", SCALARS - 1) | {"wraps": lambda f, n: f["scale"] + n > SCALARS},
-        "emit": {str(n): _is("emit", n) for n in range(16)},
+        **_integer(machine),
+        "rows": _corners("rows", 1, 1, machine.accumulator_rows) | _odd(),
+        "acc": _corners("acc", 0, machine.lanes, machine.accumulator_rows - machine.lanes),
     }
 
 
@@ -166,6 +209,7 @@ def _map(machine: MachineConfig) -> dict[str, Classes]:
         f"{source.name} {text}": holds
         for source, size in (
             (Source.ACTIVATION, machine.activation_words), (Source.ACCUMULATOR, machine.accumulator_rows),
+            (Source.LINEAR, machine.accumulator_rows),
         )
         for text, holds in _corners(
             "a", 0, lanes, size - lanes, lambda f, live, source=source: f["source"] == source and f["n"] > 0
@@ -246,6 +290,6 @@ def _store(machine: MachineConfig) -> dict[str, Classes]:
 
 
 _NUMBERS: dict[str, Callable[[MachineConfig], dict[str, Classes]]] = {
-    "LOOP": _loop, "FETCH": _fetch, "MATMUL": _matmul, "HEAD": _head, "MAP": _map, "QUANTISE": _quantise,
-    "NORM": _norm, "ATTEND": _attend, "STORE": _store,
+    "LOOP": _loop, "FETCH": _fetch, "MATMUL": _matmul, "HEAD": _head, "LINEAR": _linear, "MAP": _map,
+    "QUANTISE": _quantise, "NORM": _norm, "ATTEND": _attend, "STORE": _store,
 }  # fmt: skip

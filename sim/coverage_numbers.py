@@ -4,11 +4,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from models.numerics import INT8_LEVELS, INT16_LEVELS, SQUARE_SUM_MAX
+from hw.machine import MachineConfig
+from models.numerics import INT8_LEVELS, INT16_LEVELS, MANTISSA_LEVELS, SQUARE_SUM_MAX
 
 from .interpreter_tape import Write
 
-__all__ = ["NUMBERS", "number_classes"]
+__all__ = ["NUMBERS", "number_classes", "numbers"]
 
 _FLOAT = ("+0", "-0", "normal", "infinite", "NaN")
 _CODES = ("0", "largest", "smallest", "between")
@@ -20,7 +21,9 @@ NUMBERS: dict[str, tuple[str, ...]] = {
     "STAT_TOTAL": ("0", "between", "saturated"),
     "STAT_MAXIMUM": ("+0", "below 2^-100", "normal", "infinite", "NaN"),
     "ACC": ("0", "positive", "negative"),
+    "ACC of LINEAR": (*_FLOAT, "a subnormal flushed"),
     "Q": _CODES,
+    "Q mantissas": _CODES,
     "QUERY": _CODES,
     "QUERY_SCALE": ("+0", "normal", "infinite", "NaN"),
     "STAGE_K": _CODES,
@@ -29,6 +32,13 @@ NUMBERS: dict[str, tuple[str, ...]] = {
     "TOP": (*_FLOAT, "equal ones"),
 }
 _INFINITY, _SIGN, _LIVE = 0x7F80_0000, 0x8000_0000, 0x0D80_0000
+
+
+def numbers(machine: MachineConfig) -> Iterator[str]:
+    """ "memory class" of all that a machine can have."""
+    for memory, names in NUMBERS.items():
+        if memory != "Q mantissas" or machine.activation_bits == 12:
+            yield from (f"{memory} {name}" for name in names)
 
 
 def number_classes(name: str, f: dict[str, int], writes: list[Write], flushed: bool) -> Iterator[str]:
@@ -45,7 +55,13 @@ def number_classes(name: str, f: dict[str, int], writes: list[Write], flushed: b
                 yield from (f"STAGE scale {text}" for text in _floats(values.view(np.uint32)))
         elif memory in ("Q", "QUERY"):
             levels = INT16_LEVELS if memory == "QUERY" else INT8_LEVELS
+            if f["mantissa"]:
+                memory, levels = "Q mantissas", MANTISSA_LEVELS
             yield from (f"{memory} {text}" for text in _codes(values, levels))
+        elif memory == "ACC" and name == "LINEAR":
+            yield from (f"ACC of LINEAR {text}" for text in _floats(values))
+            if flushed:
+                yield "ACC of LINEAR a subnormal flushed"
         elif memory == "ACC":
             tests = {"0": values == 0, "positive": values > 0, "negative": values < 0}
             yield from (f"ACC {text}" for text, test in tests.items() if test.any())
@@ -65,7 +81,7 @@ def number_classes(name: str, f: dict[str, int], writes: list[Write], flushed: b
 
 
 def _floats(bits: np.ndarray) -> Iterator[str]:
-    bits = bits.astype(np.uint32)
+    bits = (bits & 0xFFFF_FFFF).astype(np.uint32)
     magnitude = bits & ~np.uint32(_SIGN)
     tests = {
         "+0": bits == 0,

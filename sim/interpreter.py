@@ -235,9 +235,11 @@ class Interpreter:
         if name == "MATMUL":
             units.matmul(f, tape, live)
             counters["lookups"] += f["rows"] * -(-f["k"] // numerics.TRITS_PER_BYTE)
+        elif name == "LINEAR":
+            counters["integer_products"] += units.linear(f, tape, live)
         elif name == "HEAD":
-            units.head(f, tape, bool(self._predicates >> f["emit"] & 1), live)
-            counters["head_products"] += f["rows"] * f["k"] * live
+            emit = bool(self._predicates >> f["emit"] & 1)
+            counters["integer_products"] += units.head(f, tape, emit, live)
         elif name == "ATTEND":
             saturated, products = units.attention.attend(f, tape, units.stage, acting)
             counters["score_saturations"] += saturated

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hw.integer_shape import IntegerShape
 from hw.isa import SCALARS, STATISTICS, Dest, Function, Payload, Source, Target
 from hw.machine import MachineConfig
 from models import numerics
@@ -11,6 +12,9 @@ from models import numerics
 from .interpreter_attention import Attention
 from .interpreter_matrix import Matrices
 from .interpreter_tape import Tape, UsageError, Writes, span
+
+#: Activation bits of a machine that has mantissas.
+MANTISSA_BITS = 12
 
 
 class Units:
@@ -62,19 +66,26 @@ class Units:
         """MATMUL."""
         rows, k = f["rows"], f["k"]
         weight = self._matrices.ternary(tape, rows, k)
-        acc = numerics.integer_linear(self.q[:live, span(self.q, f["q"], k)], weight)
+        q = self.q[:live, span(self.q, f["q"], k)]
+        if q.numel() and int(q.abs().max()) > numerics.INT8_LEVELS:
+            raise UsageError(
+                f"wanted activations within +-{numerics.INT8_LEVELS}, found mantissas of 12 bits"
+            )
+        acc = numerics.integer_linear(q, weight)
         self.acc[:live, span(self.acc, f["acc"], rows)] = acc
         self.writes.each("ACC", f["acc"], acc)
 
-    def head(self, f: dict[str, int], tape: Tape, emit: bool, live: int = 1) -> None:
-        """HEAD."""
-        rows, k = f["rows"], f["k"]
-        if not rows:
-            raise UsageError("rows: wanted 1 or more, found 0")
-        codes, scales = self._matrices.int8(tape, rows, k)
-        acc = numerics.integer_linear(self.q[:live, span(self.q, f["q"], k)], codes)
-        scale = self._scalars(f["scale"], live)
-        self.logits = numerics.fmul(numerics.dequantise(acc, scale[:, None]), scales)
+    def linear(self, f: dict[str, int], tape: Tape, live: int = 1) -> int:
+        """LINEAR; the number of its products."""
+        y, products = self._integer(f, tape, live)
+        bits = y.contiguous().view(torch.int32).to(torch.int64)  # a partial sum is a signed number
+        self.acc[:live, span(self.acc, f["acc"], f["rows"])] = bits
+        self.writes.each("ACC", f["acc"], bits)
+        return products
+
+    def head(self, f: dict[str, int], tape: Tape, emit: bool, live: int = 1) -> int:
+        """HEAD; the number of its products."""
+        self.logits, products = self._integer(f, tape, live)
         self._emitted = self.logits if emit else None
         for t, logits in enumerate(self.logits):
             self.top[t] = numerics.top_k(logits, self.machine.top_k)
@@ -82,6 +93,19 @@ class Units:
         if self.writes.wanted:
             rows = [torch.stack((ids, numerics.float_bits(values)), -1) for ids, values in self.top[:live]]
             self.writes.each("TOP", 0, torch.stack(rows))
+        return products
+
+    def _integer(self, f: dict[str, int], tape: Tape, live: int) -> tuple[Tensor, int]:
+        """y of LINEAR and HEAD, binary32 [live, rows], and the number of products."""
+        try:
+            shape = IntegerShape.of(self.machine, f)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+        weight = self._matrices.integer(tape, shape)
+        q = self.q[:live, span(self.q, f["q"], f["k"])]
+        acc = numerics.grouped_linear(q, weight.codes, f["group"], weight.scales, weight.minima)
+        scaled = numerics.dequantise(acc, self._scalars(f["scale"], live)[:, None])
+        return numerics.fmul(scaled, weight.row_scale), live * shape.products
 
     # --- vector -------------------------------------------------------------------------------------------
 
@@ -127,6 +151,8 @@ class Units:
             return self.act[:live, span(self.act, f["a"], n)].clone()
         if source == Source.ACCUMULATOR:
             return numerics.int_to_float(self.acc[:live, span(self.acc, f["a"], n)])
+        if source == Source.LINEAR:
+            return numerics.bits_float(self.acc[:live, span(self.acc, f["a"], n)])
         if source == Source.TAPE:
             data = np.frombuffer(tape.take(4 * n * live)[1].tobytes(), np.float32)
             return torch.from_numpy(data.copy()).reshape(live, n)
@@ -147,14 +173,23 @@ class Units:
     def quantise(self, f: dict[str, int], tape: Tape, live: int = 1) -> None:
         """QUANTISE."""
         n, step, target = f["n"], f["segment"] or f["n"], Target(f["target"])
+        if f["mantissa"]:
+            self._mantissas()
+            if target != Target.MATMUL or f["segment"]:
+                raise UsageError(
+                    f"mantissa: wanted target MATMUL and segment 0, found {target.name} and {f['segment']}"
+                )
         if not n:
             return
         y = self.act[:live, span(self.act, f["a"], n)]
         if f["gain"]:
             y = numerics.fmul(y, self.const[span(self.const, f["c"], n)])
         maximum = self.stat_max[:live, span(self.stat_max, f["stat"], -(-n // step))]
-        levels = numerics.INT16_LEVELS if target == Target.QUERY else numerics.INT8_LEVELS
-        codes = numerics.quantise(_segments(y, step), maximum, levels).reshape(live, -1)[:, :n]
+        if f["mantissa"]:
+            codes = numerics.quantise_mantissa(y, maximum[:, 0])
+        else:
+            levels = numerics.INT16_LEVELS if target == Target.QUERY else numerics.INT8_LEVELS
+            codes = numerics.quantise(_segments(y, step), maximum, levels).reshape(live, -1)[:, :n]
         scale = numerics.live_scale(maximum)
         if target == Target.MATMUL:
             self.q[:live, span(self.q, f["d"], n)] = codes
@@ -181,14 +216,23 @@ class Units:
             self.writes.each("STAGE_K", at, words[:, head])
         self.writes.each("STAGE_V" if value else "STAGE_K", d, data)
 
+    def _mantissas(self) -> None:
+        """UsageError where the machine has no 12-bit activations."""
+        if self.machine.activation_bits < MANTISSA_BITS:
+            raise UsageError(
+                f"mantissa: wanted a machine with activation_bits {MANTISSA_BITS}, "
+                f"found {self.machine.activation_bits}"
+            )
+
     def norm(self, f: dict[str, int], live: int = 1) -> bool:
         """NORM; True where the run ends because a sum of squares saturated."""
         maximum, slot = self.stat_max[:live, f["stat"]], f["stat"]
+        if f["mantissa"]:
+            self._mantissas()
+        found = (numerics.live_exponent if f["mantissa"] else numerics.live_scale)(maximum)
         if f["normalise"]:
             total, c, eps = self.stat_sum[:live, slot], self.scalar[f["c"]], self.scalar[f["eps"]]
-            found = numerics.norm_scale(maximum, total, c, eps)
-        else:
-            found = numerics.live_scale(maximum)
+            found = numerics.fmul(found, numerics.inverse_root(total, c, eps))
         for t in range(live):
             at = (f["d"] + t) % SCALARS
             self.scalar[at] = found[t]

@@ -143,9 +143,15 @@ def _accumulator(machine: MachineConfig) -> list[Hook]:
 
 def _targets(machine: MachineConfig) -> list[Hook]:
     """What QUANTISE writes: activations, queries, staged rows."""
-    lanes, at = machine.lanes, "vector"
+    lanes, at, bits = machine.lanes, "vector", machine.activation_bits
+    ends = [(bits * i, bits * i + bits - 1) for i in reversed(range(lanes))]
+    # Whole bytes in the log: each activation with its sign extended.
+    activations = [
+        f"{{{16 - bits}{{q_write.data[{high}]}}}}, q_write.data[{high}:{low}]" for low, high in ends
+    ]
     hooks = [
-        Hook("Q", at, "q_write.en", "q_write.address", "q_write.data", 8, lanes, "q_write.token"),
+        Hook("Q", at, "q_write.en", "q_write.address", f"{{{', '.join(activations)}}}", 16, lanes,
+             "q_write.token"),
         Hook("QUERY", at, "query.en", "query.address", "query.data", 16, lanes, "query.token"),
         Hook("QUERY_SCALE", at, "query.scale_en", "query.scale_head", "query.scale", 32,
              token="query.scale_token"),

@@ -8,7 +8,7 @@ from compiler.compile import compile_program
 from compiler.fit import CompileError
 from compiler.frontends import load_checkpoint
 from hw.machine import MACHINES
-from models.quantised import QuantisedModel
+from models.quantised import IntegerLinear, Linear, QuantisedModel
 
 from .artefact import open_artefact
 from .errors import EXIT_OK
@@ -48,17 +48,30 @@ def main(args: argparse.Namespace) -> int:
 
 
 def weights(model: QuantisedModel) -> dict[str, Any]:
-    """Counts of ternary and other weights, and the share of zeros."""
-    codes = [linear.codes for layer in model.layers for _, linear in layer.matrices()]
-    ternary = sum(c.numel() for c in codes)
-    zero = sum(int((c == 0).sum()) for c in codes)
-    return {
-        "ternary": ternary,
-        "zeros": f"{zero / ternary:.3f}",
-        "ternary bytes": sum(c.shape[0] * -(-c.shape[1] // 5) for c in codes),
-        "head int8": model.head_codes.numel(),
+    """Counts of weights by kind, and the share of zeros of the ternary ones."""
+    matrices = [matrix for layer in model.layers for _, matrix in layer.matrices()]
+    codes = [matrix.codes for matrix in matrices if isinstance(matrix, Linear)]
+    found: dict[str, Any] = {}
+    if ternary := sum(c.numel() for c in codes):
+        zero = sum(int((c == 0).sum()) for c in codes)
+        found = {
+            "ternary": ternary,
+            "zeros": f"{zero / ternary:.3f}",
+            "ternary bytes": sum(c.shape[0] * -(-c.shape[1] // 5) for c in codes),
+        }
+    for matrix in matrices:
+        if isinstance(matrix, IntegerLinear):
+            kind = _kind(matrix)
+            found[kind] = found.get(kind, 0) + matrix.codes.numel()
+    return found | {
+        f"head {_kind(model.head)}": model.head.codes.numel(),
         "embedding binary32": model.embedding.numel(),
     }
+
+
+def _kind(matrix: IntegerLinear) -> str:
+    """What an integer matrix is called, such as "int4, groups of 32"."""
+    return f"int{matrix.bits}" + (f", groups of {matrix.group}" if matrix.group else "")
 
 
 def fit(model: QuantisedModel) -> dict[str, str]:

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from models.config import ModelConfig
-from models.quantised import Linear, QuantisedLayer, QuantisedModel, matrix_shapes, quantise_head
+from models.integer_quantise import quantise_int8
+from models.quantised import Linear, QuantisedLayer, QuantisedModel, matrix_shapes
 
 from .errors import CheckpointError
 
@@ -53,7 +54,7 @@ def load(path: Path) -> QuantisedModel:
         QuantisedLayer(None, None, **{name: linears[name][index] for name in _ORDER})
         for index in range(config.layers)
     )
-    return QuantisedModel(config, embedding, layers, final_gain, *quantise_head(embedding)).check()
+    return QuantisedModel(config, embedding, layers, final_gain, quantise_int8(embedding)).check()
 
 
 def _configuration(path: Path, data: bytes) -> ModelConfig:

@@ -15,7 +15,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from models.config import ModelConfig
-from models.quantised import Linear, QuantisedLayer, QuantisedModel, matrix_shapes, quantise_head
+from models.integer_quantise import quantise_int8
+from models.quantised import Linear, QuantisedLayer, QuantisedModel, matrix_shapes
 from models.ternary_file import FORMAT, pack_codes, unpack_codes
 
 from .errors import CheckpointError
@@ -61,7 +62,7 @@ def load(path: Path) -> QuantisedModel:
         for index in range(config.layers)
     )
     reader.finish()
-    return QuantisedModel(config, embedding, layers, final_gain, *quantise_head(head)).check()
+    return QuantisedModel(config, embedding, layers, final_gain, quantise_int8(head)).check()
 
 
 class _Reader:

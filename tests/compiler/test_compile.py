@@ -51,10 +51,12 @@ def test_head_rows_on_the_tape():
     model = random_model(1)
     compiled = compile_program(model, CI)
     region, c = compiled.memory.regions["tape_epilogue"], model.config
-    row = c.dim + 4
-    data = compiled.image[region.start :][: c.vocab * row].reshape(c.vocab, row)
-    assert np.array_equal(data[:, : c.dim].view(np.int8), model.head_codes.numpy())
-    assert np.array_equal(data[:, c.dim :].copy().view(np.float32)[:, 0], model.head_scales.numpy())
+    pair = 2 * (c.dim + 4)
+    data = compiled.image[region.start :][: c.vocab // 2 * pair].reshape(-1, pair)
+    codes = data[:, : 2 * c.dim].view(np.int8).reshape(-1, c.dim, 2).swapaxes(1, 2).reshape(c.vocab, c.dim)
+    assert np.array_equal(codes, model.head.codes.numpy())
+    scales = data[:, 2 * c.dim :].copy().view(np.float32).reshape(-1)
+    assert np.array_equal(scales, model.head.row_scale.numpy())
 
 
 def test_embedding_and_rope_in_the_image():

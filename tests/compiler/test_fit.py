@@ -22,7 +22,6 @@ def shape(**changes: object) -> ModelConfig:
 TOO_LARGE = {
     "lanes": ({"hidden": 254}, {}, "hidden.*lanes"),
     "attention bytes": ({"dim": 96}, {}, "head_size.*attention_bytes"),
-    "head lanes": ({}, {"head_lanes": 256}, "dim.*head_lanes"),
     "group": ({"kv_heads": 1}, {}, "max_group"),
     "heads": ({"dim": 256, "heads": 32, "kv_heads": 8, "context": 64}, {}, "max_heads"),
     "query": ({}, {"max_query": 64}, "max_query"),
@@ -31,7 +30,7 @@ TOO_LARGE = {
     "stage": ({}, {"stage_bytes": 64}, "stage_bytes"),
     "partial sums": ({}, {"accumulator_rows": 256}, "up and gate.*accumulator_rows"),
     "partial sums of q, k, v": ({"hidden": 64}, {"accumulator_rows": 128}, "q, k and v.*accumulator_rows"),
-    "int8 activations": ({}, {"quantised_words": 128}, "quantised_words"),
+    "quantised activations": ({}, {"quantised_words": 128}, "quantised_words"),
     "activations": ({}, {"activation_words": 512}, "activation_words"),
     "constants": ({}, {"constant_words": 128}, "constant_words"),
     "RoPE rows of a tile": (

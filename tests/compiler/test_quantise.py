@@ -8,7 +8,8 @@ import torch
 from compiler.quantise import MARGIN_BITS, TARGET_BITS, calibrate_grids, grid_for
 from models import numerics
 from models.golden import GoldenModel
-from models.quantised import EXTREME_GRID, SITES, QuantisedModel, quantise_head
+from models.integer_quantise import quantise_int8
+from models.quantised import EXTREME_GRID, SITES, QuantisedModel
 from tests.models.random_model import random_model
 
 
@@ -50,8 +51,8 @@ def largest_sums(model: QuantisedModel, tokens: list[int]) -> dict[str, int]:
 def test_calibrated_sums_are_at_the_target(size: float):
     model = random_model(5)
     embedding = model.embedding * size
-    codes, scales = quantise_head(embedding)
-    model = QuantisedModel(model.config, embedding, model.layers, model.final_gain, codes, scales)
+    head = quantise_int8(embedding)
+    model = QuantisedModel(model.config, embedding, model.layers, model.final_gain, head)
     tokens = list(range(20))
     calibrated = calibrate_grids(model, tokens)
     for site, largest in largest_sums(calibrated, tokens).items():

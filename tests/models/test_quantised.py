@@ -7,12 +7,13 @@ from fractions import Fraction
 import pytest
 import torch
 
+from models.integer import IntegerLinear
+from models.integer_quantise import quantise_int8
 from models.quantised import (
     SITES,
     Linear,
     QuantisedModel,
     norm_constants,
-    quantise_head,
     query_constant,
     site_width,
 )
@@ -27,6 +28,8 @@ FORMS = [
     {"norm": "l2", "gains": False},
     {"inner_norm": False, "tied": False, "dim": 30, "heads": 3, "kv_heads": 3, "hidden": 41},
 ]
+#: A head of `random_model`'s shape.
+HEAD = IntegerLinear(torch.zeros(50, 32, dtype=torch.int8), 8, torch.ones(50))
 
 
 def test_constants():
@@ -47,8 +50,8 @@ def test_constants():
 def test_head():
     rows = torch.randn(40, 24, generator=torch.Generator().manual_seed(1))
     rows[3], rows[4], rows[5, 0] = 0.0, 2.0**-110, -7.0
-    codes, scales = quantise_head(rows)
-    for row, found, scale in zip(rows, codes.tolist(), bits(scales), strict=True):
+    head = quantise_int8(rows)
+    for row, found, scale in zip(rows, head.codes.tolist(), bits(head.row_scale), strict=True):
         exact = [fp32.value(x) for x in bits(row)]
         largest = max(map(abs, exact))
         if largest < Fraction(1, 2**100):
@@ -60,7 +63,7 @@ def test_head():
 
 def test_head_refuses_what_is_not_finite():
     with pytest.raises(ValueError, match="row 1"):
-        quantise_head(torch.stack((torch.ones(4), floats([0x7F800000] * 4))))
+        quantise_int8(torch.stack((torch.ones(4), floats([0x7F800000] * 4))))
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -70,7 +73,7 @@ def test_save_and_load(form: dict):
     again = QuantisedModel.load(data)
     assert again.save() == data == model.save()
     assert (again.config, again.grids) == (model.config, model.grids)
-    assert torch.equal(again.head_codes, model.head_codes)
+    assert torch.equal(again.head.codes, model.head.codes)
     for a, b in zip(model.layers, again.layers, strict=True):
         for (name, left), (_, right) in zip(a.matrices(), b.matrices(), strict=True):
             assert torch.equal(left.codes, right.codes), name
@@ -96,8 +99,8 @@ def test_damaged_bytes_are_refused_or_read_as_a_model():
     [
         ({"embedding": torch.zeros(2, 2)}, "embedding"),
         ({"final_gain": torch.full((32,), torch.nan)}, "final_gain"),
-        ({"head_codes": torch.full((50, 32), -128, dtype=torch.int8)}, "head_codes.*127.*128"),
-        ({"head_scales": torch.zeros(50, dtype=torch.float64)}, "head_scales.*float64"),
+        ({"head": replace(HEAD, codes=torch.full((50, 32), -128, dtype=torch.int8))}, "head.codes.*127.*128"),
+        ({"head": replace(HEAD, row_scale=torch.zeros(50, dtype=torch.float64))}, "head.row_scale.*float64"),
         ({"layers": ()}, "layers: wanted 2, found 0"),
         ({"grids": {"o": 1}}, "grids"),
         ({"grids": dict.fromkeys(SITES, 101)}, "grid of attention"),
@@ -114,7 +117,7 @@ def test_check(change: dict, found: str):
         ({"mlp_gain": None}, "layers.0.mlp_gain"),
         (
             {"q": Linear(torch.full((32, 32), 2, dtype=torch.int8), 1.0)},
-            r"layers.0.q.codes: wanted codes within",
+            r"layers.0.q.codes: wanted codes from -1 to 1",
         ),
         (
             {"k": Linear(torch.zeros(16, 31, dtype=torch.int8), 1.0)},

@@ -96,7 +96,8 @@ def _head(rng: np.random.Generator, memory: Memory) -> Iterator[Row]:
     ends = np.array([np.inf, -np.inf, np.nan, 0, -0.0, 3e38, -3e38, 2.0**-126], np.float32)
     where = rng.random(scales.shape) < 0.04
     scales[where] = rng.choice(ends, int(where.sum()))
-    taken = np.concatenate([rows.view(np.uint8), scales.view(np.uint8).reshape(ROWS, _VOCABULARY, 4)], axis=2)
+    pairs = rows.reshape(ROWS, _VOCABULARY // 2, 2, _K).swapaxes(2, 3).reshape(ROWS, -1, 2 * _K)
+    taken = np.concatenate([pairs.view(np.uint8), scales.view(np.uint8).reshape(ROWS, -1, 8)], axis=2)
     size = _VOCABULARY * (_K + 4)
     yield memory.fetch_bytes(taken.reshape(ROWS, -1), {"bytes": size, "stride": size})
     first = _FIRST + 16 * int(rng.integers(0, 3))

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hw.isa import SCALARS, Dest, Function, Index, Payload, Source, Target
+from hw.integer_shape import IntegerShape
+from hw.isa import SCALARS, Dest, Function, Index, Payload, Source, Target, Width
 
 from .rows import Make, Region, Rows
 
@@ -22,7 +23,11 @@ class Zone:
 
 @dataclass(frozen=True)
 class Zones:
-    """What a program uses of each memory, each token of its own; `mask` lies beside `const`."""
+    """What a program uses of each memory, each token of its own; `mask` lies beside `const`.
+
+    `codes` and `mantissas` are what `q` consists of: only the latter holds activations of 12 bits, which
+    MATMUL does not take, and there may be none.
+    """
 
     act: Zone
     const: Zone
@@ -30,6 +35,8 @@ class Zones:
     q: Zone
     stat: Zone
     mask: Zone
+    codes: Zone
+    mantissas: Zone
 
 
 class Blocks:
@@ -134,7 +141,7 @@ class Blocks:
         if max(n, self.lanes) > room[dest]:
             dest = Dest.ACTIVATION
         most = min(zones.act.size, room[dest])
-        if source == Source.ACCUMULATOR:
+        if source in (Source.ACCUMULATOR, Source.LINEAR):
             most = min(most, zones.acc.size)
         n = n or self.length(most)
         f = {
@@ -172,7 +179,7 @@ class Blocks:
         if source == Source.ACTIVATION:
             a = fixed.get("a", self.at(zones.act, n))
             read["act"].append((a, n))
-        elif source == Source.ACCUMULATOR:
+        elif source in (Source.ACCUMULATOR, Source.LINEAR):
             a = fixed.get("a", self.at(zones.acc, n))
         if f["function"] in (Function.ADD, Function.MULTIPLY, Function.SILU_MULTIPLY):
             b = self.at(zones.act, n)
@@ -217,15 +224,20 @@ class Blocks:
         self.rows.emit("QUANTISE", **(f | {"target": target, "n": n, "d": d, "segment": segment} | fixed))
 
     def quantise_q(self) -> None:
-        """To the matmul unit."""
-        n = self.length(min(self.zones.act.size, self.zones.q.size))
-        d = self.zones.q.low + self.rng.randrange((self.zones.q.size - n) // Q_STEP + 1) * Q_STEP
-        self.quantise(Target.MATMUL, n, d, self.segments(n, self.zones.stat.size)[0], self.tiled())
+        """To the matmul unit: codes, or where the program has them mantissas."""
+        zones, rng = self.zones, self.rng
+        mantissa = int(zones.mantissas.size > 0 and rng.random() < 0.5)
+        zone = zones.mantissas if mantissa else zones.q
+        n = self.length(min(zones.act.size, zone.size))
+        d = zone.low + rng.randrange((zone.size - n) // Q_STEP + 1) * Q_STEP
+        segment = 0 if mantissa else self.segments(n, zones.stat.size)[0]
+        self.quantise(Target.MATMUL, n, d, segment, self.tiled(), mantissa=mantissa)
 
     def norm(self) -> None:
         """A NORM; before one that normalises, ordinary numbers on a coarse grid, or seldom what is there."""
         rng, zones, tiled = self.rng, self.zones, self.tiled()
-        f = {"normalise": rng.randint(0, 1), "stat": self.slot()}
+        mantissa = int(self.machine.activation_bits == 12 and rng.random() < 0.5)
+        f = {"normalise": rng.randint(0, 1), "stat": self.slot(), "mantissa": mantissa}
         if f["normalise"] and rng.random() > 0.2:
             n = self.length(zones.act.size)
             f["stat"] = self.slot()
@@ -255,7 +267,7 @@ class Blocks:
         any_field = {"a": self.junk(), "d": Q_STEP * self.junk(), "segment": rng.choice((0, self.junk()))}
         match rng.randrange(3):
             case 0:
-                source = rng.choice((Source.ACTIVATION, Source.ACCUMULATOR, Source.TAPE))
+                source = rng.choice((Source.ACTIVATION, Source.ACCUMULATOR, Source.TAPE, Source.LINEAR))
                 self.rows.emit(
                     "MAP", source=source, statistics=1, scaled=rng.randint(0, 1), tiled=tiled, **any_field
                 )
@@ -296,11 +308,11 @@ class Blocks:
         self.rows.feed_region(region, 4 * f["n"], Index.ENTRY, f["tiled"])
         self.rows.emit("MAP", **f)
 
-    # --- MATMUL, HEAD -------------------------------------------------------------------------------------
+    # --- MATMUL, LINEAR, HEAD -----------------------------------------------------------------------------
 
     def matmul(self) -> None:
         """A MATMUL of any shape that fits."""
-        acc, q = self.zones.acc, self.zones.q
+        acc, q = self.zones.acc, self.zones.codes
         k = self.length(q.size, 1)
         rows = self.length(min(acc.size, self.most_rows), 1)
         self.rows.feed(rows * -(-k // 5), self.values.trits)
@@ -308,12 +320,39 @@ class Blocks:
             "MATMUL", rows=rows, k=k, q=self.at(q, k, Q_STEP), acc=self.at(acc, rows), tiled=self.tiled()
         )
 
+    def linear(self) -> None:
+        """A LINEAR of any shape that fits."""
+        acc, q = self.zones.acc, self.zones.q
+        k = self.length(q.size, 1)
+        f = self._integer(self.length(min(acc.size, max(2, self.most_rows // 2)), 1), k)
+        place = {"q": self.at(q, k, Q_STEP), "scale": self.scalar(), "acc": self.at(acc, f["rows"])}
+        self.rows.emit("LINEAR", **f, **place, tiled=self.tiled())
+
+    def _integer(self, rows: int, k: int) -> dict[str, int]:
+        """The shape of a LINEAR or HEAD, and FETCHes of such a matrix."""
+        rng, width = self.rng, self.rng.choice(list(Width))
+        unit = self.machine.unit_codes(8 if width == Width.INT8 else 4)
+        units = -(-k // unit)
+        group = unit * rng.choice((1, 1, 2, rng.randint(1, units), units, units + 1, ((1 << 16) - 1) // unit))
+        group = rng.choice((0, group, group))
+        f = {
+            "rows": rows,
+            "k": k,
+            "width": width,
+            "group": group,
+            "minima": rng.randint(0, 1) if group else 0,
+        }
+        shape = IntegerShape.of(self.machine, f)
+        self.rows.feed(shape.bytes, lambda _: self.values.integer_rows(shape), uniform=False)
+        return f
+
     def head(self, k: int = 0, count: int = 0, tiled: int | None = None) -> None:
         """A HEAD, and a STORE of its logits exactly where it emits them."""
         rows, rng, plan = self.rows, self.rng, self.rows.plan
         if not k and not count and rng.random() < 0.05:
-            k, count = self.machine.head_lanes, rng.randint(100, 300)
-        k = k or self.length(self.zones.q.size, self.machine.head_lanes)
+            k, count = rng.randint(1, 2 * self.machine.head_lanes), rng.randint(100, 300)
+            k = min(k, self.zones.q.size)
+        k = k or self.length(self.zones.q.size, 1)
         count = count or self.length(max(1, self.most_rows // 4), 1)
         tiled = self.tiled() if tiled is None else tiled
         mine = rows.predicate
@@ -325,11 +364,9 @@ class Blocks:
         region = None
         if any(both) or (fit and rng.random() < 0.5):
             region = rows.region(Payload.LOGITS, 4 * count, tiled)
-        rows.feed(count * (k + 4), lambda _: self.values.head_rows(count, k), uniform=False)
         rows.emit(
             "HEAD",
-            rows=count,
-            k=k,
+            **self._integer(count, k),
             q=self.at(self.zones.q, k, Q_STEP),
             scale=self.scalar(),
             emit=emit,

@@ -129,14 +129,14 @@ def _zones(rng: random.Random, machine: MachineConfig, size: str) -> Zones:
     if mask.low == 0:
         const = Zone(const.low + dumped, const.size)
     stat = zone(STATISTICS, 24, STATISTICS, 1, 0.3)
-    return Zones(
-        zone(machine.activation_words, 120, 600, lanes, 0.01),
-        const,
-        zone(machine.accumulator_rows, 48, 300, lanes),
-        zone(machine.quantised_words, rng.choice((48, 112)), 512, max(Q_STEP, machine.head_lanes)),
-        stat,
-        mask,
-    )
+    act = zone(machine.activation_words, 120, 600, lanes, 0.01)
+    acc = zone(machine.accumulator_rows, 48, 300, lanes)
+    q = zone(machine.quantised_words, rng.choice((48, 112)), 512, Q_STEP)
+    codes = q.size
+    if machine.activation_bits == 12 and rng.random() < 0.7:
+        codes = Q_STEP * rng.randint(1, q.size // Q_STEP - 1)
+    parts = Zone(q.low, codes), Zone(q.low + codes, q.size - codes)
+    return Zones(act, const, acc, q, stat, mask, *parts)
 
 
 def _slots(machine: MachineConfig) -> int:
@@ -248,15 +248,17 @@ def _simple(blocks: Blocks) -> None:
             blocks.load,
             lambda: blocks.map(Source.ACTIVATION),
             lambda: blocks.map(Source.ACCUMULATOR),
+            lambda: blocks.map(Source.LINEAR),
             blocks.quantise_q,
             blocks.norm,
             blocks.matmul,
+            blocks.linear,
             blocks.head,
             blocks.spill,
             blocks.rows.empty_fetch,
             blocks.nothing,
         ),
-        (4, 8, 6, 6, 4, 8, 3, 5, 2, 1),
+        (4, 8, 5, 5, 6, 4, 6, 8, 3, 5, 2, 1),
     )
     choice[0]()
 
@@ -286,8 +288,7 @@ def _epilogue(blocks: Blocks, most: int, bits: _Bits) -> bool:
     predicate = bits.off if plan.steps == 1 and rng.random() < 0.1 else bits.on
     predicate = rng.choice((0, predicate)) if predicate == bits.on else predicate
     with rows.under(predicate):
-        k = blocks.zones.q.size // blocks.machine.head_lanes * blocks.machine.head_lanes
-        blocks.head(k, plan.head_rows, 1)
+        blocks.head(blocks.zones.q.size, plan.head_rows, 1)
     return all(plan.truth(predicate))
 
 
@@ -296,7 +297,8 @@ def _activations(blocks: Blocks, most: int) -> None:
     zones, rows = blocks.zones, blocks.rows
     _dump(blocks, zones.act.size, most, 1)
     n = min(zones.act.size, zones.acc.size)
-    rows.emit("MAP", source=Source.ACCUMULATOR, n=n, a=blocks.at(zones.acc, n), d=zones.act.low, tiled=1)
+    source = blocks.rng.choice((Source.ACCUMULATOR, Source.LINEAR))
+    rows.emit("MAP", source=source, n=n, a=blocks.at(zones.acc, n), d=zones.act.low, tiled=1)
     _dump(blocks, n, most, 1)
 
 
@@ -382,7 +384,7 @@ def _takes(row: Row) -> bool:
     """Whether an instruction takes from the tape."""
     name, f = row
     return (
-        name in ("MATMUL", "HEAD")
+        name in ("MATMUL", "LINEAR", "HEAD")
         or (name == "MAP" and f.get("source", 0) == Source.TAPE)
         or (name == "ATTEND" and f["feed"] == Feed.TAPE)
     )

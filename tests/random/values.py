@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from hw.integer_shape import IntegerShape
+
 #: Bit patterns with a rule of their own: zeros, subnormals, the ends of the normal range, the least absmax
 #: that still quantises and its neighbour, infinities, NaNs (quiet, negative with a payload, signalling), one.
 CORNERS = np.array(
@@ -72,12 +74,35 @@ class Values:
         """uint8 [n] below 243."""
         return self.rng.integers(0, TRIT_BYTES, n, dtype=np.uint8)
 
-    def head_rows(self, rows: int, k: int) -> np.ndarray:
-        """uint8: what HEAD takes, per row k codes and a binary32 scale."""
-        out = np.empty((rows, k + 4), np.uint8)
-        out[:, :k] = self.codes(rows * k).view(np.uint8).reshape(rows, k)
-        out[:, k:] = self.floats(rows).view(np.uint8).reshape(rows, 4)
+    def integer_rows(self, shape: IntegerShape) -> np.ndarray:
+        """uint8: what LINEAR or HEAD takes: codes and fillers of all values, all the same end in some."""
+        rng = self.rng
+        out = np.empty((shape.pairs, shape.pair_bytes), np.uint8)
+        for pair in out:
+            kind, at = rng.random(), 0
+            for start in range(0, shape.units * shape.unit_bytes, shape.group_bytes):
+                size = min(shape.group_bytes, shape.units * shape.unit_bytes - start)
+                codes = self.codes(size).view(np.uint8) if kind < 0.5 and shape.bits == 8 else rng.bytes(size)
+                if kind > 0.9:
+                    ends = {8: (0x80, 0x7F), 4: (0x88, 0x77)}[shape.bits]
+                    codes = np.full(size, rng.choice(ends), np.uint8)
+                pair[at : at + size] = np.frombuffer(codes, np.uint8)
+                at += size
+                pair[at : at + shape.tail_bytes] = self.group_scales(shape.tail_bytes // 2).view(np.uint8)
+                at += shape.tail_bytes
+        out[:, -8:] = self.floats(2 * shape.pairs, -12, 4).view(np.uint8).reshape(-1, 8)
         return out.reshape(-1)
+
+    def group_scales(self, n: int) -> np.ndarray:
+        """int16 [n]: small ones, those of twelve bits, and the ends of the range."""
+        rng = self.rng
+        kinds = (
+            rng.integers(-3, 4, n),
+            rng.integers(0, 4096, n),
+            rng.integers(-(1 << 15), 1 << 15, n),
+            rng.choice(np.array([-32768, -32767, 0, 1, 32767]), n),
+        )
+        return np.choose(rng.choice(4, n, p=(0.2, 0.5, 0.15, 0.15)), kinds).astype(np.int16)
 
     def kv_rows(
         self, tokens: int, kv_heads: int, head_size: int, bus_bytes: int, *, keys: bool

@@ -33,6 +33,40 @@ def _case(*rows: tuple[str, dict[str, int]], tokens: int = 1, tile: int = 1) -> 
     return RandomCase(0, program, rows, memory, 0, entries, tile, 1, False, (), 0, False)
 
 
+def test_bins_of_integers():
+    """A LINEAR of an odd row over one group beyond k, from mantissas; a machine of int8 has no such bins."""
+    coverage = Coverage(CI)
+    shape = {"rows": 3, "k": 5, "width": 1, "group": 16, "minima": 1, "acc": 4}
+    case = _case(
+        ("QUANTISE", {"n": 16, "mantissa": 1}),
+        ("NORM", {"mantissa": 1}),
+        ("FETCH", {"bytes": 2 * (16 + 8 + 8)}),
+        ("LINEAR", shape),
+        ("MAP", {"source": 4, "n": 4, "a": 4}),
+        ("END", {}),
+    )
+    _run(case, coverage)
+    for group, name in (
+        ("fields", "LINEAR.group beyond k"), ("fields", "LINEAR.k fills a unit up"), ("fields", "LINEAR.rows odd"),
+        ("fields", "LINEAR.width INT4"), ("fields", "LINEAR.minima 1"), ("fields", "LINEAR.acc 4"),
+        ("fields", "MAP.source LINEAR"), ("fields", "MAP.a LINEAR 4"), ("fields", "QUANTISE.mantissa 1"),
+        ("operations", "LINEAR INT4, scales and minima"), ("operations", "MAP LINEAR COPY plain"),
+        ("operations", "QUANTISE mantissa plain"), ("operations", "NORM mantissa plain"),
+        ("numbers", "Q mantissas 0"), ("numbers", "ACC of LINEAR +0"), ("runs", "ahead 1"),
+        ("counters", "integer_products"),
+    ):  # fmt: skip
+        assert coverage.bins[group][name] > 0, (group, name)
+    for group, name in (
+        ("fields", "LINEAR.group a unit"), ("fields", "LINEAR.k whole units"), ("fields", "LINEAR.rows even"),
+        ("fields", "NORM.mantissa 0"), ("operations", "QUANTISE MATMUL plain"), ("operations", "NORM plain"),
+        ("operations", "LINEAR INT4, scales"), ("numbers", "Q 0"), ("numbers", "ACC 0"),
+    ):  # fmt: skip
+        assert coverage.bins[group][name] == 0, (group, name)
+    small = Coverage(dataclasses.replace(CI, activation_bits=8))
+    names = [name for bins in small.bins.values() for name in bins if "mantissa" in name]
+    assert names == ["QUANTISE.mantissa 0", "NORM.mantissa 0"]
+
+
 def test_bins_are_hit_by_what_runs_and_by_nothing_else():
     coverage = Coverage(CI)
     size = {"base": 0, "bytes": 16, "index": 4, "tiled": 1, "stride": 16}

@@ -21,7 +21,7 @@ from models.quantised import SITES, QuantisedModel
 from sim.entries import Entry
 from sim.interpreter import Interpreter, MachineError
 
-from ..models.random_model import random_model
+from ..models.random_model import INTEGER_MODELS, Form, integer_forms, random_model
 
 #: Head and logits wanted.
 SHOWN = 1 << EMIT_LOGITS | 1 << WANT_HEAD
@@ -101,6 +101,25 @@ def test_random_models_equal_golden(shape: str, machine: MachineConfig):
     compare(random_model(3, **options), machine, [1, 7, 9], 3)
 
 
+#: Groups of whole units on a machine of 32 head lanes; k is no multiple of them.
+BROAD = {"integer": integer_forms(Form(4, 32, True)), "activations": dict.fromkeys(SITES, 12), "dim": 64,
+         "hidden": 88}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("model", "machine"),
+    [*((name, name_) for name in INTEGER_MODELS for name_ in ("ci", "narrow")), ("broad", "wide")],
+)
+def test_integer_models_equal_golden(model: str, machine: str):
+    options = (INTEGER_MODELS | {"broad": BROAD})[model]
+    compare(random_model(3, **options), MACHINES[machine], [1, 7, 9], 3)
+
+
+def test_a_machine_of_int8_activations():
+    machine = dataclasses.replace(CI, activation_bits=8)
+    compare(random_model(4, **INTEGER_MODELS["int8"]), machine, [1, 7], 2)
+
+
 def test_grids_differ_by_site():
     grids = {site: -44 - 2 * i for i, site in enumerate(SITES)}
     compare(random_model(5).with_grids(grids), CI, [1, 2], 4)
@@ -126,11 +145,11 @@ def test_real_checkpoint(shared: Path, machine: MachineConfig):
     assert ids[:24] == float_reference
 
 
-@pytest.mark.parametrize("shape", ["rms", "l2", "no gains", "grouped"])
+@pytest.mark.parametrize("shape", ["rms", "l2", "no gains", "grouped", "int4", "mixed"])
 @pytest.mark.parametrize("tile", [1, 3, 4])
 def test_chunks_equal_golden(shape: str, tile: int):
     """Any cut into chunks and tiles gives the logits and KV rows of one token at a time; then the steps."""
-    model = random_model(9, **SHAPES[shape])
+    model = random_model(9, **(SHAPES | INTEGER_MODELS)[shape])
     compiled = compile_program(model, CI)
     interpreter, cache = loaded(compiled, CI), KVCache.empty(model.config)
     tokens = [1, 7, 9, 3, 3, 20, 11, 5, 2, 31, 8, 4]
@@ -163,7 +182,7 @@ def test_without_head():
     compiled = compile_program(model, CI)
     interpreter, cache = loaded(compiled, CI), KVCache.empty(model.config)
     assert interpreter.run(chunk([1, 7, 9, 3, 3]), tile=2) == [[]]
-    assert interpreter.counters["head_products"] == 0
+    assert interpreter.counters["integer_products"] == 0
     logits = GoldenModel(model).forward([1, 7, 9, 3, 3, 6], cache)
     assert interpreter.step(6, 5, 1 << WANT_HEAD) == numerics.argmax(logits[-1])
     assert same_rows(interpreter, compiled, cache)
@@ -218,7 +237,7 @@ def test_counters_follow_from_the_shape():
     rows = {"q": c.dim, "k": c.kv_dim, "v": c.kv_dim, "o": c.dim, "up": c.hidden, "gate": c.hidden}
     bytes_ = sum(r * -(-c.dim // 5) for r in rows.values()) + c.dim * -(-c.hidden // 5)
     assert n["lookups"] == 4 * c.layers * bytes_
-    assert n["head_products"] == 4 * c.vocab * c.dim
+    assert n["integer_products"] == 4 * c.vocab * c.dim
     assert n["attention_products"] == sum(2 * c.dim * (p + 1) * c.layers for p in range(4))
     assert n["kv_write_bytes"] == 4 * c.layers * (8 * c.kv_heads + 2 * c.kv_dim)
     assert n["kv_read_bytes"] == sum(p * c.layers * (8 * c.kv_heads + 2 * c.kv_dim) for p in range(4))
@@ -226,6 +245,18 @@ def test_counters_follow_from_the_shape():
     assert n["score_saturations"] == 0
     interpreter.clear_counters()
     assert set(interpreter.counters.values()) == {0}
+
+
+def test_products_of_integers():
+    """Of whole pairs and units: 12-bit activations or not, the last unit of k = 56 or 44 is filled up."""
+    mixed, int4 = (random_model(2, layers=3, vocab=51, **INTEGER_MODELS[name]) for name in ("mixed", "int4"))
+    for model, layer, head in (
+        (mixed, 32 * 32 + 56 * 32 + 32 * 64, 52 * 32),  # o, gate, down: 4 units of 16
+        (int4, 2 * 32 * 32 + 2 * 16 * 32 + 2 * 44 * 32 + 32 * 48, 52 * 32),
+    ):
+        interpreter = loaded(compile_program(model, CI), CI)
+        interpreter.run(chunk([1, 5, 3]), tile=2, predicates=1 << WANT_HEAD)
+        assert interpreter.counters["integer_products"] == 3 * 3 * layer + head  # of the last tile, one token
 
 
 def test_saturated_squares_end_the_run():

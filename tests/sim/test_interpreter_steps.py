@@ -32,9 +32,11 @@ END"""
 def counting(text: str = COUNTING, **sizes: int) -> Interpreter:
     memory = np.zeros(4096, np.uint8)
     memory[:1024] = np.eye(VOCAB, dtype=np.float32).reshape(-1).view(np.uint8)
-    head = np.zeros((VOCAB, 20), np.uint8)
-    head[:, :16] = np.roll(np.eye(VOCAB, dtype=np.uint8), 1, axis=0)
-    head[:, 16:] = (0.5 + np.arange(VOCAB, dtype=np.float32)).view(np.uint8).reshape(VOCAB, 4)
+    head = np.zeros((VOCAB // 2, 40), np.uint8)  # a pair of rows: codes by turns, then both scales
+    head[:, :32] = (
+        np.roll(np.eye(VOCAB, dtype=np.uint8), 1, axis=0).reshape(-1, 2, 16).swapaxes(1, 2).reshape(-1, 32)
+    )
+    head[:, 32:] = (0.5 + np.arange(VOCAB, dtype=np.float32)).view(np.uint8).reshape(-1, 8)
     memory[1024 : 1024 + VOCAB * 20] = head.reshape(-1)
     return Interpreter(dataclasses.replace(CI, **sizes), assemble(text), memory)
 
@@ -49,7 +51,7 @@ def test_head_of_each_token():
         assert values == [127 * (0.5 + token), 0, 0]
     logits = interpreter.memory[2048:][: VOCAB * 12].view(np.float32).reshape(VOCAB, 3)  # row by row
     assert [np.flatnonzero(column).tolist() for column in logits.T] == [[11], [3], [5]]
-    assert interpreter.counters["head_products"] == 3 * VOCAB * 16
+    assert interpreter.counters["integer_products"] == 3 * VOCAB * 16
     assert interpreter.counters["logit_bytes"] == 3 * VOCAB * 4
 
 

@@ -60,6 +60,29 @@ def test_programs_are_legal_on_every_machine(name: str):
     assert sum(outcome.error == 0 for outcome in outcomes) > 10
 
 
+def test_integers_of_every_kind_are_drawn():
+    """On a machine of int8 activations there are no mantissas, on another one there are."""
+    rows: list[tuple[str, dict[str, int]]] = [row for seed in range(60) for row in case_of(seed).rows]
+    for name in ("LINEAR", "HEAD"):
+        shapes = [f for one, f in rows if one == name]
+        for holds in (
+            lambda f: f["width"] == isa.Width.INT4 and f["minima"] and f["rows"] % 2,
+            lambda f: f["width"] == isa.Width.INT8 and f["group"] and f["k"] % 8,
+            lambda f: not f["group"],
+            lambda f: f["group"] > f["k"],
+            lambda f: f["group"] < f["k"] and f["group"] and f["k"] % f["group"],
+        ):
+            assert any(holds(f) for f in shapes), name
+    assert any(f["source"] == isa.Source.LINEAR for name, f in rows if name == "MAP")
+    for name in ("QUANTISE", "NORM"):
+        assert any(f.get("mantissa") for one, f in rows if one == name)
+    small = dataclasses.replace(CI, activation_bits=8)
+    for seed in range(20):
+        case = random_program(seed, small)
+        assert not any(f.get("mantissa") for _, f in case.rows)
+        predict(case, small)
+
+
 def test_a_wrong_bit_is_seen():
     """A few bytes of one fetched operand are not those that the interpreter saw."""
     rng, missed, tried = random.Random(5), 0, 0

@@ -83,7 +83,7 @@ def test_ak42(file, ak42: QuantisedModel):
     assert (c.dim, c.hidden, c.layers, c.heads, c.kv_heads, c.vocab) == (32, 48, 2, 4, 2, 50)
     assert torch.equal(found.embedding, ak42.embedding)
     assert torch.equal(found.final_gain, ak42.final_gain)
-    assert torch.equal(found.head_codes, ak42.head_codes)
+    assert torch.equal(found.head.codes, ak42.head.codes)
     assert_same_layers(found, ak42)
 
 
@@ -103,8 +103,7 @@ def test_trine_with_a_head_of_its_own(file):
     model = random_model(4, tied=False)
     head = torch.randn(50, 32, generator=torch.Generator().manual_seed(0))
     found = load_checkpoint(file(trine_bytes(model, lambda tensors: tensors.update(head=head))))
-    dequantised = found.head_codes * found.head_scales[:, None] * 127
-    assert torch.allclose(dequantised, head, atol=0.02)
+    assert torch.allclose(found.head.dequantised(), head, atol=0.02)
     with pytest.raises(CheckpointError, match=r"head: wanted .* found none"):
         load_checkpoint(file(trine_bytes(model)))
 

@@ -1,0 +1,87 @@
+"""What a quantised model consists of: matrices, ternary or of integers, layers of them, and their inputs."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from . import numerics
+from .config import ModelConfig
+from .float_model import MATRICES
+from .integer import IntegerLinear
+from .ternary_file import pack_codes
+
+__all__ = ["MATRICES", "SITES", "SITE_MATRICES", "Linear", "Matrix", "QuantisedLayer", "site_width"]
+
+#: The inputs that are normalised or quantised: of q, k, v; of o; of gate and up; of down; of the head.
+SITES: tuple[str, ...] = ("attention", "o", "mlp", "down", "final")
+#: The matrices that multiply the input of a site.
+SITE_MATRICES: dict[str, tuple[str, ...]] = {
+    "attention": ("q", "k", "v"),
+    "o": ("o",),
+    "mlp": ("gate", "up"),
+    "down": ("down",),
+    "final": ("head",),
+}
+
+
+def site_width(config: ModelConfig, site: str) -> int:
+    """Elements of the vector that is normalised at ``site``."""
+    return config.hidden if site == "down" else config.dim
+
+
+@dataclass(frozen=True, eq=False)
+class Linear:
+    """A ternary matrix scale x codes.
+
+    Parameters
+    ----------
+    codes: int8 [out, in] of -1, 0, 1.
+    scale: a binary32 value.
+    """
+
+    codes: Tensor
+    scale: float
+
+    @property
+    def constant(self) -> Tensor:
+        """k = scale / 127 (0-d binary32), used as y = fl(fl(acc) * fl(s * k))."""
+        return numerics.constant(self.scale / numerics.INT8_LEVELS)
+
+    @property
+    def form(self) -> None:
+        """None: an `IntegerLinear` has one."""
+        return None
+
+    def dequantised(self, activation_bits: int = 8) -> Tensor:
+        """The weights that it stands for, binary32 [out, in]; activations have 8 bits."""
+        assert activation_bits == 8
+        return self.codes * self.scale
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Its tensors by name, for a file."""
+        return {"codes": pack_codes(self.codes), "scale": torch.tensor([self.scale], dtype=torch.float32)}
+
+
+#: A matrix of a layer.
+Matrix = Linear | IntegerLinear
+
+
+@dataclass(frozen=True, eq=False)
+class QuantisedLayer:
+    """One layer: gains binary32 [dim] (None where block norms have no gain) and seven matrices."""
+
+    attention_gain: Tensor | None
+    mlp_gain: Tensor | None
+    q: Matrix
+    k: Matrix
+    v: Matrix
+    o: Matrix
+    gate: Matrix
+    up: Matrix
+    down: Matrix
+
+    def matrices(self) -> Iterator[tuple[str, Matrix]]:
+        """(name, matrix) in the order of `MATRICES`."""
+        return ((name, getattr(self, name)) for name in MATRICES)
