@@ -10,8 +10,9 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from .float_model import FloatModel
+from .llama2c import load_llama2c
 from .stories import hold_out, split_stories
-from .teacher import ROOT, load_llama2c, sample_stories
+from .teacher import ROOT, sample_stories
 from .ternary_file import load_ternary
 from .tokenizer import Tokenizer
 

@@ -1,76 +1,17 @@
-"""The float teacher: llama2.c legacy checkpoints, and stories sampled from one in large batches.
-
-File format (karpathy/llama2.c, export.py, version 0): seven int32 (dim, hidden, layers, heads, kv_heads,
-vocab, context; a negative vocab means an unshared head), then float32: embedding, attention norms, wq, wk,
-wv, wo, MLP norms, w1 (gate), w2 (down), w3 (up), final norm, two RoPE tables (not read), [head].
-"""
+"""The float teacher: stories sampled from a llama2.c checkpoint (`models.llama2c`) in large batches."""
 
 import argparse
 import os
-import struct
 from pathlib import Path
 
-import numpy as np
 import torch
 from tqdm import tqdm
 
-from .config import ModelConfig
-from .float_model import FloatModel, KVCache, matrix_shapes
+from .float_model import FloatModel, KVCache
+from .llama2c import load_llama2c
 from .tokenizer import Tokenizer
 
 ROOT = Path(__file__).resolve().parent.parent
-
-
-def load_llama2c(path: Path) -> FloatModel:
-    """The float Llama of a legacy checkpoint; ValueError where sizes do not fit the header."""
-    data = path.read_bytes()
-    if len(data) < 28:
-        raise ValueError(
-            f"{path}: wanted a llama2.c checkpoint with a 28-byte header, found {len(data)} bytes; "
-            f"fetch the file again"
-        )
-    dim, hidden, layers, heads, kv_heads, vocab, context = struct.unpack_from("<7i", data)
-    config = ModelConfig(
-        path.stem,
-        dim,
-        hidden,
-        layers,
-        heads,
-        kv_heads,
-        abs(vocab),
-        context,
-        block_gain=True,
-        inner_norm=False,
-        tied_head=vocab > 0,
-    )
-    floats = np.frombuffer(data, "<f4", offset=28, count=(len(data) - 28) // 4)
-    shapes = matrix_shapes(config)
-    model, at = FloatModel(config, "fixed", None), 0
-
-    def take(*shape: int) -> torch.Tensor:
-        nonlocal at
-        count = int(np.prod(shape))
-        if at + count > len(floats):
-            raise ValueError(
-                f"{path}: wanted at least {28 + 4 * (at + count)} bytes for {config.layers} layers of "
-                f"dim {dim}, found {len(data)}; the file is cut short or not a legacy checkpoint"
-            )
-        part = torch.from_numpy(floats[at : at + count].reshape(shape).copy())
-        at += count
-        return part
-
-    with torch.no_grad():
-        model.embedding.copy_(take(abs(vocab), dim))
-        order = ("attention_gain", "q", "k", "v", "o", "mlp_gain", "gate", "down", "up")
-        for name in order:
-            block = take(layers, *shapes.get(name, (dim,)))
-            for layer, values in zip(model.layers, block, strict=True):
-                getattr(layer, name).copy_(values)
-        model.final_gain.copy_(take(dim))
-        take(2, context, config.head_size // 2)
-        if vocab < 0:
-            model.head.copy_(take(abs(vocab), dim))
-    return model.eval()
 
 
 @torch.inference_mode()

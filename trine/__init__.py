@@ -25,6 +25,7 @@ PUBLIC = {
     "Tokenizer": "models.tokenizer",
     "GoldenModel": "models.golden",
     "load_checkpoint": "compiler.frontends",
+    "Recipe": "models.integer_quantise",
     "calibrate_grids": "compiler.quantise",
     "compile_model": "compiler.compile",
     "assemble": "compiler.assembler",

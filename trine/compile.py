@@ -10,13 +10,16 @@ from compiler.fit import place
 from compiler.frontends import load_checkpoint
 from compiler.quantise import calibrate_grids, own_text
 from hw.machine import MACHINES
-from models.quantised import QuantisedModel
+from models.integer_quantise import Recipe
+from models.quantised import MATRICES, QuantisedModel
 from models.tokenizer import Tokenizer
 
 from .artefact import tokenizer_complaint
 from .errors import EXIT_OK, UsageError
 from .output import note, table, write_artefact, write_json
 
+#: Bits of the widths that the command line offers.
+WIDTHS = {"int8": 8, "int4": 4}
 HELP = "compile a checkpoint for a machine"
 #: Tokens that the golden model writes to calibrate the grids of square sums on, where no text is given.
 CALIBRATION_TOKENS = 24
@@ -28,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "checkpoint",
         type=Path,
         metavar="CHECKPOINT",
-        help="ak42 .bin, Trine .safetensors, or a folder with one",
+        help="ak42 .bin, llama2.c float .bin, Trine .safetensors, or a folder with one",
     )
     parser.add_argument(
         "--tokenizer",
@@ -55,13 +58,40 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="tokens that the KV memory holds for all sequences together (default: one context)",
     )
     parser.add_argument("--no-vectors", action="store_true", help="leave out the test vectors")
+    group = parser.add_argument_group(
+        "quantisation", "How float numbers of the checkpoint become integers (docs/numerics.md)."
+    )
+    group.add_argument(
+        "--weights",
+        choices=list(WIDTHS),
+        help="matrices of a float checkpoint (default int8); a ternary one keeps its codes and refuses this",
+    )
+    group.add_argument(
+        "--head",
+        choices=list(WIDTHS),
+        default="int8",
+        help="the head, of any checkpoint (default %(default)s)",
+    )
+    group.add_argument(
+        "--group",
+        type=int,
+        metavar="N",
+        help=f"int4 weights that share scale and minimum (default {Recipe.group}); 0: one scale a row",
+    )
+    group.add_argument(
+        "--activations",
+        type=int,
+        choices=(8, 12),
+        default=8,
+        help="bits of the inputs of integer matrices; 12: mantissas on one exponent (default %(default)s)",
+    )
 
 
 def main(args: argparse.Namespace) -> int:
     """Compile and write; a table of what went where."""
     begin = time.perf_counter()
     path = args.checkpoint / "model.safetensors" if args.checkpoint.is_dir() else args.checkpoint
-    model = load_checkpoint(path)
+    model = load_checkpoint(path, recipe(args))
     if args.kv_rows is not None and args.kv_rows < model.config.context:
         raise UsageError(
             f"--kv-rows: wanted {model.config.context} (one context) or more, found {args.kv_rows}"
@@ -84,9 +114,24 @@ def main(args: argparse.Namespace) -> int:
     write_json(args.json, {
         "artefact": str(output), "model": model.config.to_json(), "machine": args.machine,
         "instructions": len(artefact.program) // 24, "regions": regions, "grids": model.grids,
+        "integer": {name: model.form(name) for name in (*MATRICES, "head") if model.form(name)},
+        "activations": model.activations,
         "file_bytes": size, "wall_seconds": seconds,
     })  # fmt: skip
     return EXIT_OK
+
+
+def recipe(args: argparse.Namespace) -> Recipe:
+    """What the command line says about quantisation; UsageError for a group that nothing is cut into."""
+    group = Recipe.group if args.group is None else args.group
+    if group < 0:
+        raise UsageError(f"--group: wanted 0 or more weights, found {group}; 32 is usual")
+    if args.group is not None and "int4" not in (args.weights, args.head):
+        raise UsageError(
+            f"--group {group}: wanted int4 weights to put in groups, found none (int8 has one scale a row); "
+            f"give --weights int4 or --head int4, or leave --group out"
+        )
+    return Recipe(WIDTHS[args.weights] if args.weights else None, WIDTHS[args.head], group, args.activations)
 
 
 def load_tokenizer(path: Path, model: QuantisedModel) -> Tokenizer:

@@ -18,10 +18,10 @@ import torch
 from torch import Tensor
 
 from models.config import ModelConfig
-from models.integer_quantise import quantise_int8
+from models.integer_quantise import Recipe
 from models.quantised import Linear, QuantisedLayer, QuantisedModel, matrix_shapes
 
-from .errors import CheckpointError
+from .errors import CheckpointError, refuse_weights
 
 DESCRIPTION = "an ak42 checkpoint (begins with b'24ka')"
 MAGIC = b"24ka"
@@ -38,8 +38,9 @@ def recognises(head: bytes) -> bool:
     return head.startswith(MAGIC)
 
 
-def load(path: Path) -> QuantisedModel:
+def load(path: Path, recipe: Recipe) -> QuantisedModel:
     """The model in ``path``; CheckpointError where the file is not what its header promises."""
+    refuse_weights(path, recipe)
     data = path.read_bytes()
     config = _configuration(path, data)
     reader = _Reader(path, data)
@@ -54,7 +55,14 @@ def load(path: Path) -> QuantisedModel:
         QuantisedLayer(None, None, **{name: linears[name][index] for name in _ORDER})
         for index in range(config.layers)
     )
-    return QuantisedModel(config, embedding, layers, final_gain, quantise_int8(embedding)).check()
+    return QuantisedModel(
+        config,
+        embedding,
+        layers,
+        final_gain,
+        recipe.quantise_head(embedding),
+        activations=recipe.sites(ternary=True),
+    ).check()
 
 
 def _configuration(path: Path, data: bytes) -> ModelConfig:

@@ -1,8 +1,17 @@
-"""The one error that front ends raise."""
+"""What front ends refuse."""
+
+from models.errors import CheckpointError
+from models.integer_quantise import Recipe
+
+__all__ = ["CheckpointError", "refuse_weights"]
 
 
-class CheckpointError(ValueError):
-    """A checkpoint that can't be read: what was wanted, what was found and what to do."""
-
-    def __init__(self, where: object, wanted: object, found: object, remedy: str) -> None:
-        super().__init__(f"{where}: wanted {wanted}, found {found}; {remedy}")
+def refuse_weights(where: object, recipe: Recipe) -> None:
+    """CheckpointError where ``recipe`` asks a ternary checkpoint for weights of another width."""
+    if recipe.weights is not None:
+        raise CheckpointError(
+            where,
+            f"float weights, to quantise them to int{recipe.weights}",
+            "ternary ones, which keep the codes that the checkpoint gives them",
+            "leave --weights out (--head int4 works), or take a float checkpoint",
+        )

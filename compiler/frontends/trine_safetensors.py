@@ -15,11 +15,11 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from models.config import ModelConfig
-from models.integer_quantise import quantise_int8
+from models.integer_quantise import Recipe
 from models.quantised import Linear, QuantisedLayer, QuantisedModel, matrix_shapes
 from models.ternary_file import FORMAT, pack_codes, unpack_codes
 
-from .errors import CheckpointError
+from .errors import CheckpointError, refuse_weights
 
 DESCRIPTION = f"safetensors of format {FORMAT!r}"
 
@@ -31,8 +31,9 @@ def recognises(head: bytes) -> bool:
     return len(head) >= 9 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 2**32
 
 
-def load(path: Path) -> QuantisedModel:
+def load(path: Path, recipe: Recipe) -> QuantisedModel:
     """The model in ``path``; CheckpointError where the file is not of this format or damaged."""
+    refuse_weights(path, recipe)
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
@@ -62,7 +63,14 @@ def load(path: Path) -> QuantisedModel:
         for index in range(config.layers)
     )
     reader.finish()
-    return QuantisedModel(config, embedding, layers, final_gain, quantise_int8(head)).check()
+    return QuantisedModel(
+        config,
+        embedding,
+        layers,
+        final_gain,
+        recipe.quantise_head(head),
+        activations=recipe.sites(ternary=True),
+    ).check()
 
 
 class _Reader:

@@ -15,8 +15,8 @@ from models.float_model import (
     ternary_codes,
     ternary_scale,
 )
+from models.llama2c import load_llama2c
 from models.stories import hold_out, normalise, split_stories
-from models.teacher import load_llama2c
 from models.ternary_file import load_ternary, pack_codes, save_ternary, unpack_codes
 from models.tokenizer import Tokenizer
 from models.train import train_tokenizer
