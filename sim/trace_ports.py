@@ -144,8 +144,13 @@ def _accumulator(machine: MachineConfig) -> list[Hook]:
 def _targets(machine: MachineConfig) -> list[Hook]:
     """What QUANTISE writes: activations, queries, staged rows."""
     lanes, at = machine.lanes, "vector"
+    codes, bits = "q_write.data", machine.activation_bits
+    if bits > 8:  # as int16: elements of the log are whole bytes
+        tops = [(lane + 1) * bits - 1 for lane in reversed(range(lanes))]
+        words = (f"{{{16 - bits}{{{codes}[{top}]}}}}, {codes}[{top}:{top - bits + 1}]" for top in tops)
+        codes, bits = f"{{{', '.join(words)}}}", 16
     hooks = [
-        Hook("Q", at, "q_write.en", "q_write.address", "q_write.data", 8, lanes, "q_write.token"),
+        Hook("Q", at, "q_write.en", "q_write.address", codes, bits, lanes, "q_write.token"),
         Hook("QUERY", at, "query.en", "query.address", "query.data", 16, lanes, "query.token"),
         Hook("QUERY_SCALE", at, "query.scale_en", "query.scale_head", "query.scale", 32,
              token="query.scale_token"),
