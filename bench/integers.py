@@ -1,9 +1,9 @@
 """Weights of 8, 4 and 1.6 bits on one machine: `python -m bench.integers`.
 
-stories260K in int8 and in int4 (groups of 32 with minima), and the shipped ternary model with an int4 head, each
-with 8-bit and 12-bit inputs of its integer matrices: golden model, interpreter and one and the same simulator of
-`ci` must agree on ids, ranked tokens, logits, KV rows, exact counters and memory; then what a decoded token costs.
-Perplexities are in `bench.perplexity`.
+stories260K in int8 and in int4 (groups of 32 with minima), and the shipped ternary model with an int4 head,
+each with 8-bit and 12-bit inputs of its integer matrices: golden model, interpreter and one and the same
+simulator of `ci` must agree on ids, ranked tokens, logits, KV rows, exact counters and memory; then what a
+decoded token costs. Perplexities are in `bench.perplexity`.
 """
 
 import argparse

@@ -55,7 +55,8 @@ RUNS = [
     ("narrow", "rms", ROUGH, 4, 1, 1), ("narrow", "plain", DDR3, 1, 1, 7), ("hungry", "rms", DDR3, 11, 8, 3),
     ("hungry", "rms", ROUGH, 10, 5, 12),
     ("ci", "int8", DDR3, 1, 1, 1), ("ci", "int4", ROUGH, 9, 4, 4), ("ci", "mixed", DDR3, 5, 3, 12),
-    ("ci", "int8 12 bit", IDEAL, 11, 4, 1), ("narrow", "int4", DDR3, 4, 1, 5), ("hungry", "mixed", IDEAL, 11, 8, 3),
+    ("ci", "int8 12 bit", IDEAL, 11, 4, 1), ("narrow", "int4", DDR3, 4, 1, 5),
+    ("hungry", "mixed", IDEAL, 11, 8, 3),
 ]  # fmt: skip
 MACHINES = {machine.name: machine for machine, _ in GRID}
 PROMPT = [1, 7, 3, 29, 5, 5, 11, 0, 30, 2, 17]
