@@ -11,7 +11,7 @@ from .fp32_div import Fp32Div
 from .fp32_from_int import Fp32FromInt
 from .fp32_mul import Fp32Mul
 from .fp32_sqrt import Fp32Sqrt
-from .quantise_scale import ONE, live
+from .quantise_scale import ONE, live, live_exponent
 from .square_sum import TOTAL_BITS
 
 __all__ = ["Norm", "NormOperands"]
@@ -23,10 +23,11 @@ NormOperands = StructLayout({"normalise": 1, "total": TOTAL_BITS, "c": 32, "eps"
 class Norm(wiring.Component):
     """``o = fl(A * fl(1 / fl(sqrt(fl(fl(fl(S) * c) + eps)))))``, or A alone where ``normalise`` is 0.
 
-    S is ``total``, A is ``maximum``, or 0 where that is below 2^-100: `models.numerics.norm_scale` and
-    `models.numerics.live_scale`. Results come in the order of their operands; the mean of one token, the
-    root of the one before it and the reciprocal of the one before that are computed at the same time. A
-    saturated S is computed like any other number.
+    S is ``total``, A is ``maximum``, or where ``mantissa`` the power of two above it, or 0 where ``maximum``
+    is below 2^-100: `models.numerics.norm_scale` with `live_scale` or `live_exponent`. Results
+    come in the order of their operands; the mean of one token, the root of the one before it and the
+    reciprocal of the one before that are computed at the same time. A saturated S is computed like any other
+    number.
 
     Attributes
     ----------
@@ -42,6 +43,8 @@ class Norm(wiring.Component):
         Operands. ``normalise`` may change only while nothing is under way.
     maximum : In(32)
         The absmax that the next result is of, from the transfer on ``i`` to ``done``.
+    mantissa : In(1)
+        The next result is the scale of mantissas; with ``maximum``.
     done : Out(1)
         ``o`` is the next result, in this cycle only.
     o : Out(32)
@@ -54,6 +57,7 @@ class Norm(wiring.Component):
 
     i: In(stream.Signature(NormOperands))
     maximum: In(32)
+    mantissa: In(1)
     done: Out(1)
     o: Out(32)
 
@@ -68,6 +72,7 @@ class Norm(wiring.Component):
         # Operands stand still, so a pipelined unit's result is there after its latency and stays; where the
         # end of an earlier token takes the multiplier, the wait for it begins again.
         operands = Signal(NormOperands, reset_less=True)
+        absmax = Mux(self.mantissa, live_exponent(self.maximum), live(self.maximum))
         factor, reciprocal = Signal(32, reset_less=True), Signal(32, reset_less=True)
         scale = Signal()
         passes = Signal()
@@ -116,12 +121,12 @@ class Norm(wiring.Component):
             sqrt.o.ready.eq(div.i.ready),
             div.o.ready.eq(1),
             self.done.eq(passes | delay(m, scale, Fp32Mul.LATENCY)),
-            self.o.eq(Mux(passes, live(self.maximum), mul.o)),
+            self.o.eq(Mux(passes, absmax, mul.o)),
         ]
         m.d.sync += scale.eq(div.o.valid)
         with m.If(div.o.valid):
             m.d.sync += [
-                factor.eq(live(self.maximum)),
+                factor.eq(absmax),
                 reciprocal.eq(div.o.payload),
             ]
         return m

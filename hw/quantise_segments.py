@@ -26,8 +26,8 @@ class QuantiseSegments(wiring.Component):
     -------
     start, quantise, slot : In(1), In(1), In(range(STATISTICS))
         An instruction begins; it is a QUANTISE with elements; its first statistics slot.
-    wide : In(1)
-        It quantises to 16 bits.
+    wide, mantissa : In(1), In(1)
+        It quantises to 16 bits; to mantissas.
     first_slot : In(range(STATISTICS))
         ``slot`` from the cycle after ``start`` on.
     read_token, read_slot, maximum : Out(range(tokens)), Out(range(STATISTICS)), In(32)
@@ -41,14 +41,15 @@ class QuantiseSegments(wiring.Component):
     inverse : Out(32)
         The factor of the words that are multiplied now.
     scale : Out(32)
-        The live absmax of the segment that began last.
+        The live absmax of the segment that began last; not of mantissas.
     """
 
     def __init__(self, tokens: int) -> None:
         self.tokens = tokens
         slot = range(STATISTICS)
         super().__init__({
-            "start": In(1), "quantise": In(1), "slot": In(slot), "first_slot": In(slot), "wide": In(1),
+            "start": In(1), "quantise": In(1), "slot": In(slot), "first_slot": In(slot),
+            "wide": In(1), "mantissa": In(1),
             "read_token": Out(range(tokens)), "read_slot": Out(slot), "maximum": In(32),
             "divided": Out(1), "mark": In(1), "another": In(1), "crosses": In(1), "mark_late": In(1),
             "inverse": Out(32), "scale": Out(32),
@@ -64,6 +65,7 @@ class QuantiseSegments(wiring.Component):
             self.read_token.eq(count_tokens(m, self.tokens, self.start, token_end, "due")),
             divide.i.payload.maximum.eq(self.maximum),
             divide.i.payload.wide.eq(self.wide),
+            divide.i.payload.mantissa.eq(self.mantissa),
             divide.i.valid.eq(wanted),
             self.divided.eq(divide.o.valid),
             divide.o.ready.eq(self.mark),

@@ -20,6 +20,8 @@ class QuantiseTargets(wiring.Component):
         Elements in a word, a power of two.
     tokens : int
         Tokens of a tile.
+    bits : int
+        Bits of an element of target MATMUL, 8 to 16. Other targets than QUERY have 8.
 
     Members
     -------
@@ -35,11 +37,12 @@ class QuantiseTargets(wiring.Component):
         The scale of the next segment is there; not in a cycle with ``en``.
     scale, query_scale : In(32)
         That scale: to store with K or V; of a query.
-    matmul, query, stage : Out(ElementWrite(lanes, 8)), Out(QueryWrite(lanes)), Out(StageWrite(lanes))
+    matmul, query, stage : Out(ElementWrite(lanes, bits)), Out(QueryWrite(lanes)), Out(StageWrite(lanes))
         The targets.
     """
 
-    def __init__(self, lanes: int, tokens: int) -> None:
+    def __init__(self, lanes: int, tokens: int, bits: int) -> None:
+        self.bits = bits
         super().__init__(
             {
                 "start": In(1),
@@ -51,7 +54,7 @@ class QuantiseTargets(wiring.Component):
                 "scale_en": In(1),
                 "scale": In(32),
                 "query_scale": In(32),
-                "matmul": Out(ElementWrite(lanes, 8)),
+                "matmul": Out(ElementWrite(lanes, bits)),
                 "query": Out(QueryWrite(lanes)),
                 "stage": Out(StageWrite(lanes)),
             }
@@ -72,7 +75,7 @@ class QuantiseTargets(wiring.Component):
             self.matmul.en.eq(self.en & (self.target == Target.MATMUL)),
             self.matmul.token.eq(self.token),
             self.matmul.address.eq(self.address),
-            self.matmul.data.eq(Cat(q[:8] for q in self.q)),
+            self.matmul.data.eq(Cat(q[: self.bits] for q in self.q)),
             self.query.en.eq(self.en & of_query),
             self.query.token.eq(self.token),
             self.query.address.eq(self.address),
@@ -85,7 +88,7 @@ class QuantiseTargets(wiring.Component):
             self.stage.token.eq(self.token),
             self.stage.value.eq(value),
             self.stage.address.eq(self.address),
-            self.stage.data.eq(self.matmul.data),
+            self.stage.data.eq(Cat(q[:8] for q in self.q)),
             self.stage.scale_en.eq(self.scale_en & of_stage),
             self.stage.scale_token.eq(self.token),
             self.stage.scale_address.eq(Cat(Const(0, 2), value, head)),

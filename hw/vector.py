@@ -49,7 +49,7 @@ class Vector(wiring.Component):
     never stall; `hw.vector_decode` says after how many cycles it passes which point. Gaps arise
 
     - while tape or attention have nothing;
-    - in a scaled MAP from ACTIVATION or TAPE, one cycle before each token, for the product of the scalars;
+    - in a scaled MAP from ACTIVATION, LINEAR or TAPE, one cycle before each token, for the scalars' product;
     - in half of the cycles of a scaled MAP from ATTENTION, whose words need the multiplier twice;
     - in QUANTISE, one cycle before each segment, and until the division by its absmax is finished, which runs
       while the preceding segment, of the same token or the one before, streams.
@@ -75,13 +75,13 @@ class Vector(wiring.Component):
     tape : Out(TapePort(config))
         Source TAPE: 4 * lanes bytes a word.
     accumulator : Out(AccumulatorRead(config.lanes))
-        Source ACCUMULATOR.
+        Sources ACCUMULATOR and LINEAR.
     attention : In(stream.Signature(attention_output_layout(config.lanes)))
         Source ATTENTION.
     activation : In(ActivationRead(config.lanes))
         A word of activation memory for another unit, whatever is being executed.
-    q_write : Out(ElementWrite(config.lanes, 8))
-        Target MATMUL.
+    q_write : Out(ElementWrite(config.lanes, config.activation_bits))
+        Target MATMUL: int8 codes, or 12-bit mantissas where the machine has them.
     query : Out(QueryWrite(config.lanes))
         Target QUERY.
     stage : Out(StageWrite(config.lanes))
@@ -109,7 +109,7 @@ class Vector(wiring.Component):
                 "accumulator": Out(AccumulatorRead(config.lanes)),
                 "attention": In(stream.Signature(attention_output_layout(config.lanes))),
                 "activation": In(ActivationRead(config.lanes)),
-                "q_write": Out(ElementWrite(config.lanes, 8)),
+                "q_write": Out(ElementWrite(config.lanes, config.activation_bits)),
                 "query": Out(QueryWrite(config.lanes)),
                 "stage": Out(StageWrite(config.lanes)),
                 "scalar": In(ScalarRead()),
@@ -122,14 +122,14 @@ class Vector(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        lanes, tokens = self.config.lanes, self.config.tile
+        lanes, tokens, bits = self.config.lanes, self.config.tile, self.config.activation_bits
         m.submodules.memory = memory = self.memory
-        m.submodules.decode = decode = VectorDecode(lanes)
+        m.submodules.decode = decode = VectorDecode(lanes, mantissas=bits > 8)
         m.submodules.issue = issue = VectorIssue(tokens)
         m.submodules.operands = operands = VectorOperands(self.config)
         m.submodules.product = product = Fp32Mul()
         m.submodules.segments = segments = QuantiseSegments(tokens)
-        m.submodules.targets = targets = QuantiseTargets(lanes, tokens)
+        m.submodules.targets = targets = QuantiseTargets(lanes, tokens, bits)
         m.submodules.statistics = statistics = VectorStatistics(lanes, tokens)
         m.submodules.norm = norm = VectorNorm(tokens)
         flow, plan = issue.flow, issue.flow.plan
@@ -161,6 +161,7 @@ class Vector(wiring.Component):
             segments.slot.eq(decode.plan.slot),
             segments.first_slot.eq(plan.slot),
             segments.wide.eq(plan.control.wide),
+            segments.mantissa.eq(plan.mantissa),
             memory.slot.eq(segments.read_slot),
             memory.maximum_token.eq(Mux(plan.norm, norm.late_token, segments.read_token)),
             segments.maximum.eq(memory.maximum),
@@ -283,6 +284,7 @@ class Vector(wiring.Component):
             norm.start.eq(accept & decode.plan.norm),
             norm.more.eq(flow.more),
             norm.normalise.eq(plan.normalise),
+            norm.mantissa.eq(plan.mantissa),
             memory.total_token.eq(norm.token),
             norm.total.eq(memory.total),
             norm.maximum.eq(memory.maximum),

@@ -26,8 +26,8 @@ _TAP = range(MAX_TAP + 1)
 #: constants (`b_at`, `c_at`), to the result (`z_at`), to what the absmax is of (`y_at`), to its last effect.
 VectorPlan = StructLayout({
     "map": 1, "quantise": 1, "norm": 1,
-    "control": LaneControl, "source": 2, "dest": 2, "target": 2,
-    "twice": 1, "statistics": 1, "gain": 1, "normalise": 1,
+    "control": LaneControl, "source": 3, "dest": 2, "target": 2,
+    "twice": 1, "statistics": 1, "gain": 1, "normalise": 1, "mantissa": 1,
     "words": 16, "segment_words": 16,
     "a": 16, "b": 16, "c": 16, "d": 16,
     "index_0": range(SCALARS), "index_1": range(SCALARS), "slot": range(STATISTICS), "grid": signed(8),
@@ -43,6 +43,9 @@ class VectorDecode(wiring.Component):
     ----------
     lanes : int
         Elements in a word, a power of two.
+    mantissas : bool
+        Whether the machine has 12-bit mantissas. Else it has no hardware for them: ``mantissa`` is 0
+        whatever the instruction says.
 
     Members
     -------
@@ -57,8 +60,8 @@ class VectorDecode(wiring.Component):
     word: In(INSTRUCTION_BITS)
     plan: Out(VectorPlan)
 
-    def __init__(self, lanes: int) -> None:
-        self.lanes = lanes
+    def __init__(self, lanes: int, mantissas: bool) -> None:
+        self.lanes, self.mantissas = lanes, mantissas
         super().__init__()
 
     def elaborate(self, platform: object) -> Module:
@@ -75,6 +78,7 @@ class VectorDecode(wiring.Component):
                 m.d.comb += [
                     plan.norm.eq(1),
                     plan.normalise.eq(norm.normalise),
+                    plan.mantissa.eq(norm.mantissa & self.mantissas),
                     plan.index_0.eq(norm.c),
                     plan.index_1.eq(norm.eps),
                     plan.slot.eq(norm.stat),
@@ -149,6 +153,8 @@ class VectorDecode(wiring.Component):
             plan.control.quantise.eq(1),
             plan.control.scaled.eq(fields.gain),
             plan.control.wide.eq(fields.target == Target.QUERY),
+            plan.control.mantissa.eq(plan.mantissa),
+            plan.mantissa.eq(fields.mantissa & self.mantissas),
             plan.source.eq(Source.ACTIVATION),
             plan.index_0.eq(fields.s1),
             plan.slot.eq(fields.stat),

@@ -18,8 +18,10 @@ __all__ = ["LaneControl", "VectorLane"]
 
 #: What one instruction asks of every lane, constant while its words are in flight: ``integer``, the operand
 #: is an integer; ``scaled``, it is multiplied by `factor`; ``function``, of `hw.isa.Function`; ``quantise``,
-#: the product with `inverse` is rounded instead; ``wide``, to 16 bits.
-LaneControl = StructLayout({"integer": 1, "scaled": 1, "function": 3, "quantise": 1, "wide": 1})
+#: the product with `inverse` is rounded instead; ``wide``, to 16 bits; ``mantissa``, to 12.
+LaneControl = StructLayout({
+    "integer": 1, "scaled": 1, "function": 3, "quantise": 1, "wide": 1, "mantissa": 1,
+})  # fmt: skip
 
 _SIGMOID_FRACTION = 12
 _SIGMOID_LIMIT = 16 << _SIGMOID_FRACTION
@@ -72,7 +74,7 @@ class VectorLane(wiring.Component):
     cosine, sine : In(32)
         Rotation of the pair, with ``x``.
     inverse : In(32)
-        fl(levels / absmax), with ``x``.
+        fl(levels / absmax), or of mantissas fl(2048 / the power of two above it), with ``x``.
     z : Out(32)
         Result of the function.
     gain : In(32)
@@ -80,7 +82,7 @@ class VectorLane(wiring.Component):
     y : Out(32)
         fl(z * gain).
     q : Out(signed(16))
-        rne(fl(x * inverse)) clipped to +-127, or +-32767 where wide.
+        rne(fl(x * inverse)) clipped to +-127, or +-32767 where wide, or +-2047 where mantissa.
     """
 
     CONVERT = Fp32FromInt.LATENCY
@@ -145,10 +147,11 @@ class VectorLane(wiring.Component):
             self.x.eq(Mux(control.scaled, scale.o, number)),
         ]
 
+        levels = Mux(control.wide, 32767, Mux(control.mantissa, 2047, 127))
         m.d.comb += [
             to_int.a.eq(Mux(control.quantise, first.o, self.x)),
             to_int.shift.eq(Mux(control.quantise, 0, _SIGMOID_FRACTION)),
-            to_int.limit.eq(Mux(control.quantise, Mux(control.wide, 32767, 127), _SIGMOID_LIMIT)),
+            to_int.limit.eq(Mux(control.quantise, levels, _SIGMOID_LIMIT)),
             self.q.eq(to_int.o),
             sigmoid.t.eq(to_int.o),
             sigma.i.eq(sigmoid.o),

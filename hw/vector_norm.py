@@ -28,7 +28,7 @@ class VectorNorm(wiring.Component):
         A NORM begins. The following are needed from the next cycle on.
     more : In(range(tokens))
         Tokens beside the first.
-    normalise : In(1)
+    normalise, mantissa : In(1), In(1)
         As the instruction says.
     token : Out(range(tokens))
         The token that begins next.
@@ -49,7 +49,7 @@ class VectorNorm(wiring.Component):
     def __init__(self, tokens: int) -> None:
         self.tokens = tokens
         super().__init__({
-            "start": In(1), "more": In(range(tokens)), "normalise": In(1),
+            "start": In(1), "more": In(range(tokens)), "normalise": In(1), "mantissa": In(1),
             "token": Out(range(tokens)), "total": In(TOTAL_BITS), "c": In(32), "eps": In(32),
             "late_token": Out(range(tokens)), "maximum": In(32),
             "en": Out(1), "value": Out(32), "done": Out(1), "error": Out(1),
@@ -71,6 +71,7 @@ class VectorNorm(wiring.Component):
             norm.i.payload.c.eq(self.c),
             norm.i.payload.eps.eq(self.eps),
             norm.maximum.eq(self.maximum),
+            norm.mantissa.eq(self.mantissa),
             begins.eq(feed & norm.i.ready),
             self.late_token.eq(late_token),
             self.en.eq(norm.done),

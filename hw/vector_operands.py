@@ -36,7 +36,7 @@ class VectorOperands(wiring.Component):
     a_token, b_token : Out(range(config.tile))
         The tokens of ``a`` and ``b``.
     streamed : Out(ArrayLayout(48, lanes))
-        The word of ACCUMULATOR, ATTENTION or TAPE, `VectorMemory.LATENCY` cycles after ``issue``.
+        The word of ACCUMULATOR, LINEAR, ATTENTION or TAPE, `VectorMemory.LATENCY` cycles after ``issue``.
     head_scale : Out(32)
         The scale of ATTENTION, `VectorLane.CONVERT` cycles after ``streamed``.
     """
@@ -60,7 +60,7 @@ class VectorOperands(wiring.Component):
         tape_word = 4 * lanes
         of_tape = plan.map & (plan.source == Source.TAPE)
         of_attention = plan.map & (plan.source == Source.ATTENTION)
-        of_accumulator = plan.map & (plan.source == Source.ACCUMULATOR)
+        of_accumulator = plan.map & ((plan.source == Source.ACCUMULATOR) | (plan.source == Source.LINEAR))
 
         # The first operand is asked for when its word begins.
         m.d.comb += flow.available.eq(1)

@@ -1,6 +1,7 @@
 """Norm against numerics."""
 
 import random
+from itertools import product
 
 import pytest
 import torch
@@ -20,30 +21,38 @@ def bits_of(x: torch.Tensor) -> int:
 
 def expected(operands: dict[str, int]) -> int:
     maximum, c, eps = (numerics.bits_float(torch.tensor(operands[name])) for name in ("maximum", "c", "eps"))
+    scale = (numerics.live_exponent if operands["mantissa"] else numerics.live_scale)(maximum)
     if not operands["normalise"]:
-        return bits_of(numerics.live_scale(maximum))
-    return bits_of(numerics.norm_scale(maximum, torch.tensor(operands["total"]), c, eps))
+        return bits_of(scale)
+    return bits_of(numerics.fmul(scale, numerics.inverse_root(torch.tensor(operands["total"]), c, eps)))
+
+
+#: What comes with the absmax, when the result is due.
+LATE = ("maximum", "mantissa")
 
 
 def operands() -> list[dict[str, int]]:
+    """Cases without `normalise`: absolute maxima of models, and every corner for both kinds of scale."""
     rng = random.Random(80)
     cases = []
-    for _ in range(60):  # what models give
+    for i in range(60):  # what models give
         cases.append(
             {
                 "total": rng.getrandbits(rng.randrange(20, 63)),
                 "maximum": rng.randrange(0x3A000000, 0x42000000),
+                "mantissa": i % 2,
                 "c": bits_of(numerics.constant(2.0**-44 / rng.randrange(1, 2048))),
                 "eps": bits_of(numerics.constant(rng.choice((1e-5, 1e-6, 1e-24)))),
             }
         )
     around_live = [27 << 23, (27 << 23) - 1, (27 << 23) + 1, 26 << 23, 0, 1 << 23]
     maxima = [*around_live, *(a for a in corners() if a < 0x80000000 and a <= 0x7FC00000)]
-    for maximum in maxima:
+    for maximum, mantissa in product([*maxima, 0x7EFFFFFF], (0, 1)):
         cases.append(
             {
                 "total": rng.choice((0, 1, SATURATED, rng.getrandbits(63))),
                 "maximum": maximum,
+                "mantissa": mantissa,
                 "c": rng.choice((0x29000000, random_bits(rng))),
                 "eps": rng.choice((0, 0x3727C5AC, random_bits(rng))),
             }
@@ -53,6 +62,7 @@ def operands() -> list[dict[str, int]]:
             {
                 "total": total,
                 "maximum": 0x3F800000,
+                "mantissa": total % 2,
                 "c": with_exponent(random_bits(rng), 100) & 0x7FFFFFFF,
                 "eps": 0x3727C5AC,
             }
@@ -77,10 +87,11 @@ def run(cases: list[dict[str, int]], starts: list[int]) -> list[tuple[int, int]]
             offer = begun < len(cases) and now >= starts[begun]
             operands = cases[begun] if offer else {**rng.choice(cases), "normalise": cases[0]["normalise"]}
             ctx.set(dut.i.valid, offer)
-            ctx.set(dut.i.payload, {name: operands[name] for name in operands if name != "maximum"})
+            ctx.set(dut.i.payload, {name: operands[name] for name in operands if name not in LATE})
             accepted = offer and ctx.get(dut.i.ready)
-            # The absmax is that of the next result as soon as its operands are taken.
+            # The absmax is that of the next result as soon as its operands are taken, and so is its kind.
             known = due < begun + accepted
+            ctx.set(dut.mantissa, cases[due]["mantissa"] if known else rng.getrandbits(1))
             ctx.set(dut.maximum, cases[due]["maximum"] if known else rng.getrandbits(32))
             if ctx.get(dut.done):
                 found, wanted = ctx.get(dut.o), expected(cases[due])

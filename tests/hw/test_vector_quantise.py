@@ -1,5 +1,7 @@
 """Vector against the reference: QUANTISE, NORM, and how long each instruction takes."""
 
+import dataclasses
+
 import pytest
 
 from hw.isa import Dest, Function, Source, Target
@@ -30,9 +32,10 @@ def load(program: Program, numbers: list[int], **fields: int) -> dict[str, int]:
     return {"a": written["d"], **{name: written[name] for name in ("n", "c", "gain", "stat", "segment")}}
 
 
-@pytest.mark.parametrize("tile", [1, 4])
-def test_quantise(tile):
-    program = Program(tiles(CI, tile), seed=140)
+@pytest.mark.parametrize(("tile", "bits"), [(1, 8), (4, 12)])
+def test_quantise(tile, bits):
+    """Targets of every kind; mantissas too, which a machine of 8 bits does not have."""
+    program = Program(dataclasses.replace(tiles(CI, tile), activation_bits=bits), seed=140)
     rng, lanes = program.rng, CI.lanes
     for target in Target:
         for gain in (0, 1):
@@ -43,6 +46,8 @@ def test_quantise(tile):
                 numbers = [number(rng, tame=rng.random() < 0.9) + size & 0xFFFFFFFF for _ in range(n)]
                 quantise = load(program, numbers, gain=gain, segment=words * lanes)
                 program.quantise(target=target, **quantise)
+                if target == Target.MATMUL and not words:
+                    program.quantise(target=target, mantissa=1, **quantise)
     quantise = load(program, [number(rng) for _ in range(36)], segment=16)  # the last segment is short
     program.quantise(target=Target.MATMUL, live=tile, **quantise)
     Bench(program).run()
@@ -58,6 +63,7 @@ EDGES = (
     (INFINITY, 0, ONE, INFINITY | 1 << 31),
     (NAN, ONE, INFINITY, 0),
     (0x7F7FFFFF, 0x7F000000, 0xFF7FFFFF, ONE),
+    (0x7EFFFFFF, 0x7E800000, 0xFEFFFFFF, ONE),
     (0x44000000, 0, 0, 0),  # 512: the highest bit of a sum that is not saturated, on the grid 2^-44
 )
 
@@ -67,13 +73,26 @@ def test_quantise_edges():
     quantise = load(program, [bits for edge in EDGES for bits in edge], segment=4)
     for target in Target:
         program.quantise(target=target, live=CI.tile, **quantise)
-    # Ties: with an absmax of 127 or 32767 the factor is 1.
-    for levels, target in ((127, Target.MATMUL), (32767, Target.QUERY)):
+    # A segment of mantissas at a time, each token another one.
+    for slot in range(0, len(EDGES), CI.tile):
+        one = {
+            **quantise,
+            "a": quantise["a"] + 4 * slot,
+            "stat": quantise["stat"] + slot,
+            "n": 4,
+            "segment": 0,
+        }
+        program.quantise(target=Target.MATMUL, live=CI.tile, mantissa=1, **one)
+    # Ties: with an absmax of 127 or 32767, or for mantissas from 1024 on, the factor is 1.
+    for levels, target in ((127, Target.MATMUL), (32767, Target.QUERY), (2047, Target.MATMUL)):
+        mantissa = int(levels == 2047)
         values = [levels, *(half + 0.5 for half in (0, 1, 2, 63, 125, levels - 2, levels - 1))]
         values += [-value for value in values]
         bits = [int(numerics.float_bits(numerics.constant(value))) for value in values]
-        program.quantise(target=target, **load(program, bits))
-        codes = (program.state.query if levels > 127 else program.state.q)[0, program.steps[-1].fields["d"] :]
+        program.quantise(target=target, mantissa=mantissa, **load(program, bits))
+        codes = (program.state.query if target == Target.QUERY else program.state.q)[
+            0, program.steps[-1].fields["d"] :
+        ]
         assert codes[:4].tolist() == [levels, 0, 2, 2]
     Bench(program).run()
 
@@ -82,13 +101,13 @@ def test_quantise_edges():
 def test_norm(tile):
     program = Program(tiles(CI, tile), seed=160)
     rng = program.rng
-    for normalise in (0, 1, 1):
+    for normalise, mantissa in ((0, 1), (1, 0), (1, 1)):
         for numbers in (*EDGES, *([number(rng, tame=True) for _ in range(16)] for _ in range(3))):
             words = [[*numbers], *([number(rng, tame=True) for _ in numbers] for _ in range(tile - 1))]
             rng.shuffle(words)
             program.map([bits for word in words for bits in word], live=tile, **{**PLAIN, "grid": -44,
                         "source": Source.TAPE, "n": len(numbers), "statistics": 1})  # fmt: skip
-            program.norm(normalise=normalise, stat=program.steps[-1].fields["stat"])
+            program.norm(normalise=normalise, mantissa=mantissa, stat=program.steps[-1].fields["stat"])
     errors = [step.error for step in program.steps]
     assert any(errors)
     assert not all(errors[1::2])
@@ -104,6 +123,8 @@ OVERHEADS = (
     ({}, 2),
     ({"scaled": 1}, 6),
     ({"source": Source.TAPE}, 2),
+    ({"source": Source.LINEAR}, 2),
+    ({"source": Source.LINEAR, "scaled": 1, **ADD}, 10),
     ({"source": Source.TAPE, "statistics": 1}, 5),
     ({"source": Source.TAPE, "statistics": 1, "gain": 1}, 6),
     ({"source": Source.ATTENTION}, 8),
@@ -141,12 +162,12 @@ def test_cycles(tile, live):
                     "segment": words * CI.lanes, "gain": gain})  # fmt: skip
         written = program.steps[-1].fields
         quantise = {name: written[name] for name in ("n", "c", "gain", "stat", "segment")}
-        program.quantise(target=Target.MATMUL, a=written["d"], **quantise)
+        program.quantise(target=Target.MATMUL, mantissa=int(heads == 1), a=written["d"], **quantise)
         period = 1 + max(words, QuantiseScale.LATENCY)
         wanted += [words * heads * live + (6 if gain else 5)]
         wanted += [1 + QuantiseScale.LATENCY + (heads * live - 1) * period + words + (11 if gain else 8)]
     program.norm(normalise=1, stat=0)
-    program.norm(normalise=0, stat=0)
+    program.norm(normalise=0, mantissa=1, stat=0)
     wanted += [1 + Norm.LATENCY + (live - 1) * Norm.INTERVAL, 1 + live]
     assert Bench(program, patience=1).run() == wanted
 

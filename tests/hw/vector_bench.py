@@ -4,7 +4,6 @@ import dataclasses
 import random
 from dataclasses import dataclass, field
 
-import numpy as np
 import torch
 
 from hw.isa import SCALARS, STATISTICS, Dest, Function, Source, Target, encode
@@ -58,7 +57,8 @@ def bits_of(x: torch.Tensor) -> list[int]:
 
 
 class Program:
-    """Instructions with what the reference says they do. Lower halves of memories are never written.
+    """Instructions with what the reference says they do. Lower halves of memories are never written; that of
+    the partial sums has binary32 numbers.
 
     An instruction acts for `live` tokens where it is given, else for a random number of them.
     """
@@ -71,10 +71,11 @@ class Program:
             memory[:] = numerics.bits_float(numbers).reshape(memory.shape)
         for i in range(16):  # scalars as they are: small positive numbers
             self.state.scalar[i] = 2.0 ** -self.rng.randrange(10) * self.rng.uniform(1, 2)
-        acc = [
-            self.rng.getrandbits(32) - 2**31 >> self.rng.randrange(32) for _ in range(self.state.acc.numel())
-        ]
-        self.state.acc[:] = torch.tensor(acc).reshape(self.state.acc.shape)
+        half = self.state.acc[:, machine.accumulator_rows // 2 :]
+        acc = [self.rng.getrandbits(32) - 2**31 >> self.rng.randrange(32) for _ in range(half.numel())]
+        half[:] = torch.tensor(acc).reshape(half.shape)
+        half = self.state.acc[:, : machine.accumulator_rows // 2]
+        half[:] = torch.tensor([number(self.rng) for _ in range(half.numel())]).reshape(half.shape)
         self.start = {name: getattr(self.state, name).clone() for name in ("act", "const", "scalar", "acc")}
         self.steps: list[Step] = []
 
@@ -110,7 +111,8 @@ class Program:
         step_size = fields["segment"] or n
         slots = -(-n // step_size)
         accumulator = source == Source.ACCUMULATOR
-        operands = machine.accumulator_rows if accumulator else machine.activation_words
+        of_matmul = accumulator or source == Source.LINEAR
+        operands = machine.accumulator_rows if of_matmul else machine.activation_words
         constants = live * step_size if fields["function"] == Function.ROPE else n
         fields = {
             "a": self.address(operands, n, accumulator),
@@ -156,7 +158,7 @@ class Program:
         d = {Target.MATMUL: self.rng.randrange((machine.quantised_words - n) // 16 + 1) * 16, Target.QUERY: 0,
              Target.KEY: 8 * heads, Target.VALUE: 0}[Target(target)]  # fmt: skip
         c = self.address(machine.constant_words, n, False)
-        fields = {"c": c, "d": d, "s1": self.rng.randrange(8), **fields}
+        fields = {"c": c, "d": d, "s1": self.rng.randrange(8), "mantissa": 0, **fields}
         self.state.quantise(fields, live)
         step = Step("QUANTISE", fields, live)
         for t in range(live):
@@ -174,7 +176,7 @@ class Program:
         """NORM of these fields, the others at random."""
         live = live or self.tokens()
         d = self.rng.randrange(64, SCALARS - live + 1)
-        step = Step("NORM", {"d": d, "eps": 5, "c": 6, **fields}, live)
+        step = Step("NORM", {"d": d, "eps": 5, "c": 6, "mantissa": 0, **fields}, live)
         step.error = self.state.norm(step.fields, live)
         for t in range(live):
             self._leaves(step, "scalar", 0, (step.fields["d"] + t) % SCALARS, 1)
@@ -218,12 +220,14 @@ class Bench:
     def _catch(self, ctx, live: int) -> None:
         """Take what the unit writes in this cycle, for one of so many tokens."""
         dut, lanes = self.dut, self.program.machine.lanes
-        for port, name, bits in ((dut.q_write, "q", 8), (dut.query, "query", 16)):
+        codes = self.program.machine.activation_bits
+        for port, name, bits in ((dut.q_write, "q", codes), (dut.query, "query", 16)):
             if ctx.get(port.en):
                 assert ctx.get(port.token) < live
-                first, data = ctx.get(port.address), ctx.get(port.data)
-                values = np.frombuffer(data.to_bytes(lanes * bits // 8, "little"), f"<i{bits // 8}")
-                self.found[name][ctx.get(port.token)][first : first + lanes] = values.tolist()
+                first, data, sign = ctx.get(port.address), ctx.get(port.data), 1 << bits - 1
+                assert data < 1 << lanes * bits
+                values = [((data >> bits * i) + sign & 2 * sign - 1) - sign for i in range(lanes)]
+                self.found[name][ctx.get(port.token)][first : first + lanes] = values
         query, stage = dut.query, dut.stage
         if ctx.get(query.scale_en):
             assert ctx.get(query.scale_token) < live

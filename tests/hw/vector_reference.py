@@ -18,7 +18,7 @@ class Reference:
 
     Members (names as in `hw.isa`)
     -------
-    act [tile, words], const, scalar: binary32. acc [tile, rows]: int64.
+    act [tile, words], const, scalar: binary32. acc [tile, rows]: int64, for LINEAR the bits of binary32.
     totals, saturated, maxima [tile, slots]: int64, bool, binary32.
     q, query [tile, elements]: int64. query_scale [tile, heads]: binary32.
     stage_k, stage_v [tile, bytes]: uint8.
@@ -26,7 +26,7 @@ class Reference:
 
     def __init__(self, machine: MachineConfig) -> None:
         tile, lanes = machine.tile, machine.lanes
-        self.lanes = lanes
+        self.lanes, self.mantissas = lanes, machine.activation_bits > 8
         self.act = torch.zeros(tile, machine.activation_words)
         self.const, self.scalar = torch.zeros(machine.constant_words), torch.zeros(SCALARS)
         self.acc = torch.zeros(tile, machine.accumulator_rows, dtype=torch.int64)
@@ -47,6 +47,8 @@ class Reference:
                 x = self.act[t, f["a"] : f["a"] + n].clone()
             elif source == Source.ACCUMULATOR:
                 x = numerics.int_to_float(self.acc[t, f["a"] : f["a"] + n])
+            elif source == Source.LINEAR:
+                x = numerics.bits_float(self.acc[t, f["a"] : f["a"] + n] & 0xFFFFFFFF)
             elif source == Source.TAPE:
                 x = stream[t]
             else:
@@ -89,7 +91,10 @@ class Reference:
             if f["gain"]:
                 y = numerics.fmul(y, self.const[f["c"] : f["c"] + n])
             maximum = self.maxima[t, f["stat"] : f["stat"] + heads]
-            codes = numerics.quantise(_segments(y, step), maximum, levels).reshape(-1)[:n]
+            if f["mantissa"] and self.mantissas:
+                codes = numerics.quantise_mantissa(y, maximum[0])
+            else:
+                codes = numerics.quantise(_segments(y, step), maximum, levels).reshape(-1)[:n]
             scale = numerics.live_scale(maximum)
             if target == Target.MATMUL:
                 self.q[t, d : d + n] = codes
@@ -107,9 +112,10 @@ class Reference:
         """NORM; True where a sum of squares that it needed was saturated."""
         slot = f["stat"]
         for t in range(live):
-            value = numerics.live_scale(self.maxima[t, slot])
+            live_maximum = numerics.live_exponent if f["mantissa"] and self.mantissas else numerics.live_scale
+            value = live_maximum(self.maxima[t, slot])
             if f["normalise"]:
                 c, eps = self.scalar[f["c"]], self.scalar[f["eps"]]
-                value = numerics.norm_scale(self.maxima[t, slot], self.totals[t, slot], c, eps)
+                value = numerics.fmul(value, numerics.inverse_root(self.totals[t, slot], c, eps))
             self.scalar[(f["d"] + t) % SCALARS] = value
         return bool(f["normalise"] and self.saturated[:live, slot].any())

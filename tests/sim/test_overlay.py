@@ -24,7 +24,7 @@ from sim.machine_grid import GRID, QUICK, ROUGH
 from sim.requests import batch_step, one_token, prompt_requests
 from sim.rtl_backend import Rtl
 from sim.trace_compare import Recorder
-from tests.models.random_model import random_model
+from tests.models.random_model import INTEGER_MODELS, Form, integer_forms, random_model
 
 #: Shapes chosen so that widths are no multiple of 5 x tables, groups are 1, 2 and 4, rows are few and many.
 MODELS = {
@@ -38,6 +38,15 @@ MODELS = {
     "one head": lambda: random_model(
         4, dim=32, hidden=64, heads=1, kv_heads=1, layers=1, vocab=40, tied=False
     ),
+    **{name: lambda name=name: random_model(5, **INTEGER_MODELS[name]) for name in INTEGER_MODELS},
+    "int8 12 bit": lambda: random_model(
+        6,
+        integer=integer_forms(Form(8, 32)),
+        activations=dict.fromkeys(SITES, 12),
+        dim=64,
+        hidden=100,
+        vocab=51,
+    ),
 }
 #: Machine, model, memory; chunk and tile of the prompt, steps of a doorbell after it.
 RUNS = [
@@ -45,6 +54,9 @@ RUNS = [
     ("ci", "plain", IDEAL, 9, 2, 1), ("ci", "one head", ROUGH, 11, 4, 12), ("ci", "plain", DDR3, 4, 4, 5),
     ("narrow", "rms", ROUGH, 4, 1, 1), ("narrow", "plain", DDR3, 1, 1, 7), ("hungry", "rms", DDR3, 11, 8, 3),
     ("hungry", "rms", ROUGH, 10, 5, 12),
+    ("ci", "int8", DDR3, 1, 1, 1), ("ci", "int4", ROUGH, 9, 4, 4), ("ci", "mixed", DDR3, 5, 3, 12),
+    ("ci", "int8 12 bit", IDEAL, 11, 4, 1), ("narrow", "int4", DDR3, 4, 1, 5),
+    ("hungry", "mixed", IDEAL, 11, 8, 3),
 ]  # fmt: skip
 MACHINES = {machine.name: machine for machine, _ in GRID}
 PROMPT = [1, 7, 3, 29, 5, 5, 11, 0, 30, 2, 17]

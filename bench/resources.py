@@ -1,0 +1,103 @@
+"""What each machine and each of its components takes of an FPGA: `python -m bench.resources`.
+
+Yosys synthesises the whole overlay for the machine's family with its hierarchy kept; nothing is placed, so
+the numbers lack what packing adds and what optimisation across components saves. A run is kept by the hash of
+the Verilog, so that a second one is quick.
+"""
+
+import argparse
+import dataclasses
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+from tqdm import tqdm
+
+from hw.machine import MACHINES, MachineConfig
+from sim.verilate import overlay_verilog
+from trine.output import note, table, write_json
+
+from .synthesis import Resources, by_instance, synthesise
+
+#: What a device has (data sheets: Lattice FPGA-DS-02012, AMD DS987 and DS963).
+DEVICES = {
+    "ecp5": ("LFE5U-85F", Resources(83_640, 83_640, 83_640 / 2, 208, 0, 156)),
+    "xcup": ("XCK26 (KV260)", Resources(117_120, 234_240, 57_600, 144, 64, 1_248)),
+}
+#: What published accelerators take, as their papers state (whole designs, placed).
+PUBLISHED = {
+    "xcup": (
+        ("TeLLMe v2 on KV260 (its paper)", Resources(98_303, 136_721, 0, 98.5, 60, 610)),
+    ),
+    "ecp5": (),
+}  # fmt: skip
+HEAD = ("component", "LUT", "FF", "RAM LUT", "block RAM", "URAM", "DSP", "LUT %")
+#: Components below the top that are listed one by one, to this depth.
+DEPTH = 2
+
+
+def measure(machine: MachineConfig) -> dict[str, Resources]:
+    """Resources by component path (`overlay`, `overlay.matmul`, ...)."""
+    modules = synthesise(overlay_verilog(machine, note), "overlay", machine.family)
+    return by_instance(modules, machine.family, "overlay")
+
+
+def listing(found: dict[str, Resources], family: str, depth: int) -> list[tuple[object, ...]]:
+    """Rows of the table: the whole, then the components of each level, largest first, then the device."""
+    device, limit = DEVICES[family]
+
+    def cells(name: str, one: Resources) -> tuple[object, ...]:
+        numbers = (f"{value:,.0f}" if value == int(value) else f"{value:,.1f}" for value in one.values())
+        return (name, *numbers, f"{100 * one.lut / limit.lut:.1f}")
+
+    def below(path: str, level: int) -> list[tuple[object, ...]]:
+        children = [
+            name for name in found if name.startswith(f"{path}.") and "." not in name[len(path) + 1 :]
+        ]
+        out = []
+        for name in sorted(children, key=lambda name: -found[name].lut):
+            if found[name].values() == Resources().values():
+                continue
+            out.append(cells(f"{'  ' * level}{name.removeprefix('overlay.')}", found[name]))
+            if level < depth:
+                out += below(name, level + 1)
+        return out
+
+    rows = [cells("whole machine", found["overlay"]), *below("overlay", 1), cells(f"device {device}", limit)]
+    return rows + [cells(name, one) for name, one in PUBLISHED[family]]
+
+
+def main() -> int:
+    """Synthesise and print."""
+    parser = argparse.ArgumentParser(prog="python -m bench.resources", description=__doc__)
+    parser.add_argument("--machine", choices=MACHINES, action="append", help="this one (default: all)")
+    parser.add_argument("--depth", type=int, default=DEPTH, help="levels of components (default %(default)s)")
+    parser.add_argument("--workers", type=int, default=2, help="processes (default %(default)s)")
+    parser.add_argument("--json", metavar="FILE", help="all components, as numbers")
+    options = parser.parse_args()
+    machines = [MACHINES[name] for name in options.machine or MACHINES]
+    report: dict[str, object] = {}
+    with ThreadPoolExecutor(options.workers) as pool:
+        runs = pool.map(measure, machines)
+        bar = tqdm(runs, total=len(machines), desc="synthesis", unit="machine", disable=None)
+        for machine, found in zip(machines, bar, strict=True):
+            device, limit = DEVICES[machine.family]
+            print(f"\nmachine {machine.name}, family {machine.family}, device {device}, by Yosys, not placed")
+            print(table(listing(found, machine.family, options.depth), HEAD))
+            whole = found["overlay"].values()
+            over = [
+                name
+                for name, value, most in zip(HEAD[1:], whole, limit.values(), strict=False)
+                if value > most
+            ]
+            print(f"fits {device}: {'no, more than it has of: ' + ', '.join(over) if over else 'yes'}")
+            report[machine.name] = {
+                "family": machine.family,
+                "device": device,
+                "components": {name: dataclasses.asdict(one) for name, one in sorted(found.items())},
+            }
+    write_json(options.json, {"resources": report})
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
