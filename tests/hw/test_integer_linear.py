@@ -285,32 +285,60 @@ def test_mixed(lanes: int, tile: int, family: str, bits: int, pattern: str, read
 
 
 @pytest.mark.parametrize(
-    ("tile", "live", "k", "row"),
-    [(1, 1, 12, 4), (1, 1, 4, 2), (2, 2, 4, 2), (4, 1, 4, 2), (4, 2, 4, 2), (4, 3, 4, 3), (4, 4, 4, 4),
-     (4, 4, 12, 4), (8, 8, 12, 8), (8, 8, 28, 8), (8, 8, 32, 9)],
+    ("tile", "live", "bits", "k", "group", "pair"),
+    [(1, 1, 8, 2, 0, 2), (1, 1, 8, 6, 0, 4), (1, 1, 4, 6, 0, 3), (1, 1, 8, 6, 1, 7), (1, 1, 4, 24, 2, 10),
+     (2, 2, 8, 2, 0, 4), (4, 1, 8, 2, 0, 2), (4, 3, 8, 2, 1, 6), (4, 4, 8, 6, 0, 8), (8, 8, 8, 28, 0, 16),
+     (8, 8, 8, 32, 0, 17)],
 )  # fmt: skip
-def test_cycle_budget(tile: int, live: int, k: int, row: int):
-    """A row takes max(k / head_lanes + 1, live tokens) cycles. 14 cycles after the last, and one more for
-    each live token but the first, the HEAD is done."""
-    rows = 30
+@pytest.mark.parametrize("name", ["HEAD", "LINEAR"])
+def test_cycle_budget(tile: int, live: int, bits: int, k: int, group: int, pair: int, name: str):
+    """A pair takes max(units + tails of groups + 1, 2 * live tokens) cycles, without a bubble between pairs."""
+    rows = 31
     config = dataclasses.replace(TINY, tile=tile)
-    assert Head(config).latency == 14
-    cycles, takes = run(config, [Classifier.random(0, rows, k, live=live)], "full", emit=True)
+    dut = IntegerLinear(config)
+    assert (dut.engine.latency, dut.latency) == (8, 17)
+    work = Matrix.random(0, rows, k, 4, name, live, bits, group, minima=bool(group))
+    cycles, takes = run(config, [work], "full", emit=True)
     begin = next(i for i, take in enumerate(takes) if take)
     assert begin == 1 + live
-    # The first row takes its own cycles; that it waits shows in the next one.
-    own = k // 4 + 1
-    assert takes[begin : begin + own + row * (rows - 1)].count(4) == rows * own
-    assert cycles == [live + own + row * (rows - 1) + 14 + live - 1]
+    own = [len(part) for _, part in work.parts]
+    # The first pair takes its own cycles; that it waits shows in the next one.
+    mine = len(own) // 16
+    end = begin + mine + pair * 15
+    assert [take for take in takes[begin:end] if take] == own
+    assert max(takes[end:], default=0) == 0
+    assert takes[end - 1] == 8
+    # The single row of the last pair; HEAD ranks for two cycles more.
+    assert cycles == [end + dut.latency + live - 1 + 2 * (name == "HEAD")]
 
 
-@pytest.mark.parametrize(("activation", "code"), [(127, 127), (-127, 127), (127, -128), (-127, -127)])
-def test_largest_sums(activation: int, code: int):
-    base = Classifier.random(0, rows=1, k=64, live=CI.tile)
+@pytest.mark.parametrize("bits", [8, 4])
+@pytest.mark.parametrize("activation", [-2047, 2047])
+@pytest.mark.parametrize("family", ["ecp5", "xcup"])
+def test_largest_sums(activation: int, bits: int, family: str):
+    """All codes at the lower end, and the factors at either: the sums fill their registers."""
+    config = dataclasses.replace(TINY, head_lanes=16, tile=1, family=family)
+    base = Matrix.random(0, 2, 64, 16, bits=bits, group=2, minima=True, levels=2047)
+    assert base.scales is not None
+    ends = torch.tensor([[-(2**15)], [2**15 - 1]]).expand(base.scales.shape)
     work = dataclasses.replace(
-        base, activations=torch.full((CI.tile, 64), activation), codes=torch.full((1, 64), code)
-    )
-    run(CI, [work], "full", emit=True)
+        base, activations=torch.full((1, 64), activation), scales=ends, minima=-1 - ends,
+        codes=torch.tensor([[-(1 << bits - 1)], [(1 << bits - 1) - 1]]).expand(2, 64),
+    )  # fmt: skip
+    run(config, [work, dataclasses.replace(work, group=0, scales=None, minima=None)], "full", emit=True)
+
+
+def test_sums_wrap():
+    """Beyond 48 bits a sum is what it is modulo 2^48: 500 groups of the largest product there is."""
+    config = dataclasses.replace(TINY, head_lanes=64, quantised_words=16384)
+    groups, k = 2, 16384
+    codes = torch.tensor([[-128], [127]]).expand(2, k)
+    scales = torch.tensor([[-(2**15)], [2**15 - 1]]).expand(2, groups)
+    base = Matrix.random(0, 2, k, 64, "LINEAR", bits=8, group=k // groups // 32, levels=2047)
+    work = dataclasses.replace(base, activations=torch.full((1, k), 2047), codes=codes, scales=scales)
+    exact = (2047 * k * codes[:, 0] * scales[:, 0]).tolist()
+    assert all(not -(2**47) <= acc < 2**47 for acc in exact)
+    run(config, [work], "full", emit=False)
 
 
 @pytest.mark.parametrize(
@@ -327,5 +355,10 @@ def test_largest_sums(activation: int, code: int):
 def test_next_token_of_odd_logits(row_scales: list[float]):
     ones = torch.ones(len(row_scales), 4, dtype=torch.int64)
     scales = numerics.flush(torch.tensor(row_scales))
-    work = Classifier(ones[:1].repeat(2, 1), ones, scales, scale=torch.tensor([0.25, -0.5]))
+    work = Matrix(ones[:1].repeat(2, 1), ones, scales, scale=torch.tensor([0.25, -0.5]), lanes=4)
     run(dataclasses.replace(TINY, tile=2), [work], "ragged", emit=False)
+
+
+@pytest.mark.parametrize("config", [CI, NARROW, WIDE], ids=lambda machine: machine.name)
+def test_machines(config: MachineConfig):
+    run(config, mixed(3, config, 3), "ragged", emit=True, ready=0.7)
