@@ -89,7 +89,7 @@ class Matmul(wiring.Component):
         m = Module()
         m.submodules.buffer = buffer = ActivationBuffer(self.config)
         m.submodules.ternary = ternary = TernaryEngine(self.config)
-        m.submodules.accumulator = accumulator = Accumulator(self.config, ternary.trees[0].sum.shape().width)
+        m.submodules.accumulator = accumulator = Accumulator(self.config, ternary.sum_bits)
         m.submodules.head = head = self.head
 
         # An instruction goes to its engine. HEAD waits for all before it, and all after it wait for HEAD.
