@@ -90,7 +90,7 @@ class Matmul(wiring.Component):
         m = Module()
         m.submodules.buffer = buffer = ActivationBuffer(self.config)
         m.submodules.ternary = ternary = TernaryEngine(self.config)
-        m.submodules.accumulator = accumulator = Accumulator(self.config, ternary.trees[0].sum.shape().width)
+        m.submodules.accumulator = accumulator = Accumulator(self.config, ternary.sum_bits)
         m.submodules.integer = integer = self.integer
 
         # An instruction goes to its engine. LINEAR and HEAD wait for all before, and all after wait for them.
