@@ -1,9 +1,9 @@
 """Perplexity of integer models beside float: ``python -m bench.perplexity [--stories N] [--json FILE]``.
 
-stories260K (a float checkpoint of llama2.c) in int8 and in int4 in groups of 32, and the shipped ternary model
-with a head of int8 and of int4, each with 8-bit and 12-bit inputs of its integer matrices: the golden model's
-perplexity and the float model's on the same held-out stories. The float model of stories260K is the checkpoint
-itself; that of the shipped model has its ternary weights, int8 activations and the float head.
+stories260K (a float checkpoint of llama2.c) in int8 and in int4 in groups of 32, and the shipped ternary
+model with a head of int8 and of int4, each with 8-bit and 12-bit inputs of its integer matrices: the golden
+model's perplexity and the float model's on the same held-out stories. The float model of stories260K is the
+checkpoint itself; that of the shipped model has its ternary weights, int8 activations and the float head.
 
 Each story starts at BOS and is cut off at the model's context. Where ../shared is absent, stories260K is
 skipped aloud, and the shipped model is measured on stories that it tells itself.
@@ -54,12 +54,12 @@ class Row:
     activations: int
     tokens: int
     golden: float
-    float: float
+    reference: float
 
     @property
     def ratio(self) -> float:
         """Golden perplexity over float perplexity."""
-        return self.golden / self.float
+        return self.golden / self.reference
 
 
 @dataclass
@@ -128,8 +128,10 @@ def subjects(count: int) -> Iterator[Subject]:
         own = Tokenizer.from_llama2c(TOK512, teacher.config.vocab)
         yield Subject(STORIES260K, teacher, encoded(stories, own, teacher.config.context), FLOAT_RECIPES)
     else:
-        note("SKIPPED ALOUD: stories260K (../shared with the real checkpoints and texts is absent); the shipped "
-             "model reads stories of its own")  # fmt: skip
+        note(
+            "SKIPPED ALOUD: stories260K (../shared with the real checkpoints and texts is absent); "
+            "the shipped model reads stories of its own"
+        )
         stories = sample_stories(shipped, tokenizer, count, 1.0, torch.Generator().manual_seed(1))
     yield Subject(
         SHIPPED / "model.safetensors",
@@ -144,16 +146,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--stories", type=int, default=20, metavar="N", help="held-out stories (default 20)")
+    parser.add_argument("--stories", type=int, default=16, metavar="N", help="held-out stories (default 16)")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", metavar="FILE", help="also write the figures here")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     rows = [row for subject in subjects(args.stories) for row in measure(subject)]
     cells = [
-        (r.model, r.weights, r.head, r.activations, r.tokens, f"{r.golden:.4f}", f"{r.float:.4f}", f"{r.ratio:.5f}")
+        (r.model, r.weights, r.head, r.activations, r.tokens)
+        + (f"{r.golden:.4f}", f"{r.reference:.4f}", f"{r.ratio:.5f}")
         for r in rows
-    ]  # fmt: skip
+    ]
     columns = ("model", "weights", "head", "activations", "tokens", "golden", "float", "ratio")
     print(table(cells, columns))
     write_json(args.json, {"rows": [{**asdict(row), "ratio": row.ratio} for row in rows]})

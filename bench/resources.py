@@ -16,7 +16,7 @@ from hw.machine import MACHINES, MachineConfig
 from sim.verilate import overlay_verilog
 from trine.output import note, table, write_json
 
-from .synthesis import Resources, by_instance, synthesise
+from .cells import Resources, by_instance, synthesise
 
 #: What a device has (data sheets: Lattice FPGA-DS-02012, AMD DS987 and DS963).
 DEVICES = {

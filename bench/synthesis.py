@@ -1,148 +1,86 @@
-"""Yosys synthesis of one Verilog text for one FPGA family, with cell counts by module, cached by content."""
+"""Yosys (pyosys): from a component to a netlist of a family's cells, and how many of each.
+
+A family is a key of `hw.packing.FAMILIES`: "xcup" (UltraScale+, `synth_xilinx`) or "ecp5" (`synth_ecp5`). Figures
+are of synthesis alone: nothing is placed.
+"""
 
 import json
+import re
 import subprocess
 import sys
-from collections import Counter
+import tempfile
+import warnings
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
-from sim.verilate import cache_directory, digest
+from amaranth.back import verilog
+from amaranth.lib import wiring
 
-#: Synthesis script of each family; the hierarchy stays, so that counts are by component.
-SCRIPTS = {
-    "ecp5": "synth_ecp5 -noflatten -top {top}",
-    "xcup": "synth_xilinx -family xcup -noiopad -noclkbuf -top {top}",
-}
+__all__ = ["DSPS", "Netlist", "synthesise", "yosys"]
+
 _YOSYS = "import sys; from pyosys import libyosys as y; y.run_pass('script ' + sys.argv[1], y.Design())"
+_SYNTHESIS = {
+    "xcup": "synth_xilinx -family xcup -flatten -noiopad -noclkbuf -nowidelut -top top",
+    "ecp5": "synth_lattice -family ecp5 -nowidelut -top top",
+}
+#: The cell of a DSP block, by family.
+DSPS = {"xcup": "DSP48E2", "ecp5": "MULT18X18D"}
+#: Look-up tables of four inputs (ECP5) in a cell; a carry cell is made of two.
+_ECP5_LUTS = {"LUT4": 1, "CCU2C": 2, "TRELLIS_DPR16X4": 4}
 
 
 @dataclass(frozen=True)
-class Resources:
-    """What a design takes, in the units of its family's data sheet.
+class Netlist:
+    """A design in cells of a family: Verilog, and how many cells of each kind."""
 
-    lut: ecp5 LUT4 (carry chains take 2, 16 x 4 distributed RAM 4 of them, with 2 more for its write side in
-        placement, not counted); xcup LUT6, those used as RAM or shift registers included.
-    ff: flip-flops. ram: LUTs of `lut` that are distributed RAM or shift registers.
-    block: block RAMs (ecp5 EBR of 18 Kb; xcup RAMB36, a RAMB18 counts half). ultra: URAM288. dsp: multipliers
-        (ecp5 MULT18X18D, xcup DSP48E2).
-    """
+    family: str
+    verilog: str
+    cells: dict[str, int]
 
-    lut: float = 0
-    ff: float = 0
-    ram: float = 0
-    block: float = 0
-    ultra: float = 0
-    dsp: float = 0
+    @property
+    def dsps(self) -> int:
+        """DSP blocks."""
+        return self.cells.get(DSPS[self.family], 0)
 
-    def __add__(self, other: "Resources") -> "Resources":
-        return Resources(*(a + b for a, b in zip(self.values(), other.values(), strict=True)))
+    @property
+    def luts(self) -> int:
+        """Look-up tables: of six inputs at most (xcup), of four (ecp5, a carry cell being two of them)."""
+        if self.family == "ecp5":
+            return sum(count * _ECP5_LUTS.get(cell, 0) for cell, count in self.cells.items())
+        return sum(count for cell, count in self.cells.items() if re.fullmatch(r"LUT\d|SRL\w+|RAM\d+\w+", cell))
 
-    def values(self) -> tuple[float, ...]:
-        """The numbers in order."""
-        return (self.lut, self.ff, self.ram, self.block, self.ultra, self.dsp)
-
-
-#: What a cell takes: names begin so; the longest match counts.
-CELLS: dict[str, dict[str, Resources]] = {
-    "ecp5": {
-        "LUT4": Resources(lut=1),
-        "CCU2C": Resources(lut=2),
-        "TRELLIS_DPR16X4": Resources(lut=4, ram=4),
-        "TRELLIS_FF": Resources(ff=1),
-        "DP16KD": Resources(block=1),
-        "PDPW16KD": Resources(block=1),
-        "MULT18X18D": Resources(dsp=1),
-    },
-    "xcup": {
-        **{f"LUT{n}": Resources(lut=1) for n in range(1, 7)},
-        "FD": Resources(ff=1),
-        "SRL16E": Resources(lut=1, ram=1),
-        "SRLC32E": Resources(lut=1, ram=1),
-        "RAM32X1": Resources(lut=1, ram=1),
-        "RAM32X1D": Resources(lut=2, ram=2),
-        "RAM64X1D": Resources(lut=2, ram=2),
-        "RAM64X1S": Resources(lut=1, ram=1),
-        "RAM128X1D": Resources(lut=4, ram=4),
-        "RAM128X1S": Resources(lut=2, ram=2),
-        "RAM256X1S": Resources(lut=4, ram=4),
-        "RAM256X1D": Resources(lut=8, ram=8),
-        "RAM512X1S": Resources(lut=8, ram=8),
-        "RAM32M16": Resources(lut=8, ram=8),
-        "RAM32M": Resources(lut=4, ram=4),
-        "RAM64M8": Resources(lut=8, ram=8),
-        "RAM64M": Resources(lut=4, ram=4),
-        "RAMB18": Resources(block=0.5),
-        "RAMB36": Resources(block=1),
-        "URAM288": Resources(ultra=1),
-        "DSP48E2": Resources(dsp=1),
-    },
-}
-#: Cells that take nothing of the above: carry chains beside their LUTs, multiplexers, inverters, buffers.
-FREE = {"ecp5": ("PFUMX", "L6MUX21", "$scopeinfo"), "xcup": ("CARRY", "MUXF", "INV", "$scopeinfo", "BUF")}
+    @property
+    def registers(self) -> int:
+        """Flip-flops."""
+        return sum(
+            count for cell, count in self.cells.items() if re.fullmatch(r"FD[RSCP]E(_1)?|TRELLIS_FF", cell)
+        )
 
 
-def synthesise(verilog: str, top: str, family: str) -> dict[str, dict[str, int]]:
-    """Cells by module as `stat -json` counts them, instances of other modules included.
-
-    A run is kept by the hash of text, script and Yosys version. Raises RuntimeError with Yosys' last words.
-    """
-    script = SCRIPTS[family].format(top=top)
-    key = digest(verilog, script, metadata.version("pyosys"))[:32]
-    kept = cache_directory() / "synthesis" / f"{key}.json"
-    if not kept.exists():
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory() as folder:
-            work = Path(folder)
-            (work / "design.v").write_text(verilog)
-            (work / "run.ys").write_text(
-                f"read_verilog -sv design.v\n{script}\ntee -q -o stat.json stat -json\n"
-            )
-            done = subprocess.run(
-                [sys.executable, "-c", _YOSYS, "run.ys"],
-                cwd=work,
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            if done.returncode:
-                raise RuntimeError(f"synthesis of {top} for {family}: {(done.stderr or done.stdout)[-2000:]}")
-            partial = kept.with_suffix(f".{digest(str(work))[:8]}")
-            partial.write_text((work / "stat.json").read_text())
-            partial.replace(kept)
-    modules = json.loads(kept.read_text())["modules"]
-    return {name.lstrip("\\"): dict(found["num_cells_by_type"]) for name, found in modules.items()}
+def yosys(script: str, folder: Path) -> str:
+    """Runs a script, in a process of its own (Yosys ends it at an error); what it printed."""
+    path = folder / "script.ys"
+    path.write_text(script)
+    done = subprocess.run([sys.executable, "-c", _YOSYS, path], capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"Yosys failed:\n{(done.stdout + done.stderr)[-2000:]}")
+    return done.stdout
 
 
-def resources(cells: dict[str, int], family: str) -> Resources:
-    """What primitive cells take. Raises ValueError for a cell that no table knows."""
-    known, total = CELLS[family], Resources()
-    for cell, count in cells.items():
-        match = max((name for name in known if cell.startswith(name)), key=len, default=None)
-        if match is None:
-            if not cell.startswith(FREE[family]):
-                raise ValueError(f"resources: wanted a cell of {family}, found {cell!r}; add it to CELLS")
-            continue
-        total += Resources(*(count * value for value in known[match].values()))
-    return total
-
-
-def by_instance(modules: dict[str, dict[str, int]], family: str, top: str) -> dict[str, Resources]:
-    """Resources of each module with all inside it, by module name (Amaranth names modules by their path)."""
-    found: dict[str, Resources] = {}
-
-    def total(name: str) -> Resources:
-        if name not in found:
-            inside = Counter({cell: n for cell, n in modules[name].items() if cell.lstrip("\\") in modules})
-            own = {cell: n for cell, n in modules[name].items() if cell not in inside}
-            result = resources(own, family)
-            for cell, n in inside.items():
-                for _ in range(n):
-                    result += total(cell.lstrip("\\"))
-            found[name] = result
-        return found[name]
-
-    total(top)
-    return found
+def synthesise(component: wiring.Component, family: str) -> Netlist:
+    """The netlist of a component; ValueError for an unknown family."""
+    if family not in _SYNTHESIS:
+        raise ValueError(f"family must be {' or '.join(_SYNTHESIS)}, not {family!r}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        text = verilog.convert(component)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        (folder / "top.v").write_text(text)
+        yosys(
+            f"read_verilog {folder}/top.v\n{_SYNTHESIS[family]}\n"
+            f"write_verilog -noattr {folder}/netlist.v\ntee -q -o {folder}/stat.json stat -json\n",
+            folder,
+        )
+        counts = json.loads((folder / "stat.json").read_text())["design"]["num_cells_by_type"]
+        return Netlist(family, (folder / "netlist.v").read_text(), counts)

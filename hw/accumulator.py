@@ -1,4 +1,4 @@
-"""Memory of partial sums."""
+"""Memory of partial sums and of LINEAR's results."""
 
 from amaranth.hdl import Array, Cat, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, wiring
@@ -6,12 +6,22 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from .machine import MachineConfig
-from .ports import AccumulatorRead
+from .ports import TOKEN_BITS, AccumulatorRead
 from .ternary_engine import row_layout
 
-__all__ = ["Accumulator"]
+__all__ = ["Accumulator", "ResultWrite"]
 
 SUM_BITS = 32
+
+
+class ResultWrite(wiring.Signature):
+    """Write one row's result of a token (seen from the writer); always accepted.
+
+    Members: en Out(1); token Out(TOKEN_BITS); row Out(16); data Out(32).
+    """
+
+    def __init__(self) -> None:
+        super().__init__({"en": Out(1), "token": Out(TOKEN_BITS), "row": Out(16), "data": Out(SUM_BITS)})
 
 
 class Accumulator(wiring.Component):
@@ -36,6 +46,8 @@ class Accumulator(wiring.Component):
     row : In(row_layout(tile))
         Where they are added, or written if ``first``; those of tokens after ``more`` are dropped. ``more``
         changes only with ``first``.
+    write : In(ResultWrite())
+        Writes one row of a token below ``tile``, not from the cycle of a row's sums to the one after.
     read : In(AccumulatorRead(lanes))
         Reads neighbouring sums of a token below ``tile``. A sum written in the cycle of its address is read
         as before.
@@ -48,6 +60,7 @@ class Accumulator(wiring.Component):
         super().__init__({
             "sums": In(data.ArrayLayout(signed(width), config.tile)),
             "row": In(row_layout(config.tile)),
+            "write": In(ResultWrite()),
             "read": In(AccumulatorRead(config.lanes)),
             "done": Out(1),
         })  # fmt: skip
@@ -66,7 +79,22 @@ class Accumulator(wiring.Component):
         written = Signal(word)
         read_token = Signal(max(1, token_bits))
 
+        # What is written: sums of all live tokens, or one result.
         live = Cat(row.more >= t for t in range(tokens))
+        enabled = Signal(tokens)
+        place = Signal(16)
+        stored_word = Signal(word)
+        m.d.comb += [
+            enabled.eq(Mux(row.valid, live, 0)),
+            place.eq(row.row),
+            stored_word.eq(after),
+        ]
+        with m.If(self.write.en):
+            m.d.comb += [
+                enabled.eq(1 << self.write.token[:token_bits]),
+                place.eq(self.write.row),
+                stored_word.eq(self.write.data.replicate(tokens)),
+            ]
         stored = []
         read_data = []
         for bank in range(lanes):
@@ -83,9 +111,9 @@ class Accumulator(wiring.Component):
 
             port = memory.write_port(granularity=1)
             m.d.comb += [
-                port.en.eq(Mux(row.valid & (row.row[:bank_bits] == bank), live, 0)),
-                port.addr.eq(row.row[bank_bits:]),
-                port.data.eq(after),
+                port.en.eq(Mux(place[:bank_bits] == bank, enabled, 0)),
+                port.addr.eq(place[bank_bits:]),
+                port.data.eq(stored_word),
             ]
 
             reader = memory.read_port()

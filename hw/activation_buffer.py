@@ -1,6 +1,6 @@
-"""The int8 activations of the matmul unit."""
+"""The quantised activations of the matmul unit."""
 
-from amaranth.hdl import Cat, Const, Module, Signal
+from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -22,16 +22,16 @@ class BlockRead(wiring.Signature):
     -------
     block : Out(16)
         First block.
-    data : In(ArrayLayout(8 * BLOCK * blocks, tokens))
-        Of each token that block and the ones after it, first activation lowest.
+    data : In(ArrayLayout(bits * BLOCK * blocks, tokens))
+        Of each token that block and the ones after it, first activation lowest, each of so many bits.
     """
 
-    def __init__(self, blocks: int, tokens: int) -> None:
-        super().__init__({"block": Out(16), "data": In(data.ArrayLayout(8 * BLOCK * blocks, tokens))})
+    def __init__(self, blocks: int, tokens: int, bits: int = 8) -> None:
+        super().__init__({"block": Out(16), "data": In(data.ArrayLayout(bits * BLOCK * blocks, tokens))})
 
 
 class ActivationBuffer(wiring.Component):
-    """Memory of int8 activations: narrow writes, reads of as many blocks as the head takes in a cycle.
+    """Memory of quantised activations: narrow writes, reads of as many blocks as HEAD or LINEAR takes in a cycle.
 
     A write is of one token; a read is of all tokens, whose blocks lie side by side in a word. Block b lies in
     bank b modulo the number of banks, so a read may begin at any block. A block read in the cycle in which it
@@ -40,27 +40,30 @@ class ActivationBuffer(wiring.Component):
     Parameters
     ----------
     config : MachineConfig
-        ``quantised_words`` activations for each token of a ``tile``; one bank for each 16 ``head_lanes``.
+        ``quantised_words`` activations of ``activation_bits`` for each token of a ``tile``; one bank for each 16
+        ``head_lanes``.
 
     Members
     -------
-    write : In(ElementWrite(lanes, 8))
+    write : In(ElementWrite(lanes, activation_bits))
         Writes ``lanes`` activations of a token below ``tile``.
-    read : In(BlockRead(banks, tile))
+    read : In(BlockRead(banks, tile, activation_bits))
         Addresses wrap at the end of the memory.
     """
 
     def __init__(self, config: MachineConfig) -> None:
         self.config = config
         self.banks = max(1, config.head_lanes // BLOCK)
+        bits = config.activation_bits
         super().__init__({
-            "write": In(ElementWrite(config.lanes, 8)),
-            "read": In(BlockRead(self.banks, config.tile)),
+            "write": In(ElementWrite(config.lanes, bits)),
+            "read": In(BlockRead(self.banks, config.tile, bits)),
         })  # fmt: skip
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         banks, lanes, tokens = self.banks, self.config.lanes, self.config.tile
+        block_width = self.config.activation_bits * BLOCK
         bank_bits, part_bits = (banks - 1).bit_length(), (BLOCK // lanes - 1).bit_length()
         depth = max(1, self.config.quantised_words // (BLOCK * banks))
 
@@ -69,8 +72,8 @@ class ActivationBuffer(wiring.Component):
         token = self.write.token[: (tokens - 1).bit_length()]
         words = []
         for bank in range(banks):
-            m.submodules[f"bank{bank}"] = memory = Memory(shape=8 * BLOCK * tokens, depth=depth, init=[])
-            port = memory.write_port(granularity=8 * lanes)
+            m.submodules[f"bank{bank}"] = memory = Memory(shape=block_width * tokens, depth=depth, init=[])
+            port = memory.write_port(granularity=block_width * lanes // BLOCK)
             here = self.write.en & (block[:bank_bits] == bank)
             m.d.comb += [
                 port.en.eq(here << Cat(part, token)),
@@ -81,12 +84,15 @@ class ActivationBuffer(wiring.Component):
             # The first of the blocks from `read.block` on that lies in this bank.
             read = memory.read_port()
             m.d.comb += read.addr.eq((self.read.block + (banks - 1 - bank)) >> bank_bits)
-            words.append(data.View(data.ArrayLayout(8 * BLOCK, tokens), read.data))
+            words.append(data.View(data.ArrayLayout(block_width, tokens), read.data))
 
         first = Signal(max(1, bank_bits))
         m.d.sync += first.eq(self.read.block[:bank_bits])
-        turn = Cat(Const(0, (8 * BLOCK - 1).bit_length()), first)
         for t in range(tokens):
             blocks = [word[t] for word in words]
-            m.d.comb += self.read.data[t].eq(Cat(*blocks, *blocks) >> turn)
+            twice = Cat(*blocks, *blocks)
+            with m.Switch(first):
+                for bank in range(banks):
+                    with m.Case(bank):
+                        m.d.comb += self.read.data[t].eq(twice[bank * block_width :])
         return m

@@ -24,7 +24,7 @@ class MachineConfig:
     bus_bytes: int
     #: Bytes of ternary codes (5 weights each) consumed in a cycle: look-up table pairs side by side.
     tables: int
-    #: Bytes of int8 or int4 codes that LINEAR and HEAD take a cycle, two rows side by side. A power of two.
+    #: Bytes of int8 or int4 codes that LINEAR and HEAD take a cycle, two rows side by side. A power of two, 2 or more.
     head_lanes: int
     #: float32 lanes of the vector unit: 4, 8 or 16.
     lanes: int
@@ -85,7 +85,7 @@ class MachineConfig:
 
         need(power(self.bus_bytes) and 4 <= self.bus_bytes <= 64, "bus_bytes", "a power of two in 4..64")
         need(self.lanes in (4, 8, 16), "lanes", "4, 8 or 16")
-        need(power(self.head_lanes), "head_lanes", "a power of two")
+        need(power(self.head_lanes) and self.head_lanes >= 2, "head_lanes", "a power of two, 2 or more")
         need(
             power(self.attention_bytes) and self.attention_bytes >= 4,
             "attention_bytes",

@@ -1,12 +1,12 @@
-"""The matmul unit: MATMUL and HEAD."""
+"""The matmul unit: MATMUL, LINEAR and HEAD."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from .accumulator import Accumulator
-from .activation_buffer import ActivationBuffer
-from .head import Head
+from .activation_buffer import BLOCK, ActivationBuffer
+from .integer_linear import IntegerLinear
 from .isa import BY_NAME, PREDICATES
 from .machine import MachineConfig
 from .ports import (
@@ -31,8 +31,9 @@ class Matmul(wiring.Component):
     """Executes the instructions of `Unit.MATMUL`, in order, for all live tokens of a tile at once.
 
     A MATMUL is accepted while earlier ones are executed, up to `MAX_UNFINISHED`, so that its first tables
-    are built in the meantime; HEAD runs alone. `TernaryEngine` and `Head` state their cycle budgets; MATMUL
-    is done 1 cycle after its last sum has left the engine.
+    are built in the meantime; LINEAR and HEAD run alone. `TernaryEngine` and `IntegerLinear` state their cycle
+    budgets; MATMUL is done 1 cycle after its last sum has left the engine. MATMUL reads the low 8 bits of an
+    activation.
 
     Parameters
     ----------
@@ -44,13 +45,13 @@ class Matmul(wiring.Component):
     unit : In(UnitPort())
         Instructions, and ``done`` for each.
     tape : Out(TapePort(config))
-        Trits; int8 codes and row scales of the head.
-    q_write : In(ElementWrite(lanes, 8))
+        Trits; integer codes, group scales and row scales.
+    q_write : In(ElementWrite(lanes, activation_bits))
         Writes activations of a token, from QUANTISE.
     accumulator : In(AccumulatorRead(lanes))
-        Reads sums of a token, for MAP.
+        Reads sums, or results of LINEAR, of a token, for MAP.
     scalar : Out(ScalarRead())
-        Scales of the tokens, for HEAD.
+        Scales of the tokens, for LINEAR and HEAD.
     predicates : In(16)
         Predicate bits.
     next_token : Out(ArrayLayout(20, tile))
@@ -61,27 +62,27 @@ class Matmul(wiring.Component):
         Logits of a HEAD whose predicate ``emit`` is 1: row by row, in a row token by token.
     lookups : Out(0..unit_bytes)
         Event: bytes used as table addresses in this cycle, whatever the number of tokens.
-    head_products : Out(0..tile * head_lanes)
-        Event: int8 products of live tokens begun in this cycle.
+    integer_products : Out(0..2 * tile * head_lanes)
+        Event: integer products of live tokens begun in this cycle, fillers included.
     active : Out(1)
         Event: something was taken from the tape in this cycle.
     """
 
     def __init__(self, config: MachineConfig) -> None:
         self.config = config
-        self.head = Head(config)
+        self.integer = IntegerLinear(config)
         super().__init__({
             "unit": In(UnitPort()),
             "tape": Out(TapePort(config)),
-            "q_write": In(ElementWrite(config.lanes, 8)),
+            "q_write": In(ElementWrite(config.lanes, config.activation_bits)),
             "accumulator": In(AccumulatorRead(config.lanes)),
             "scalar": Out(ScalarRead()),
             "predicates": In(PREDICATES),
-            "next_token": Out(self.head.next_token.shape()),
+            "next_token": Out(self.integer.next_token.shape()),
             "top": In(TopRead()),
             "logits": Out(stream.Signature(32)),
             "lookups": Out(range(config.unit_bytes + 1)),
-            "head_products": Out(self.head.products.shape()),
+            "integer_products": Out(self.integer.products.shape()),
             "active": Out(1),
         })  # fmt: skip
 
@@ -89,55 +90,58 @@ class Matmul(wiring.Component):
         m = Module()
         m.submodules.buffer = buffer = ActivationBuffer(self.config)
         m.submodules.ternary = ternary = TernaryEngine(self.config)
-        m.submodules.accumulator = accumulator = Accumulator(self.config, ternary.trees[0].sum.shape().width)
-        m.submodules.head = head = self.head
+        m.submodules.accumulator = accumulator = Accumulator(self.config, ternary.sum_bits)
+        m.submodules.integer = integer = self.integer
 
-        # An instruction goes to its engine. HEAD waits for all before it, and all after it wait for HEAD.
+        # An instruction goes to its engine. LINEAR and HEAD wait for all before, and all after wait for them.
         command = self.unit.command.payload
-        is_head = data.View(header_layout(), command.word).opcode == BY_NAME["HEAD"].opcode
+        is_ternary = data.View(header_layout(), command.word).opcode == BY_NAME["MATMUL"].opcode
         unfinished = Signal(range(MAX_UNFINISHED + 1))
-        to_head = self.unit.command.valid & is_head & (unfinished == 0)
-        to_ternary = self.unit.command.valid & ~is_head & ~head.busy
+        to_integer = self.unit.command.valid & ~is_ternary & (unfinished == 0)
+        to_ternary = self.unit.command.valid & is_ternary & ~integer.busy
         m.d.comb += [
-            head.command.payload.eq(command),
-            head.command.valid.eq(to_head),
+            integer.command.payload.eq(command),
+            integer.command.valid.eq(to_integer),
             ternary.command.payload.eq(command),
             ternary.command.valid.eq(to_ternary),
-            self.unit.command.ready.eq((to_head & head.command.ready) | (to_ternary & ternary.command.ready)),
+            self.unit.command.ready.eq((to_integer & integer.command.ready) | (to_ternary & ternary.command.ready)),
         ]
         if self.config.tile == 1:  # what `more` would say costs nothing
-            m.d.comb += [head.command.p.more.eq(0), ternary.command.p.more.eq(0)]
+            m.d.comb += [integer.command.p.more.eq(0), ternary.command.p.more.eq(0)]
         m.d.sync += unfinished.eq(unfinished + (to_ternary & ternary.command.ready) - accumulator.done)
-        m.d.comb += self.unit.done.eq(accumulator.done | head.done)
+        m.d.comb += self.unit.done.eq(accumulator.done | integer.done)
 
         # Activations.
         wiring.connect(m, wiring.flipped(self.q_write), buffer.write)
         m.d.comb += [
-            buffer.read.block.eq(Mux(head.busy, head.read.block, ternary.read.block)),
-            head.read.data.eq(buffer.read.data),
+            buffer.read.block.eq(Mux(integer.busy, integer.read.block, ternary.read.block)),
+            integer.read.data.eq(buffer.read.data),
         ]
+        bits = self.config.activation_bits
         for t in range(self.config.tile):
-            m.d.comb += ternary.read.data[t].eq(buffer.read.data[t])
+            low = [buffer.read.data[t].word_select(i, bits)[:8] for i in range(BLOCK)]
+            m.d.comb += ternary.read.data[t].eq(Cat(*low))
 
         # The tape; one engine at most executes.
-        for engine in (ternary, head):
+        for engine in (ternary, integer):
             m.d.comb += [engine.tape.data.eq(self.tape.data), engine.tape.level.eq(self.tape.level)]
         m.d.comb += [
-            self.tape.take.eq(ternary.tape.take | head.tape.take),
-            self.tape.starved.eq(ternary.tape.starved | head.tape.starved),
+            self.tape.take.eq(ternary.tape.take | integer.tape.take),
+            self.tape.starved.eq(ternary.tape.starved | integer.tape.starved),
         ]
 
         m.d.comb += [accumulator.sums.eq(ternary.sums), accumulator.row.eq(ternary.row)]
+        wiring.connect(m, integer.result, accumulator.write)
         wiring.connect(m, wiring.flipped(self.accumulator), accumulator.read)
 
-        m.d.comb += [head.predicates.eq(self.predicates), self.next_token.eq(head.next_token)]
-        wiring.connect(m, wiring.flipped(self.top), head.top)
-        wiring.connect(m, head.scalar, wiring.flipped(self.scalar))
-        wiring.connect(m, head.logits, wiring.flipped(self.logits))
+        m.d.comb += [integer.predicates.eq(self.predicates), self.next_token.eq(integer.next_token)]
+        wiring.connect(m, wiring.flipped(self.top), integer.top)
+        wiring.connect(m, integer.scalar, wiring.flipped(self.scalar))
+        wiring.connect(m, integer.logits, wiring.flipped(self.logits))
 
         m.d.comb += [
             self.lookups.eq(ternary.tape.take),
-            self.head_products.eq(head.products),
+            self.integer_products.eq(integer.products),
             self.active.eq(self.tape.take.any()),
         ]
         return m

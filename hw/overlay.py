@@ -189,7 +189,7 @@ class Overlay(wiring.Component):
             "spill_bytes": store.spill_bytes,
             "read_beats": fetch.beat,
             "lookups": matmul.lookups,
-            "head_products": matmul.head_products,
+            "integer_products": matmul.integer_products,
             "attention_products": attention.products,
             "vector_elements": vector.elements,
             "score_saturations": attention.score_saturated,

@@ -125,15 +125,16 @@ class QuantisedModel:
                     self._tensor(f"layers.{index}.{name}", gain, torch.float32, (c.dim,))
             for name, shape in matrix_shapes(c).items():
                 self._matrix(index, name, shape)
+        for what, values in (("grids", self.grids), ("activations", self.activations)):
+            if set(values) != set(SITES):
+                raise self._wrong(what, f"the sites {sorted(SITES)}", sorted(values))
         for site, names in SITE_MATRICES.items():
-            bits = self.activations.get(site)
-            if bits not in (8, 12):
+            bits = self.activations[site]
+            if type(bits) is not int or bits not in (8, 12):
                 raise self._wrong(f"activations of {site}", "8 or 12 bits", bits)
             ternary = [name for name in names if name != "head" and self.form(name) is None]
             if bits == 12 and ternary:
                 raise self._wrong(f"activations of {site}", f"8 bits, since {ternary[0]} is ternary", bits)
-        if set(self.grids) != set(SITES):
-            raise self._wrong("grids", f"the sites {sorted(SITES)}", sorted(self.grids))
         for site, grid in self.grids.items():
             if not isinstance(grid, int) or abs(grid) > EXTREME_GRID:
                 raise self._wrong(f"grid of {site}", f"an exponent within +-{EXTREME_GRID}", grid)
@@ -234,7 +235,7 @@ class QuantisedModel:
         header = _header(data)
         try:
             config = ModelConfig.from_json(header["config"])
-            grids = {site: int(grid) for site, grid in header["grids"].items()}
+            grids = {**header["grids"]}
             tensors = safetensors.torch.load(data)
             shapes = matrix_shapes(config)
 
@@ -249,7 +250,7 @@ class QuantisedModel:
                 head = IntegerLinear(tensors["head_codes"], 8, tensors["head_scales"])
             else:
                 forms = header["integer"]
-                activations = {site: int(bits) for site, bits in header["activations"].items()}
+                activations = {**header["activations"]}
                 head = matrix("head", forms["head"], config.dim)
                 if not isinstance(head, IntegerLinear):
                     raise TypeError("a ternary head")

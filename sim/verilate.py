@@ -156,6 +156,11 @@ def build_ceiling(bus_bytes: int, progress: Progress = _quiet) -> Path:
     return _cached(("ceiling.sv", "dram.sv", "dram.cpp", "stop.cpp", "ceiling.cpp"), flags, {}, progress)
 
 
+def build_texts(top: str, texts: dict[str, str], flags: Sequence[str] = ()) -> Path:
+    """The simulator of the module `top`; `texts`, by file name, are its Verilog and the C++ that drives it."""
+    return _cached((), ("--top-module", top, *flags), texts, _quiet)
+
+
 def _cached(files: Sequence[str], flags: Sequence[str], texts: dict[str, str], progress: Progress) -> Path:
     """Executable built from our `files` and the generated `texts` (by file name), from the cache if there."""
     sources = {name: (SOURCES / name).read_text() for name in files} | texts

@@ -18,6 +18,8 @@ from models import numerics
 from .tape_bench import PATTERNS, TapeBench
 
 SMALL = dataclasses.replace(CI, tables=3, lanes=4, head_lanes=4, quantised_words=1024)
+BYTE = dataclasses.replace(SMALL, table_form="byte")
+FORMS = pytest.mark.parametrize("small", [SMALL, BYTE], ids=["split", "byte"])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,54 +130,82 @@ SHAPES = (
 
 @pytest.mark.parametrize("pattern", PATTERNS)
 @pytest.mark.parametrize("tile", [1, 2, 4])
-def test_shapes_back_to_back(tile: int, pattern: str):
+@FORMS
+def test_shapes_back_to_back(small: MachineConfig, tile: int, pattern: str):
     work, q = [], 0
     for i, (rows, k) in enumerate((*SHAPES, *reversed(SHAPES))):
         work.append(Linear.random(i, rows, k, q=q, acc=4 * i, live=1 + (3 * i + i // 4) % tile))
         q += -(-k // 16) * 16
-    run(dataclasses.replace(SMALL, tile=tile), work, pattern)
+    run(dataclasses.replace(small, tile=tile), work, pattern)
+
+
+@pytest.mark.parametrize("tile", [1, 8])
+@pytest.mark.parametrize("rows", [242, 243, 244, 251, 252, 300])
+def test_rows_around_the_entries(rows: int, tile: int):
+    """Chunks of the byte form whose rows end before, with and after the build of the next one's tables."""
+    work = [Linear.random(1, rows, 33, live=tile), Linear.random(2, rows, 14, q=48, live=1)]
+    run(dataclasses.replace(BYTE, tile=tile), work, "ragged")
+
+
+@pytest.mark.parametrize("family", ["ecp5", "xcup"])
+@pytest.mark.parametrize("tables", [1, 2, 4, 7, 12])
+def test_byte_form_of_families(tables: int, family: str):
+    machine = dataclasses.replace(BYTE, tables=tables, family=family, tile=2, head_lanes=16)
+    run(machine, [Linear.random(i, 6, k, q=160 * i, live=2) for i, k in enumerate((150, 61, 1))], "ragged")
 
 
 @pytest.mark.parametrize("sign", [-1, 1])
-def test_largest_sums(sign: int):
+@pytest.mark.parametrize("form", ["split", "byte"])
+def test_largest_sums(form: str, sign: int):
     k = 5 * CI.tables
     activations = torch.full((CI.tile, k), 127) * torch.tensor([1, -1] * 2)[:, None]
-    run(CI, [Linear(activations, torch.full((2, k), sign), q=0, acc=0)], "full")
+    machine = dataclasses.replace(CI, table_form=form)
+    run(machine, [Linear(activations, torch.full((2, k), sign), q=0, acc=0)], "full")
 
 
 #: Tokens of the machine, live tokens: the budgets are those of one token.
 TILES = pytest.mark.parametrize(("tile", "live"), [(1, 1), (2, 2), (4, 3)])
+#: Cycles from the last group of a chunk to its last entry.
+BUILD = {"split": 27, "byte": 248}
 
 
 @pytest.mark.parametrize("k", [65, 64, 61, 30, 130])
-def test_start_up(k: int):
-    machine = dataclasses.replace(CI, tile=1)
+@pytest.mark.parametrize("form", BUILD)
+def test_start_up(form: str, k: int):
+    machine = dataclasses.replace(CI, tile=1, table_form=form)
     accepted, taken = run(machine, [Linear.random(k, rows=1, k=k)], "full")
-    assert taken[0] - accepted[0] == 29 + min(CI.tables, -(-k // 5))
+    assert taken[0] - accepted[0] == BUILD[form] + 2 + min(CI.tables, -(-k // 5))
 
 
 @TILES
-def test_start_up_of_a_tile(tile: int, live: int):
-    machine = dataclasses.replace(SMALL, tile=tile)
+@FORMS
+def test_start_up_of_a_tile(small: MachineConfig, tile: int, live: int):
+    machine = dataclasses.replace(small, tile=tile)
     accepted, taken = run(machine, [Linear.random(1, rows=1, k=40, live=live)], "full")
-    assert taken[0] - accepted[0] == 29 + SMALL.tables
+    assert taken[0] - accepted[0] == BUILD[small.table_form] + 2 + small.tables
 
 
-@pytest.mark.parametrize(("rows", "period"), [(1, 30), (20, 30), (29, 30), (30, 30), (31, 31), (50, 50)])
+@pytest.mark.parametrize("more_rows", [-29, -10, -1, 0, 1, 20])
 @pytest.mark.parametrize(("tile", "live"), [(1, 1), (4, 4)])
-def test_chunk_period(rows: int, period: int, tile: int, live: int):
-    """A chunk of 3 tables takes max(rows, 27 + 3), once both banks are in use."""
-    machine = dataclasses.replace(SMALL, tile=tile)
-    _, taken = run(machine, [Linear.random(rows, rows=rows, k=75, live=live)], "full")
+@FORMS
+def test_chunk_period(small: MachineConfig, more_rows: int, tile: int, live: int):
+    """A chunk of 3 tables takes max(rows, build + 3), once both banks are in use."""
+    build = BUILD[small.table_form] + 3
+    rows = build + more_rows
+    _, taken = run(
+        dataclasses.replace(small, tile=tile), [Linear.random(rows, rows=rows, k=75, live=live)], "full"
+    )
     begins = taken[::rows]
-    assert [b - a for a, b in itertools.pairwise(begins[2:])] == [period] * 2
+    assert [b - a for a, b in itertools.pairwise(begins[2:])] == [max(rows, build)] * 2
 
 
-@pytest.mark.parametrize(("rows", "gap"), [(32, 0), (31, 1), (33, 0), (1, 31)])
+@pytest.mark.parametrize(("more_rows", "gap"), [(2, 0), (1, 1), (3, 0), (-29, 31)])
 @TILES
-def test_gap_between_instructions(rows: int, gap: int, tile: int, live: int):
+@FORMS
+def test_gap_between_instructions(small: MachineConfig, more_rows: int, gap: int, tile: int, live: int):
     """The second instruction's tables are built while the first one's rows stream."""
-    second = Linear.random(1, rows=4, k=15, q=16, acc=64, live=live)
+    rows = BUILD[small.table_form] + 3 + more_rows
+    second = Linear.random(1, rows=4, k=15, q=16, acc=512, live=live)
     pair = [Linear.random(0, rows=rows, k=15, live=tile + 1 - live), second]
-    _, taken = run(dataclasses.replace(SMALL, tile=tile), pair, "full")
+    _, taken = run(dataclasses.replace(small, tile=tile), pair, "full")
     assert taken[rows] - taken[rows - 1] - 1 == gap

@@ -5,6 +5,7 @@ from typing import Literal, NamedTuple
 
 import torch
 
+from models import numerics
 from models.config import ModelConfig
 from models.integer import CODE_RANGE, SCALE_LIMIT, IntegerLinear, activation_one, padded_groups
 from models.integer_quantise import quantise_int8
@@ -141,8 +142,8 @@ def random_integer(random: torch.Generator, shape: tuple[int, int], form: Form, 
         groups = (rows, padded_groups(columns, form.group))
         scales = torch.randint(0, SCALE_LIMIT + 1, groups, generator=random, dtype=torch.int16)
         if form.minima:
-            limit = SCALE_LIMIT * (most + 1) // 4
-            minima = torch.randint(-limit, limit + 1, groups, generator=random, dtype=torch.int16)
+            limit = min(SCALE_LIMIT * (most + 1) // 4, numerics.GROUP_LIMIT)
+            minima = torch.randint(-limit, limit + 1, groups, generator=random).to(torch.int16)
     unit = IntegerLinear(codes, form.bits, torch.ones(rows), form.group, scales, minima)
     spread = unit.integers().double().square().mean(-1).sqrt().clamp(min=1)
     row_scale = (torch.rand(rows, generator=random) * 0.5 + 0.75) * size / spread

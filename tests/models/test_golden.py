@@ -15,12 +15,14 @@ from models.quantised import SITES, QuantisedModel
 from models.stories import split_stories
 from models.tokenizer import Tokenizer
 
-from .random_model import random_model
+from .random_model import INTEGER_MODELS, random_model
 
 FORMS = {
     "rms": {},
     "ak42": {"norm": "l2", "gains": False},
     "plain inputs, one KV head, own head": {"inner_norm": False, "kv_heads": 1, "tied": False},
+    "int4, 12-bit activations": INTEGER_MODELS["int4"],
+    "ternary, int8 and int4": INTEGER_MODELS["mixed"],
     "every head its own KV": {"kv_heads": 4, "dim": 40, "hidden": 37, "context": 72},
 }
 #: Greedy float reference of bit_model_1M from BOS, computed elsewhere in NumPy (FACTS.md).

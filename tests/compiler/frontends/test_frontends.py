@@ -10,7 +10,8 @@ import safetensors.torch
 import torch
 
 from compiler.frontends import CheckpointError, load_checkpoint
-from models.quantised import MATRICES, QuantisedModel
+from models.integer_quantise import Recipe
+from models.quantised import MATRICES, SITES, QuantisedModel
 from models.ternary_file import FORMAT, pack_codes
 from tests.models.random_model import random_model
 
@@ -106,6 +107,20 @@ def test_trine_with_a_head_of_its_own(file):
     assert torch.allclose(found.head.dequantised(), head, atol=0.02)
     with pytest.raises(CheckpointError, match=r"head: wanted .* found none"):
         load_checkpoint(file(trine_bytes(model)))
+
+
+@pytest.mark.parametrize("form", ["ak42", "trine"])
+def test_recipes_of_ternary_checkpoints(file, ak42: QuantisedModel, form: str):
+    """The head and its activations are free; the matrices have their codes."""
+    path = file(ak42_bytes(ak42) if form == "ak42" else trine_bytes(ak42))
+    found = load_checkpoint(path, Recipe(head=4, group=16, activations=12))
+    assert found.form("head") == {"bits": 4, "group": 16, "minima": True}
+    assert found.activations == dict.fromkeys(SITES, 8) | {"final": 12}
+    assert_same_layers(found, ak42)
+    assert torch.allclose(found.head.dequantised(12), ak42.embedding, atol=0.25)
+    for bits in (4, 8):
+        with pytest.raises(CheckpointError, match=f"int{bits}, found ternary ones.*leave --weights out"):
+            load_checkpoint(path, Recipe(weights=bits))
 
 
 # --- damage -----------------------------------------------------------------------------------------------
@@ -205,5 +220,3 @@ def test_a_real_ak42_file(shared: Path):
         512,
         512,
     )
-    with pytest.raises(CheckpointError, match="wanted an ak42"):
-        load_checkpoint(shared / "checkpoints" / "stories260K.bin")

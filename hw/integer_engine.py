@@ -1,0 +1,182 @@
+"""Dot products of int8 and int4 rows, two at once, with group scales: the arithmetic of LINEAR and HEAD."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.lib import data, wiring
+from amaranth.lib.fifo import SyncFIFO
+from amaranth.lib.wiring import In, Out
+
+from .adder_tree import AdderTree
+from .delay_line import delay
+from .machine import MachineConfig
+from .packed_multiplier import PackedMultiplier
+from .packing import FAMILIES
+
+__all__ = ["ROWS", "SUM_BITS", "IntegerEngine", "factors_layout"]
+
+#: Rows that are multiplied at once: their weights share a DSP block.
+ROWS = 2
+SUM_BITS = 48
+_WEIGHT_BITS = 8
+_FACTOR_BITS = 16
+#: Bits that a sum over a row of up to 2^16 elements gains.
+_ROW_BITS = 16
+#: Cycles from the sums of a group to those of the pair: two factors, two products, two additions, overlapped.
+_GROUP_LATENCY = 4
+
+
+def factors_layout() -> data.StructLayout:
+    """What the sums of a group are multiplied by, for the even and the odd row."""
+    factor = data.ArrayLayout(signed(_FACTOR_BITS), ROWS)
+    return data.StructLayout({"scale": factor, "minimum": factor})
+
+
+class IntegerEngine(wiring.Component):
+    """``numerics.grouped_linear`` of pairs of rows, for each token of a tile.
+
+    Each token has one `PackedMultiplier` for each byte of codes; it multiplies a weight of the even and one of the
+    odd row by an activation. Adder trees sum both rows' products and the activations. At the end of a group a
+    multiplier for each row takes, one after the other, scale * dot product and minimum * sum of activations, and
+    adds them to the pair's sums: a group takes two cycles or more, its last one without codes.
+
+    Parameters
+    ----------
+    config : MachineConfig
+        ``head_lanes`` bytes of codes a cycle, of ``family``'s packings; ``tile`` tokens.
+
+    Attributes
+    ----------
+    latency : int
+        Enabled cycles from ``final`` to ``valid``.
+
+    Members
+    -------
+    en : In(1)
+        The pipeline advances in cycles in which this is 1, and only in those.
+    take : In(1)
+        Add the products of this unit.
+    narrow : In(1)
+        Codes are int4 (a byte has those of both rows, the even one low), else int8 (byte by byte in turns).
+    codes : In(8 * head_lanes)
+        The unit.
+    live : In(head_lanes)
+        Which of its activations count; the others are 0. The upper half does not in a unit of int8.
+    activations : In(ArrayLayout(activation_bits * head_lanes, tile))
+        Activations of each token.
+    end, factors : In(1), In(factors_layout())
+        A group ends: not with ``take``, nor two of them in successive cycles.
+    final : In(1)
+        The pair ends, with its last group or later; not before the next unit is a ``take`` of the next pair.
+    valid, sums : Out(1), Out(ArrayLayout(signed(48), 2 * tile))
+        Sums of the even row for each token, then of the odd row, modulo 2^48; they stay until the pipeline
+        advances.
+    """
+
+    def __init__(self, config: MachineConfig) -> None:
+        self.config = config
+        lanes, tokens, bits = config.head_lanes, config.tile, config.activation_bits
+        self.packings = FAMILIES[config.family].of(bits)
+        self.product_bits = self.packings.wide.product_bits
+        # The tree of the first token's even row carries the marks.
+        self.trees = [
+            [AdderTree(lanes, self.product_bits, tag=0 if t or r else 3) for r in range(ROWS)]
+            for t in range(tokens)
+        ]
+        self.latency = PackedMultiplier.LATENCY + self.trees[0][0].latency + _GROUP_LATENCY
+        super().__init__({
+            "en": In(1),
+            "take": In(1),
+            "narrow": In(1),
+            "codes": In(8 * lanes),
+            "live": In(lanes),
+            "activations": In(data.ArrayLayout(bits * lanes, tokens)),
+            "end": In(1),
+            "factors": In(factors_layout()),
+            "final": In(1),
+            "valid": Out(1),
+            "sums": Out(data.ArrayLayout(signed(SUM_BITS), ROWS * tokens)),
+        })  # fmt: skip
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        lanes, tokens, bits = self.config.head_lanes, self.config.tile, self.config.activation_bits
+        en, before = self.en, PackedMultiplier.LATENCY
+
+        # Weights of both rows, lane by lane. Only half of the lanes have codes of int8.
+        codes = data.View(data.ArrayLayout(signed(8), lanes), self.codes)
+        halves = data.View(data.ArrayLayout(signed(4), ROWS * lanes), self.codes)
+        weights = []
+        for i in range(lanes):
+            pair = [halves[ROWS * i + r] for r in range(ROWS)]
+            if i < lanes // ROWS:
+                pair = [Mux(self.narrow, pair[r], codes[ROWS * i + r]) for r in range(ROWS)]
+            weights.append(pair)
+
+        # Marks on their way beside the products, and factors that wait for them.
+        marks = data.StructLayout({"take": 1, "end": 1, "final": 1})
+        summed = data.View(marks, self.trees[0][0].tag_out)
+        m.d.comb += self.trees[0][0].tag.eq(delay(m, Cat(self.take, self.end, self.final), before, en))
+        depth = (before + self.trees[0][0].latency + 1) // 2 + 1
+        m.submodules.waiting = waiting = SyncFIFO(width=factors_layout().size, depth=depth)
+        factors = data.View(factors_layout(), waiting.r_data)
+        # A group's second product follows its first.
+        second = Signal()
+        fresh = Signal(init=1)
+        operand = Signal(data.StructLayout({"valid": 1, "first": 1}))
+        product = Signal(operand.shape())
+        m.d.comb += [
+            waiting.w_en.eq(en & self.end),
+            waiting.w_data.eq(self.factors),
+            waiting.r_en.eq(en & second),
+            self.valid.eq(delay(m, summed.final, _GROUP_LATENCY, en)),
+        ]
+        with m.If(en):
+            m.d.sync += [
+                second.eq(summed.end),
+                operand.valid.eq(summed.end | second),
+                operand.first.eq(summed.end & fresh),
+                product.eq(operand),
+            ]
+            with m.If(summed.end | summed.final):
+                m.d.sync += fresh.eq(summed.final)
+
+        for t in range(tokens):
+            lane = data.View(data.ArrayLayout(signed(bits), lanes), self.activations[t])
+            activations = Signal(lane.shape(), name=f"activations{t}")
+            m.d.comb += [activations[i].eq(Mux(self.live[i], lane[i], 0)) for i in range(lanes)]
+            for i in range(lanes):
+                packing = self.packings.wide if i < lanes // ROWS else self.packings.narrow
+                m.submodules[f"multiply{t}_{i}"] = multiply = PackedMultiplier(packing)
+                m.d.comb += [multiply.en.eq(en), multiply.activations[0].eq(activations[i])]
+                for r, tree in enumerate(self.trees[t]):
+                    m.d.comb += [multiply.weights[r].eq(weights[i][r]), tree.i[i].eq(multiply.products[r])]
+
+            # The sum of activations takes as long as those of products.
+            m.submodules[f"total{t}"] = total = AdderTree(lanes, bits, tag=0)
+            m.d.comb += [total.en.eq(en), total.i.eq(delay(m, activations.as_value(), 1, en))]
+            x = Signal(signed(bits + _ROW_BITS), name=f"x{t}", reset_less=True)
+            ended_x = Signal.like(x, name=f"ended_x{t}")
+            add_x = delay(m, total.sum, before - 1, en).as_signed()
+            with m.If(en):
+                m.d.sync += x.eq(Mux(summed.end, 0, x) + Mux(summed.take, add_x, 0))
+                with m.If(summed.end):
+                    m.d.sync += ended_x.eq(x)
+
+            for r, tree in enumerate(self.trees[t]):
+                m.submodules[f"tree{t}_{r}"] = tree
+                m.d.comb += tree.en.eq(en)
+                dot_bits = self.product_bits + _ROW_BITS
+                dot = Signal(signed(dot_bits), name=f"dot{t}_{r}", reset_less=True)
+                value = Signal(signed(dot_bits), name=f"value{t}_{r}", reset_less=True)
+                factor = Signal(signed(_FACTOR_BITS), name=f"factor{t}_{r}", reset_less=True)
+                scaled = Signal(signed(SUM_BITS), name=f"scaled{t}_{r}", reset_less=True)
+                acc = self.sums[r * tokens + t]
+                with m.If(en):
+                    m.d.sync += [
+                        dot.eq(Mux(summed.end, 0, dot) + Mux(summed.take, tree.sum, 0)),
+                        value.eq(Mux(second, ended_x, dot)),
+                        factor.eq(Mux(second, factors.minimum[r], factors.scale[r])),
+                        scaled.eq(value * factor),
+                    ]
+                    with m.If(product.valid):
+                        m.d.sync += acc.eq(Mux(product.first, 0, acc) + scaled)
+        return m

@@ -1,0 +1,64 @@
+"""What the ternary engine asks of its look-up tables, however they are made."""
+
+from amaranth.hdl import signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from .activation_groups import group_layout
+
+__all__ = ["TableSet", "row_layout"]
+
+#: A sum of five activations, which are within +-127, at most, and its bits.
+LARGEST_OF_FIVE = 5 * 127
+SUM_OF_FIVE_BITS = 11
+
+
+def row_layout(tokens: int) -> data.StructLayout:
+    """What goes along with the look-ups of a row: is there one, its partial sum, its place in the MATMUL.
+
+    ``more``: live tokens beside the first. ``first`` is 1 in the first chunk; ``done`` is 1 in the last row
+    of the last chunk.
+    """
+    return data.StructLayout({"valid": 1, "row": 16, "more": range(max(2, tokens)), "first": 1, "done": 1})
+
+
+class TableSet(wiring.Signature):
+    """Two banks of tables, one built while the other is read (seen from the engine).
+
+    Members
+    -------
+    groups : stream of `group_layout(tokens)`
+        Activations of the chunks to build.
+    free : Out(1)
+        The bank after the one built last may be overwritten; once 1, it stays so until ``built``.
+    built : In(1)
+        The last entry of a bank is being written.
+    bytes, last : In(0..tables), In(1)
+        With ``built``: groups of that chunk; whether it is the last of its vector.
+    row : Out(row_layout(tokens))
+        A row whose bytes are there in this cycle, if ``valid``.
+    bank : Out(1)
+        Bank that it reads: 0 for the first chunk, then in turn.
+    used : Out(0..tables)
+        How many of the bytes are the row's; the others count as 0, whatever they are.
+    data : Out(8 * tables)
+        The bytes.
+    sums, sum_row : In(ArrayLayout(signed(sum_bits), tokens)), In(row_layout(tokens))
+        The sums of a row, and the row, a fixed number of cycles later.
+    """
+
+    def __init__(self, tables: int, tokens: int) -> None:
+        sum_bits = 1 + (LARGEST_OF_FIVE * tables).bit_length()
+        super().__init__({
+            "groups": Out(stream.Signature(group_layout(tokens))),
+            "free": Out(1),
+            "built": In(1),
+            "bytes": In(range(tables + 1)),
+            "last": In(1),
+            "row": Out(row_layout(tokens)),
+            "bank": Out(1),
+            "used": Out(range(tables + 1)),
+            "data": Out(8 * tables),
+            "sums": In(data.ArrayLayout(signed(sum_bits), tokens)),
+            "sum_row": In(row_layout(tokens)),
+        })  # fmt: skip
