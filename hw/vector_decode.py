@@ -153,7 +153,7 @@ class VectorDecode(wiring.Component):
             plan.control.quantise.eq(1),
             plan.control.scaled.eq(fields.gain),
             plan.control.wide.eq(fields.target == Target.QUERY),
-            plan.control.mantissa.eq(plan.mantissa),
+            plan.control.mantissa.eq(fields.mantissa & self.mantissas),
             plan.mantissa.eq(fields.mantissa & self.mantissas),
             plan.source.eq(Source.ACTIVATION),
             plan.index_0.eq(fields.s1),
