@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--on", choices=BACKENDS, default="golden", help="backend (default %(default)s)")
     sampling = parser.add_argument_group(
         "sampling",
-        "Defined on integers (docs/numerics.md): one seed, one text, on every backend and machine.",
+        "Defined on integers (docs/numerics.md): one seed, one text, on every backend and named machine.",
     )
     sampling.add_argument(
         "--temperature",
