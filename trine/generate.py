@@ -44,7 +44,8 @@ class Plan:
 
     count: tokens for each text, besides earlier ones. chunk, tile: of the prompt. stops: ids that end a text.
     watch: called with the number of a text and its newest id, says whether the text ends there (stop
-    strings). steps: decode steps for one doorbell; 0: a few, so that text is seen as it comes.
+    strings). steps: decode steps for one doorbell; 0: a few, so that text is seen as it comes. log: tokens
+    that the machine's output log holds: a doorbell gives no more; 0: no limit.
     """
 
     count: int
@@ -54,6 +55,7 @@ class Plan:
     stops: Sequence[int] = ()
     watch: Callable[[int, int], bool] | None = None
     steps: int = 0
+    log: int = 0
 
     def left(self, text: Text) -> int:
         """Tokens that a text may yet have."""
@@ -111,6 +113,8 @@ def generate(
                 _accept(text, found, plan, number, on_token)
     while going := [(number, text) for number, text in enumerate(texts) if not text.done]:
         steps = min(plan.group, *(plan.left(text) for _, text in going))
+        if plan.log:
+            steps = min(steps, max(1, plan.log // len(going)))
         entries = [Entry(text.ids[-1], text.processed, text.base) for _, text in going]
         request = Request(entries, len(entries), steps, plan.stops, batch=len(entries) > 1)
         outcome = backend.run(request)

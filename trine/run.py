@@ -166,6 +166,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         sorted(stops),
         screen.watch if strings or args.save_state else None,
         args.steps,
+        job.machine.max_context,
     )
     backend = job.open(args.on, **({} if wave is None else {"wave": wave}))
     try:

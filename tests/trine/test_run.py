@@ -1,5 +1,6 @@
 """`trine run`: sampling, stop strings, chat, several texts, states; the same text on every backend."""
 
+import dataclasses
 import io
 import json
 import os
@@ -18,6 +19,7 @@ from models.quantised import QuantisedModel
 from models.sampling import Sampler
 from models.tokenizer import Tokenizer
 from sim.backends import Golden
+from sim.requests import batch_step
 from trine.cli import main
 from trine.errors import UsageError
 from trine.generate import Plan, Text, generate
@@ -71,6 +73,30 @@ def test_steps_of_a_doorbell_change_nothing(artefact_path: Path, tmp_path: Path,
         assert result["counters"]["steps"] == 7
         assert len(result["cycles"]["each"]) == {0: 2, 1: 7, 3: 3}[steps], "the host is woken once a doorbell"
     assert found[0] == found[1] == found[2]
+
+
+def test_doorbells_of_a_batch_fill_the_output_log_at_most(
+    model: QuantisedModel, tokenizer: Tokenizer, tmp_path: Path, capsys
+):
+    """A log that wraps has lost the first tokens: such a request is refused, and `run` makes none."""
+    path = tmp_path / "short.trine"
+    machine = dataclasses.replace(CI, name="short", max_context=64)
+    compile_model(model, tokenizer.to_bytes(), machine, False, kv_rows=192).write(path)
+    prompts = [part for text in "abcd" for part in ("--prompt", text)]
+    found = []
+    for steps in (0, 20):
+        code, _, result = run(capsys, tmp_path, path, *prompts, "--tokens", 21, "--steps", steps)
+        assert code == 0
+        found.append([text["tokens"] for text in result["texts"]])
+    assert found[0] == found[1]
+    golden = Golden(Artefact.read(path))
+    for steps in (16, 17):
+        request = batch_step([1] * 4, [0] * 4, [0, 48, 96, 144], steps=steps)
+        if steps == 16:
+            assert len(golden.run(request).tokens) == 16
+        else:
+            with pytest.raises(ValueError, match="output log: wanted 1 to 64, found 68"):
+                golden.run(request)
 
 
 def test_several_texts_in_one_tile(artefact_path: Path, tmp_path: Path, capsys):
