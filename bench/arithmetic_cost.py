@@ -1,6 +1,6 @@
 """What the exact arithmetic costs: perplexity of the golden model against the plain float model.
 
-``python -m bench.arithmetic_cost CHECKPOINT --tokenizer T --text FILE [--stories N]``
+``python -m bench.arithmetic_cost [CHECKPOINT --tokenizer T --text FILE] [--stories N]``
 
 Both models have the same weights. Each story starts at BOS and is cut off at the model's context (said
 aloud); every token of what remains is predicted. The acceptance figure: the golden perplexity is within 1 %
@@ -24,6 +24,9 @@ from models.golden import GoldenModel
 from models.quantised import QuantisedModel
 from models.stories import split_stories
 from models.tokenizer import Tokenizer
+
+#: Real checkpoints and texts, which are not part of the project.
+SHARED = Path(__file__).resolve().parent.parent.parent / "shared"
 
 
 @dataclass
@@ -130,9 +133,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("--tokenizer", type=Path, required=True)
-    parser.add_argument("--text", type=Path, required=True)
+    parser.add_argument(
+        "checkpoint", type=Path, nargs="?", default=SHARED / "checkpoints" / "bit_model_1M.bin"
+    )
+    parser.add_argument("--tokenizer", type=Path, default=SHARED / "checkpoints" / "tok512.bin")
+    parser.add_argument("--text", type=Path, default=SHARED / "text" / "tinystories_dev.txt")
     parser.add_argument("--stories", type=int, help="only the first N stories")
     parser.add_argument("--greedy", type=int, default=256, help="greedy tokens compared (default 256)")
     parser.add_argument(

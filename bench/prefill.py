@@ -43,13 +43,19 @@ def cases(count: int, seed: int) -> list[tuple[int, int, int]]:
     return (found + rng.sample(more, len(more)))[:count]
 
 
-def prove(count: int, seed: int) -> str | None:
-    """The first difference of the grid."""
+def covered(grid: list[tuple[int, int, int]]) -> str:
+    """What a grid has, in words."""
+    lengths, chunks, tiles = (f"{min(values)} to {max(values)}" for values in zip(*grid, strict=True))
+    return f"{len(grid)} prompts of {lengths} tokens, chunks {chunks}, tiles {tiles}"
+
+
+def prove(grid: list[tuple[int, int, int]], seed: int) -> str | None:
+    """The first difference of a grid of `cases`."""
     model = random_model(1, dim=64, hidden=96, heads=4, kv_heads=2, vocab=70, context=512, tied=False)
     artefact = compile_model(model, b"", MACHINE, vectors=False)
     rng = random.Random(seed)
     for number, (length, chunk, tile) in enumerate(
-        tqdm(cases(count, seed), desc="golden = isa = rtl", unit="prompt", disable=None)
+        tqdm(grid, desc="golden = isa = rtl", unit="prompt", disable=None)
     ):
         prompt = [rng.randrange(70) for _ in range(length)]
         with Rtl(artefact, DDR3, note, seed=number + 1) as rtl:
@@ -93,11 +99,13 @@ def main() -> int:
     parser.add_argument("--chunk", type=int, default=128)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    difference = prove(options.cases, options.seed) if options.cases else None
+    grid = cases(options.cases, options.seed)
+    difference = prove(grid, options.seed) if grid else None
     if difference is not None:
         print(f"DIFFERENT: {difference}")
         return 1
-    print(f"{options.cases} prompts of 1 to 300 tokens, chunks 1 to 128, tiles 1 to 8: golden = isa = rtl\n")
+    if grid:
+        print(f"{covered(grid)}: golden = isa = rtl\n")
     artefact = Artefact.read(shipped_artefact(MACHINE))
     rows = price(artefact, options.length, options.chunk)
     print(f"shipped model on ci with tile 8, prompt of {options.length} tokens, chunk {options.chunk}:\n")

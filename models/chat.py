@@ -55,7 +55,7 @@ def load(path: Path | str) -> str:
             found = {one["name"]: one["template"] for one in found}["default"]
         if not isinstance(found, str):
             raise TypeError(f"a {type(found).__name__}")
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(
             f"{path}: wanted a JSON object with a `chat_template`, found {type(error).__name__}: {error}; "
             f"take a built-in template: {', '.join(TEMPLATES)}"

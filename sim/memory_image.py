@@ -38,6 +38,8 @@ def check_run(request: Request, machine: MachineConfig, map_: dict[str, Any]) ->
     need("steps", request.steps, 1, most, "without the head, or beyond the context, there is no next token")
     if request.batch:
         need("sequences of a batch", len(entries), 1, request.tile, "run the others in another batch")
+        most = machine.max_context
+        need("output log", request.steps * len(entries), 1, most, "let several doorbells do the steps")
     for i, entry in enumerate(entries):
         need("token", entry.token, 0, vocab - 1, "is the tokenizer of another model?")
         last = entry.position + (request.steps - 1 if request.batch or i == len(entries) - 1 else 0)

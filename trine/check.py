@@ -66,9 +66,11 @@ def main(args: argparse.Namespace) -> int:
             result["first_difference"] = again["first_difference"] or result["first_difference"]
     note(f"text: {result['text']!r}")
     if result["exact"]:
+        logits = "their logits" if args.steps == 1 else "the logits of each doorbell's last"
+        more = " and all exact counters" if {"isa", "rtl"} <= set(names) else " (golden has no counters)"
         print(
             f"exact: {', '.join(result['backends'])} agree on {len(result['tokens'])} tokens, "
-            "their logits, the KV memory and all exact counters"
+            f"{logits}, the KV memory{more}"
         )
     else:
         print(f"DIFFERENT: {result['first_difference']['text']}")

@@ -6,6 +6,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 
@@ -17,11 +18,20 @@ from .output import note, require_folder
 VERBS = ("doctor", "inspect", "compile", "run", "check", "asm", "disasm")
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, as every other error of the command does."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(
+            EXIT_BAD_INPUT, f"{self.prog}: error: {' '.join(message.split())}; {self.prog} --help lists all\n"
+        )
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line; also what docs/cli.md is generated from."""
     from importlib import import_module
 
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="trine",
         description="From a language-model checkpoint to an accelerator, proved bit for bit.",
         epilog="Exit codes: 0 done; 1 a check found a difference; 2 bad input or a missing tool; "

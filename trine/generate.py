@@ -21,8 +21,8 @@ STREAMED_STEPS = 16
 class Text:
     """One text: its ids so far and where its rows of the KV memory begin.
 
-    prompt: given ids; tokens: generated ones. done: why it ended ("stop", "count"), or "". The first
-    `processed` ids have their rows in the KV memory.
+    prompt: given ids; tokens: generated ones, of these `earlier` by the run that it was resumed from. done:
+    why it ended ("stop", "count"), or "". The first `processed` ids have their rows in the KV memory.
     """
 
     prompt: list[int]
@@ -30,6 +30,7 @@ class Text:
     tokens: list[int] = field(default_factory=list)
     processed: int = 0
     done: str = ""
+    earlier: int = 0
 
     @property
     def ids(self) -> list[int]:
@@ -41,9 +42,10 @@ class Text:
 class Plan:
     """How to generate.
 
-    count: tokens for each text. chunk, tile: of the prompt. stops: ids that end a text. watch: called with
-    the number of a text and its newest id, says whether the text ends there (stop strings). steps: decode
-    steps for one doorbell; 0: a few, so that text is seen as it comes.
+    count: tokens for each text, besides earlier ones. chunk, tile: of the prompt. stops: ids that end a text.
+    watch: called with the number of a text and its newest id, says whether the text ends there (stop
+    strings). steps: decode steps for one doorbell; 0: a few, so that text is seen as it comes. log: tokens
+    that the machine's output log holds: a doorbell gives no more; 0: no limit.
     """
 
     count: int
@@ -53,6 +55,11 @@ class Plan:
     stops: Sequence[int] = ()
     watch: Callable[[int, int], bool] | None = None
     steps: int = 0
+    log: int = 0
+
+    def left(self, text: Text) -> int:
+        """Tokens that a text may yet have."""
+        return self.count + text.earlier - len(text.tokens)
 
     @property
     def group(self) -> int:
@@ -105,7 +112,9 @@ def generate(
                 found = _choose(backend, plan, text, last, number, outcome.tokens[0][-1])
                 _accept(text, found, plan, number, on_token)
     while going := [(number, text) for number, text in enumerate(texts) if not text.done]:
-        steps = min(plan.group, *(plan.count - len(text.tokens) for _, text in going))
+        steps = min(plan.group, *(plan.left(text) for _, text in going))
+        if plan.log:
+            steps = min(steps, max(1, plan.log // len(going)))
         entries = [Entry(text.ids[-1], text.processed, text.base) for _, text in going]
         request = Request(entries, len(entries), steps, plan.stops, batch=len(entries) > 1)
         outcome = backend.run(request)
@@ -139,5 +148,5 @@ def _accept(text: Text, token: int, plan: Plan, number: int, on_token: Callable[
     on_token(number, token)
     if token in plan.stops or (plan.watch is not None and plan.watch(number, token)):
         text.done = "stop"
-    elif len(text.tokens) >= plan.count:
+    elif plan.left(text) <= 0:
         text.done = "count"

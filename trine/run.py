@@ -7,11 +7,13 @@ from typing import Any
 
 from tqdm import tqdm
 
+from hw.files import in_place
 from models import chat
 from models.config import ModelConfig
 from models.sampling import Sampler
 from models.tokenizer import Tokenizer
 from sim.rtl_backend import Rtl
+from sim.waves import WaveWindow
 
 from .errors import EXIT_OK, UsageError
 from .generate import Plan, Text, generate
@@ -30,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--on", choices=BACKENDS, default="golden", help="backend (default %(default)s)")
     sampling = parser.add_argument_group(
         "sampling",
-        "Defined on integers (docs/numerics.md): one seed, one text, on every backend and machine.",
+        "Defined on integers (docs/numerics.md): one seed, one text, on every backend and named machine.",
     )
     sampling.add_argument(
         "--temperature",
@@ -82,7 +84,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     state.add_argument(
         "--from",
         type=int,
-        default=0,
+        default=None,
         dest="wave_from",
         metavar="CYCLE",
         help="first cycle of the wave, counted from the first doorbell (default 0)",
@@ -102,7 +104,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="write the state after the last token, also when interrupted",
     )
     state.add_argument(
-        "--resume", type=Path, metavar="FILE", help="go on from a saved state: its texts, its sampling"
+        "--resume",
+        type=Path,
+        metavar="FILE",
+        help="go on from a saved state: its texts, its sampling; --tokens more for each text, but none for "
+        "one that ends with an end token or --stop",
     )
 
 
@@ -118,21 +124,30 @@ def main(args: argparse.Namespace) -> int:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Run one backend and return the JSON object of the verb."""
     sampler, message = _sampler(args), _message(args)
-    more = _wave(args)
     for path in (args.save_state, args.wave):
         if path is not None:
             require_folder(path)
+    wave = _wave(args)
     job = Job.from_arguments(args, message)
     texts = [Text(ids, base) for ids, base in zip(job.prompts, job.bases, strict=True)]
     kv = []
     if args.resume is not None:
-        if args.prompt:
-            raise UsageError("--resume: wanted no --prompt beside it (the state has its texts), found one")
+        if args.prompt or args.system is not None:
+            raise UsageError(
+                "--resume: wanted no --prompt or --system beside it (the state has its texts), found one"
+            )
+        if sampler != Sampler(temperature=0):
+            raise UsageError(
+                "--resume: wanted no --temperature, --top-k, --top-p or --seed beside it (the state has its "
+                "sampling), found one"
+            )
         texts, sampler, kv = load_state(args.resume, job.artefact)
         job = job.resumed(texts)
+        for text, base in zip(texts, job.bases, strict=True):
+            text.base = base
     stops = {job.config.eos} if job.config.eos is not None else set()
     strings = list(args.stop)
-    if args.chat:
+    if args.chat is not None:
         template = _template(args.chat)
         stops |= set(chat.stops(template, job.tokenizer))
         strings += chat.stop_strings(template, job.tokenizer)
@@ -144,20 +159,25 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             f"{sampler.top_k}; a machine with a larger top_k would take it"
         )
     plan = Plan(
-        job.count + len(texts[0].tokens),
+        job.count,
         job.chunk,
         job.tile,
         sampler,
         sorted(stops),
         screen.watch if strings or args.save_state else None,
         args.steps,
+        job.machine.max_context,
     )
-    backend = job.open(args.on, **more)
+    backend = job.open(args.on, **({} if wave is None else {"wave": wave}))
     try:
+        if wave is not None:
+            wave.path.unlink(missing_ok=True)  # one of an earlier run would look like this one's
         for text, rows in zip(texts, kv, strict=False):
             backend.restore(text.base, rows)
         for number, text in enumerate(texts):
             screen.begin(number, text.ids, len(text.tokens))
+            if text.tokens and (text.tokens[-1] in stops or screen.watch(number, text.tokens[-1])):
+                text.done = "stop"  # a resumed one that had ended
         begin = time.perf_counter()
         try:
             with tqdm(
@@ -183,12 +203,15 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
                        "ended": text.done} for i, text in enumerate(texts)],
             **figures(job, backend, timing), "counters": backend.counters(), "wall_seconds": wall,
             "simulated_cycles_per_second":
-                sum(timing.prefill + timing.decode) / backend.seconds if isinstance(backend, Rtl) else None,
+                sum(timing.prefill + timing.decode) / backend.seconds
+                if isinstance(backend, Rtl) and backend.seconds else None,
         }  # fmt: skip
     finally:
         backend.close()
         if args.wave is not None and not args.wave.exists():
-            note(f"no {args.wave}: the run ended before cycle {args.wave_from}; choose an earlier --from")
+            note(
+                f"no {args.wave}: the run ended before cycle {args.wave_from or 0}; choose an earlier --from"
+            )
 
 
 def _screen(tokenizer: Tokenizer, stop: list[str], texts: int, hidden: set[int]) -> Screen:
@@ -222,9 +245,9 @@ def _template(name: str) -> str:
 
 def _message(args: argparse.Namespace) -> Any:
     """What makes ids of a prompt: None for plain text."""
-    if args.system is not None and not args.chat:
-        raise UsageError("--system: wanted --chat with it, found none; name a template")
-    if not args.chat:
+    if args.chat is None:
+        if args.system is not None:
+            raise UsageError("--system: wanted --chat with it, found none; name a template")
         return None
     template = _template(args.chat)
 
@@ -236,25 +259,28 @@ def _message(args: argparse.Namespace) -> Any:
         try:
             return chat.render(messages, template, tokenizer)
         except ValueError as error:
-            raise UsageError(f"--chat: {error}") from error
+            raise UsageError(f"--chat: {' '.join(str(error).split())}") from error
 
     return ids
 
 
-def _wave(args: argparse.Namespace) -> dict[str, Any]:
-    """Arguments of `Rtl` for --wave."""
+def _wave(args: argparse.Namespace) -> WaveWindow | None:
+    """What --wave, --from and --to ask for."""
     if args.wave is None:
-        return {}
+        if args.wave_from is not None or args.wave_to is not None:
+            raise UsageError("--from, --to: wanted --wave with them, found none; name a file")
+        return None
     if args.on != "rtl":
         raise UsageError(f"--wave: wanted --on rtl, found --on {args.on}; only the RTL has waves")
-    stop = args.wave_from + 2000 if args.wave_to is None else args.wave_to
-    if not 0 <= args.wave_from < stop:
-        raise UsageError(f"--from, --to: wanted 0 <= from < to, found {args.wave_from} and {stop}")
-    from sim.waves import WaveWindow
-
-    args.wave.unlink(missing_ok=True)  # one of an earlier run would look like this one's
-
-    return {"wave": WaveWindow(args.wave, args.wave_from, stop)}
+    if in_place(args.wave):
+        raise UsageError(
+            f"--wave: wanted a plain file, found another thing at {args.wave}; give another path"
+        )
+    start = args.wave_from or 0
+    stop = start + 2000 if args.wave_to is None else args.wave_to
+    if not 0 <= start < stop < 2**63:
+        raise UsageError(f"--from, --to: wanted 0 <= from < to < 2**63, found {start} and {stop}")
+    return WaveWindow(args.wave.resolve(), start, stop)
 
 
 def summary(result: dict[str, Any]) -> None:

@@ -150,17 +150,12 @@ class Job:
                    args.tile or found.tile, dram, args.memory_seed)  # fmt: skip
 
     def resumed(self, texts: Sequence[Text]) -> "Job":
-        """The same with saved texts in place of prompts."""
-        _room(self.artefact, self.config, [len(text.ids) for text in texts], self.count)
-        for text in texts:
-            last, rows = text.base + len(text.ids) + self.count - 1, int(self.artefact.memory_map["kv_rows"])
-            if last > rows:
-                raise UsageError(
-                    f"--resume: wanted at most {rows} rows of KV memory, found {last}; ask for fewer "
-                    "tokens, or compile with more --kv-rows"
-                )
-        prompts, bases = [text.ids for text in texts], [text.base for text in texts]
-        return dataclasses.replace(self, prompts=prompts, bases=bases)
+        """The same with saved texts in place of prompts; their rows may begin elsewhere than when saved."""
+        prompts = [text.ids for text in texts]
+        room = _room(self.artefact, self.config, list(map(len, prompts)), self.count)
+        return dataclasses.replace(
+            self, prompts=prompts, bases=[room * number for number in range(len(texts))]
+        )
 
     @property
     def machine(self) -> MachineConfig:

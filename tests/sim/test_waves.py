@@ -90,7 +90,8 @@ def test_window(waver: Path, tmp_path: Path) -> None:
 
 def test_values(waver: Path, tmp_path: Path) -> None:
     """Another reader finds each cycle's values."""
-    pywellen = pytest.importorskip("pywellen")
+    import pywellen
+
     path = tmp_path / "wave.fst"
     with RtlSession(waver, 1 << 14, wave=WaveWindow(path, 0, 500)) as session:
         reply = session.run(copy(32, 0, 4096))

@@ -1,6 +1,9 @@
 """Generated pages and pictures are current, the example runs, and pointers lead somewhere."""
 
+import argparse
+import importlib
 import re
+import shlex
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -17,6 +20,7 @@ from hw.machine import CI
 from models import numerics
 from sim.entries import Entry
 from sim.interpreter import Interpreter
+from tests.conftest import ROOT
 
 
 def test_cli_reference_is_current():
@@ -74,6 +78,36 @@ def test_example_waits_for_what_it_must(root: Path):
     rows = [isa.decode(int.from_bytes(word, "little")) for word in words]
     for (name, fields), bounds in zip(rows, wait_bounds(rows, CI.tile), strict=True):
         assert {wait: fields[wait] for wait in bounds} == bounds, name
+
+
+def _commands() -> list[str]:
+    """What the documents tell a reader to run."""
+    pages = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+    text = "\n".join(page.read_text() for page in pages)
+    found = re.findall(
+        r"`python -m ((?:bench|models)\.[^`]*)`|^ {4}python -m (bench\..*)$", text, re.MULTILINE
+    )
+    return sorted({" ".join((a or b).split()) for a, b in found})
+
+
+@pytest.mark.parametrize("command", _commands())
+def test_commands_in_the_documentation_are_accepted(command: str, monkeypatch: pytest.MonkeyPatch):
+    """Up to where their work begins; paths in ../shared are looked at by no parser."""
+
+    class ParsedError(Exception):
+        pass
+
+    parse = argparse.ArgumentParser.parse_args
+
+    def parse_and_leave(self: argparse.ArgumentParser) -> None:
+        parse(self)
+        raise ParsedError
+
+    module, *arguments = shlex.split(command)
+    monkeypatch.setattr("sys.argv", [module, *arguments])
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parse_and_leave)
+    with pytest.raises(ParsedError):
+        importlib.import_module(module).main()
 
 
 def test_links_in_the_documentation_exist(root: Path):

@@ -159,3 +159,11 @@ def test_output_folder_does_not_exist(root: Path, artefact_path: Path, tmp_path:
     )
     shipped = root / "models" / "shipped"
     expect_error(capsys, ["compile", shipped, "-o", missing / "x.trine", "--no-vectors"], "x.trine", "folder")
+
+
+@pytest.mark.parametrize("argv", [["--temperature", "x"], ["--nosuch"], ["--top-k", "1.5"]])
+def test_what_the_parser_refuses_is_one_line(argv: list[str], artefact_path: Path, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["run", str(artefact_path), *argv])
+    error = capsys.readouterr().err
+    assert stop.value.code == 2 and error.count("\n") == 1 and argv[0] in error
