@@ -10,6 +10,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
 COMMANDS: tuple[tuple[str, ...], ...] = (
     ("bench.speed",), ("bench.decode_cycles",), ("bench.prefill",), ("bench.batch",), ("bench.machines",),
+    ("bench.perplexity",),
 )  # fmt: skip
 #: Needs the real checkpoint and text; the first stories only, the whole file takes an hour.
 COST = ("bench.arithmetic_cost", str(SHARED / "checkpoints" / "bit_model_1M.bin"),

@@ -101,10 +101,7 @@ def measure(subject: Subject, progress: bool = True) -> Iterator[Row]:
             used = Recipe(recipe.weights, recipe.head, recipe.group, bits)
             model = load_checkpoint(subject.checkpoint, used)
             grids = grids or calibrate_grids(model, subject.stories[0]).grids
-            weights, head = (
-                f"int{form['bits']}" + (f" g{form['group']}" if form["group"] else "") if form else "ternary"
-                for form in (model.form("q"), model.form("head"))
-            )
+            weights, head = (getattr(m, "kind", "ternary") for m in (model.layers[0].q, model.head))
             golden = GoldenModel(model.with_grids(grids))
             label = f"{name}, {weights}, head {head}, {bits}-bit" if progress else ""
             found = perplexity(golden.forward, subject.stories, label)

@@ -68,6 +68,11 @@ class IntegerLinear:
         """Width, group and whether there are minima: what all layers of a matrix have in common."""
         return {"bits": self.bits, "group": self.group, "minima": self.minima is not None}
 
+    @property
+    def kind(self) -> str:
+        """Its form in a word or two, as tables say it: "int8", "int4 g32"."""
+        return f"int{self.bits}" + (f" g{self.group}" if self.group else "")
+
     def integers(self) -> Tensor:
         """scales * codes + minima, int64 [out, in]: the weights in units of a row's scale."""
         weight = self.codes.to(torch.int64)

@@ -108,7 +108,7 @@ def main(args: argparse.Namespace) -> int:
     regions = {name: region["size"] for name, region in artefact.memory_map["regions"].items()}
     print(table([(name, size) for name, size in regions.items()], ("memory region", "bytes")))
     note(
-        f"{output}: {model.config.name} for machine {args.machine}, "
+        f"{output}: {model.config.name} ({kinds(model)}) for machine {args.machine}, "
         f"{len(artefact.program) // 24} instructions, {size} bytes, {seconds:.1f} s"
     )
     write_json(args.json, {
@@ -132,6 +132,12 @@ def recipe(args: argparse.Namespace) -> Recipe:
             f"give --weights int4 or --head int4, or leave --group out"
         )
     return Recipe(WIDTHS[args.weights] if args.weights else None, WIDTHS[args.head], group, args.activations)
+
+
+def kinds(model: QuantisedModel) -> str:
+    """The widths of a model's weights and of the inputs of its integer ones, in a few words."""
+    layers = sorted({getattr(m, "kind", "ternary") for layer in model.layers for _, m in layer.matrices()})
+    return f"{', '.join(layers)}; head {model.head.kind}, its input {model.activations['final']} bits"
 
 
 def load_tokenizer(path: Path, model: QuantisedModel) -> Tokenizer:

@@ -8,7 +8,7 @@ from compiler.compile import compile_program
 from compiler.fit import CompileError
 from compiler.frontends import load_checkpoint
 from hw.machine import MACHINES
-from models.quantised import IntegerLinear, Linear, QuantisedModel
+from models.quantised import SITES, IntegerLinear, Linear, QuantisedModel
 
 from .artefact import open_artefact
 from .errors import EXIT_OK
@@ -48,7 +48,7 @@ def main(args: argparse.Namespace) -> int:
 
 
 def weights(model: QuantisedModel) -> dict[str, Any]:
-    """Counts of weights by kind, and the share of zeros of the ternary ones."""
+    """Counts of weights by kind, the share of zeros of the ternary ones, and what wider inputs there are."""
     matrices = [matrix for layer in model.layers for _, matrix in layer.matrices()]
     codes = [matrix.codes for matrix in matrices if isinstance(matrix, Linear)]
     found: dict[str, Any] = {}
@@ -61,17 +61,14 @@ def weights(model: QuantisedModel) -> dict[str, Any]:
         }
     for matrix in matrices:
         if isinstance(matrix, IntegerLinear):
-            kind = _kind(matrix)
-            found[kind] = found.get(kind, 0) + matrix.codes.numel()
-    return found | {
-        f"head {_kind(model.head)}": model.head.codes.numel(),
+            found[matrix.kind] = found.get(matrix.kind, 0) + matrix.codes.numel()
+    found |= {
+        f"head {model.head.kind}": model.head.codes.numel(),
         "embedding binary32": model.embedding.numel(),
     }
-
-
-def _kind(matrix: IntegerLinear) -> str:
-    """What an integer matrix is called, such as "int4, groups of 32"."""
-    return f"int{matrix.bits}" + (f", groups of {matrix.group}" if matrix.group else "")
+    if wide := [site for site in SITES if model.activations[site] == 12]:
+        found["12-bit inputs of"] = ", ".join(wide)
+    return found
 
 
 def fit(model: QuantisedModel) -> dict[str, str]:

@@ -90,6 +90,35 @@ def test_cut_ranges_serve_better():
     assert float(found / naive) < 0.95
 
 
+def test_a_narrow_group_beside_a_wide_one():
+    """Its step is little more than a unit: a scale rounded down would clip both ends."""
+    x = torch.zeros(1, 64)
+    x[0, :2] = torch.tensor([-30705.0, 30705.0])  # a unit of 1, about
+    x[0, 32::2], x[0, 33::2] = 10.9, -10.9
+    error = (quantise_int4(x, 32, 12).dequantised(12) - x)[0, 32:].abs()
+    assert float(error.max()) <= (21.8 / 15 + 1) / 2 + 1e-3
+
+
+def test_minima_fit_where_a_cut_moves_the_centre():
+    """From 0 to its largest weight, a single weight at 0: a cut there serves the others."""
+    x = torch.rand(1, 200, generator=torch.Generator().manual_seed(5)) * 0.8 + 0.2
+    x[0, 0], x[0, 1] = 0.0, 1.0
+    one = quantise_int4(x, 200)
+    in_range(one)
+    assert float(one.dequantised()[0, 0]) > 0.03, "nothing was cut"
+    assert float((one.dequantised() - x)[0, 1:].abs().max()) < 0.04
+
+
+def test_fillers_of_the_last_group_count_nothing():
+    """32 weights behind a group of 32, or of 40 with the same range: the same integers."""
+    x = torch.randn(200, 64, generator=torch.Generator().manual_seed(6))
+    x[:, :2] = torch.tensor([-6.0, 6.0])  # the unit is the first group's
+    other = torch.cat((x[:, :32], x[:, :8], x[:, 32:]), -1)
+    one, two = quantise_int4(x, 32), quantise_int4(other, 40)
+    assert torch.equal(one.row_scale, two.row_scale)
+    assert torch.equal(one.integers()[:, 32:], two.integers()[:, 40:])
+
+
 def test_what_integers_hold_is_exact():
     """A matrix on the grid of one unit comes back bit for bit: every step between the ends is a code."""
     codes = torch.tensor([[*range(-8, 8)] * 2], dtype=torch.float32)
