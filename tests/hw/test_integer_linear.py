@@ -309,7 +309,8 @@ def test_cycle_budget(tile: int, live: int, bits: int, k: int, group: int, pair:
     assert max(takes[end:], default=0) == 0
     assert takes[end - 1] == 8
     # The single row of the last pair; HEAD ranks for two cycles more.
-    assert cycles == [end + dut.latency + live - 1 + 2 * (name == "HEAD")]
+    # `takes` begins with the command's cycle, `cycles` after it.
+    assert cycles == [end - 1 + dut.latency + live - 1 + 2 * (name == "HEAD")]
 
 
 @pytest.mark.parametrize("bits", [8, 4])
