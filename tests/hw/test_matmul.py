@@ -163,7 +163,8 @@ def program(
     seed: int, config: MachineConfig, shapes: Sequence[tuple[str, int, int]]
 ) -> list[Linear | Matrix]:
     """Instructions of (kind, rows, k) for any number of tokens that the machine has, activations one after
-    another, partial sums with random gaps. LINEAR and HEAD: in turns int8 and int4, without groups and with."""
+    another, partial sums with random gaps. LINEAR and HEAD: in turns int8 and int4, without groups and
+    with."""
     rng = random.Random(seed)
     work: list[Linear | Matrix] = []
     q = acc = integer = 0
@@ -189,9 +190,9 @@ def program(
 
 
 MIXED = [
-    ("MATMUL", 1, 33), ("MATMUL", 2, 16), ("MATMUL", 1, 31), ("HEAD", 5, 8), ("MATMUL", 3, 1), ("LINEAR", 5, 9),
-    ("LINEAR", 6, 16), ("HEAD", 1, 4), ("LINEAR", 1, 3), ("HEAD", 2, 16), ("MATMUL", 37, 46), ("MATMUL", 40, 15),
-    ("LINEAR", 3, 23), ("MATMUL", 1, 75), ("HEAD", 3, 12),
+    ("MATMUL", 1, 33), ("MATMUL", 2, 16), ("MATMUL", 1, 31), ("HEAD", 5, 8), ("MATMUL", 3, 1),
+    ("LINEAR", 5, 9), ("LINEAR", 6, 16), ("HEAD", 1, 4), ("LINEAR", 1, 3), ("HEAD", 2, 16),
+    ("MATMUL", 37, 46), ("MATMUL", 40, 15), ("LINEAR", 3, 23), ("MATMUL", 1, 75), ("HEAD", 3, 12),
 ]  # fmt: skip
 
 
