@@ -2,10 +2,10 @@
 
 ``python -m bench.packing [--family FAMILY]``
 
-Each row of `hw.packing.ROWS` is synthesised (Yosys) as a `PackedMultiplier`, all of its corrections included, and
-beside it two baselines: the same operands unpacked, one product in a block, and one product in look-up tables
-alone. A look-up table has up to six inputs on xcup, four on ecp5. Sums of shifted weights are in look-up tables
-too: Yosys does not use the pre-adder of a DSP48E2.
+Each row of `hw.packing.ROWS` is synthesised (Yosys) as a `PackedMultiplier`, all of its corrections included,
+and beside it two baselines: the same operands unpacked, one product in a block, and one product in look-up
+tables alone. A look-up table has up to six inputs on xcup, four on ecp5. Sums of shifted weights are in
+look-up tables too: Yosys does not use the pre-adder of a DSP48E2.
 """
 
 import argparse

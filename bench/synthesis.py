@@ -70,7 +70,7 @@ def yosys(script: str, folder: Path) -> str:
 
 
 def synthesise(component: wiring.Component, family: str, dsp: bool = True) -> Netlist:
-    """The netlist of a component, without DSP blocks if ``dsp`` is false; ValueError for an unknown family."""
+    """The netlist of a component, if ``dsp`` is false without DSP blocks; ValueError: unknown family."""
     if family not in _SYNTHESIS:
         raise ValueError(f"family must be {' or '.join(_SYNTHESIS)}, not {family!r}")
     with warnings.catch_warnings():
