@@ -1,7 +1,7 @@
 """Yosys (pyosys): from a component to a netlist of a family's cells, and how many of each.
 
-A family is a key of `hw.packing.FAMILIES`: "xcup" (UltraScale+, `synth_xilinx`) or "ecp5" (`synth_ecp5`). Figures
-are of synthesis alone: nothing is placed.
+A family is a key of `hw.packing.FAMILIES`: "xcup" (UltraScale+, `synth_xilinx`) or "ecp5" (`synth_ecp5`).
+Figures are of synthesis alone: nothing is placed.
 """
 
 import json
@@ -47,7 +47,9 @@ class Netlist:
         """Look-up tables: of six inputs at most (xcup), of four (ecp5, a carry cell being two of them)."""
         if self.family == "ecp5":
             return sum(count * _ECP5_LUTS.get(cell, 0) for cell, count in self.cells.items())
-        return sum(count for cell, count in self.cells.items() if re.fullmatch(r"LUT\d|SRL\w+|RAM\d+\w+", cell))
+        return sum(
+            count for cell, count in self.cells.items() if re.fullmatch(r"LUT\d|SRL\w+|RAM\d+\w+", cell)
+        )
 
     @property
     def registers(self) -> int:
@@ -67,8 +69,8 @@ def yosys(script: str, folder: Path) -> str:
     return done.stdout
 
 
-def synthesise(component: wiring.Component, family: str) -> Netlist:
-    """The netlist of a component; ValueError for an unknown family."""
+def synthesise(component: wiring.Component, family: str, dsp: bool = True) -> Netlist:
+    """The netlist of a component, if ``dsp`` is false without DSP blocks; ValueError: unknown family."""
     if family not in _SYNTHESIS:
         raise ValueError(f"family must be {' or '.join(_SYNTHESIS)}, not {family!r}")
     with warnings.catch_warnings():
@@ -78,7 +80,8 @@ def synthesise(component: wiring.Component, family: str) -> Netlist:
         folder = Path(temporary)
         (folder / "top.v").write_text(text)
         yosys(
-            f"read_verilog {folder}/top.v\n{_SYNTHESIS[family]}\n"
+            # Yosys 0.70 meets an assertion of its own with some of Amaranth's names of wires.
+            f"read_verilog {folder}/top.v\nrename -hide w:*\n{_SYNTHESIS[family]}{'' if dsp else ' -nodsp'}\n"
             f"write_verilog -noattr {folder}/netlist.v\ntee -q -o {folder}/stat.json stat -json\n",
             folder,
         )

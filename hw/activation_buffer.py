@@ -31,7 +31,8 @@ class BlockRead(wiring.Signature):
 
 
 class ActivationBuffer(wiring.Component):
-    """Memory of quantised activations: narrow writes, reads of as many blocks as HEAD or LINEAR takes in a cycle.
+    """Memory of quantised activations: narrow writes, reads of as many blocks as HEAD or LINEAR takes in a
+    cycle.
 
     A write is of one token; a read is of all tokens, whose blocks lie side by side in a word. Block b lies in
     bank b modulo the number of banks, so a read may begin at any block. A block read in the cycle in which it
@@ -40,8 +41,8 @@ class ActivationBuffer(wiring.Component):
     Parameters
     ----------
     config : MachineConfig
-        ``quantised_words`` activations of ``activation_bits`` for each token of a ``tile``; one bank for each 16
-        ``head_lanes``.
+        ``quantised_words`` activations of ``activation_bits`` for each token of a ``tile``; one bank for each
+        16 ``head_lanes``.
 
     Members
     -------

@@ -30,8 +30,8 @@ class InTurn(wiring.Component):
     more : In(TOKEN_BITS)
         Live tokens beside the first; changes only when nothing is under way.
     i_valid, i : In(1), In(ArrayLayout(shape, rows * tokens))
-        Values of all tokens, those of the first row first; not before (``more`` + 1) * rows enabled cycles have
-        passed since the last ones.
+        Values of all tokens, those of the first row first; not before (``more`` + 1) * rows enabled cycles
+        have passed since the last ones.
     single : In(1)
         With ``i_valid``: only the first row's values are sent.
     o_valid, o : Out(1), Out(shape)
@@ -61,7 +61,12 @@ class InTurn(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         if self.tokens * self.rows == 1:
-            m.d.comb += [self.o_valid.eq(self.i_valid), self.o.eq(self.i[0]), self.last.eq(1), self.final.eq(1)]
+            m.d.comb += [
+                self.o_valid.eq(self.i_valid),
+                self.o.eq(self.i[0]),
+                self.last.eq(1),
+                self.final.eq(1),
+            ]
             return m
 
         turn = Signal(range(max(2, self.tokens)))

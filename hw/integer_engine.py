@@ -33,10 +33,11 @@ def factors_layout() -> data.StructLayout:
 class IntegerEngine(wiring.Component):
     """``numerics.grouped_linear`` of pairs of rows, for each token of a tile.
 
-    Each token has one `PackedMultiplier` for each byte of codes; it multiplies a weight of the even and one of the
-    odd row by an activation. Adder trees sum both rows' products and the activations. At the end of a group a
-    multiplier for each row takes, one after the other, scale * dot product and minimum * sum of activations, and
-    adds them to the pair's sums: a group takes two cycles or more, its last one without codes.
+    Each token has one `PackedMultiplier` for each byte of codes; it multiplies a weight of the even and one
+    of the odd row by an activation. Adder trees sum both rows' products and the activations. At the end of a
+    group a multiplier for each row takes, one after the other, scale * dot product and minimum * sum of
+    activations, and adds them to the pair's sums: a group takes two cycles or more, its last one without
+    codes.
 
     Parameters
     ----------

@@ -24,16 +24,16 @@ __all__ = ["IntegerLinear"]
 class IntegerLinear(wiring.Component):
     """Executes LINEAR and HEAD for the live tokens of a tile, which share each pair of rows' codes.
 
-    A pair takes a cycle for each unit of ``head_lanes`` bytes, one for each group's scales and one for its row
-    scales. Its sums go through one float pipeline, one after another, row by row and in a row token by token:
-    each is converted, multiplied by its token's scale and by the row's, each rounded once. LINEAR writes it to
-    the partial sums; HEAD compares it with the largest so far and, if asked to, offers it as a logit. So a pair
-    takes two cycles for each live token at least. A filler row yields nothing.
+    A pair takes a cycle for each unit of ``head_lanes`` bytes, one for each group's scales and one for its
+    row scales. Its sums go through one float pipeline, one after another, row by row and in a row token by
+    token: each is converted, multiplied by its token's scale and by the row's, each rounded once. LINEAR
+    writes it to the partial sums; HEAD compares it with the largest so far and, if asked to, offers it as a
+    logit. So a pair takes two cycles for each live token at least. A filler row yields nothing.
 
-    The first codes are taken 1 cycle after the command and one more for each live token. With one live token and
-    one row, ``done`` comes `latency` cycles after the last row scales of a LINEAR were taken, two more in a HEAD;
-    another one for each other live token and for each of an odd row. A logit that waits stops everything before
-    it.
+    The first codes are taken 1 cycle after the command and one more for each live token. With one live token
+    and one row, ``done`` comes `latency` cycles after the last row scales of a LINEAR were taken, two more in
+    a HEAD; another one for each other live token and for each of an odd row. A logit that waits stops
+    everything before it.
 
     Parameters
     ----------
@@ -105,7 +105,9 @@ class IntegerLinear(wiring.Component):
 
         command = data.View(instruction_layout("LINEAR"), self.command.p.word)
         opcode = data.View(header_layout(), self.command.p.word).opcode
-        emitted = self.predicates.bit_select(data.View(instruction_layout("HEAD"), self.command.p.word).emit, 1)
+        emitted = self.predicates.bit_select(
+            data.View(instruction_layout("HEAD"), self.command.p.word).emit, 1
+        )
         rows = Signal.like(command.rows)
         scale = Signal.like(command.scale)
         acc = Signal.like(command.acc)
@@ -158,7 +160,9 @@ class IntegerLinear(wiring.Component):
         turns = Signal(range(ROWS * tokens))
         m.d.comb += [
             parts.free.eq(turns == 0),
-            self.products.eq(Mux(parts.take, Mux(parts.narrow, (more + 1) * ROWS * lanes, (more + 1) * lanes), 0)),
+            self.products.eq(
+                Mux(parts.take, Mux(parts.narrow, (more + 1) * ROWS * lanes, (more + 1) * lanes), 0)
+            ),
         ]
         with m.If(en & (parts.final | (turns != 0))):
             m.d.sync += turns.eq(Mux(parts.final, Mux(parts.single, more, (more << 1) + 1), turns - 1))

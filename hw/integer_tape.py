@@ -19,8 +19,8 @@ _BLOCK_BITS = (BLOCK - 1).bit_length()
 class IntegerTape(wiring.Component):
     """Takes a LINEAR or HEAD from the tape, pair of rows by pair of rows, and says what each part means.
 
-    A unit of codes, the scales and minima of a group, and the row scales of a pair take a cycle each; no cycle is
-    lost between them.
+    A unit of codes, the scales and minima of a group, and the row scales of a pair take a cycle each; no
+    cycle is lost between them.
 
     Parameters
     ----------
@@ -32,8 +32,8 @@ class IntegerTape(wiring.Component):
     en : In(1)
         Something may be taken.
     start, instruction : In(1), In(the layout of LINEAR)
-        Begin with this matrix in the next cycle or later; only while nothing is under way. HEAD's fields of the
-        same names lie in the same places.
+        Begin with this matrix in the next cycle or later; only while nothing is under way. HEAD's fields of
+        the same names lie in the same places.
     run : In(1)
         The beginning is over: take from the tape. From ``start`` to the first such cycle one passes or more.
     free : In(1)
@@ -164,8 +164,8 @@ class IntegerTape(wiring.Component):
                 self.factors.minimum[r].eq(Mux(matrix.minima & grouped, factors.minimum[r], 0)),
             ]
 
-        # The activations of the unit that is next, a cycle ahead. A small unit is a part of a block, in halves of
-        # `head_lanes`: a unit of int8 has activations in its lower half only.
+        # The activations of the unit that is next, a cycle ahead. A small unit is a part of a block, in
+        # halves of `head_lanes`: a unit of int8 has activations in its lower half only.
         m.d.sync += element.eq(next_element)
         m.d.comb += self.read.block.eq(next_element >> _BLOCK_BITS)
         half = lanes // ROWS

@@ -24,7 +24,8 @@ class MachineConfig:
     bus_bytes: int
     #: Bytes of ternary codes (5 weights each) consumed in a cycle: look-up table pairs side by side.
     tables: int
-    #: Bytes of int8 or int4 codes that LINEAR and HEAD take a cycle, two rows side by side. A power of two, 2 or more.
+    #: Bytes of int8 or int4 codes that LINEAR and HEAD take a cycle, two rows side by side. A power of two, 2
+    #: or more.
     head_lanes: int
     #: float32 lanes of the vector unit: 4, 8 or 16.
     lanes: int

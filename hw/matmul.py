@@ -30,8 +30,8 @@ MAX_UNFINISHED = 3
 class Matmul(wiring.Component):
     """Executes the instructions of `Unit.MATMUL`, in order, for all live tokens of a tile at once.
 
-    A MATMUL is accepted while earlier ones are executed, up to `MAX_UNFINISHED`, so that its first tables
-    are built in the meantime; LINEAR and HEAD run alone. `TernaryEngine` and `IntegerLinear` state their cycle
+    A MATMUL is accepted while earlier ones are executed, up to `MAX_UNFINISHED`, so that its first tables are
+    built in the meantime; LINEAR and HEAD run alone. `TernaryEngine` and `IntegerLinear` state their cycle
     budgets; MATMUL is done 1 cycle after its last sum has left the engine. MATMUL reads the low 8 bits of an
     activation.
 
@@ -104,7 +104,9 @@ class Matmul(wiring.Component):
             integer.command.valid.eq(to_integer),
             ternary.command.payload.eq(command),
             ternary.command.valid.eq(to_ternary),
-            self.unit.command.ready.eq((to_integer & integer.command.ready) | (to_ternary & ternary.command.ready)),
+            self.unit.command.ready.eq(
+                (to_integer & integer.command.ready) | (to_ternary & ternary.command.ready)
+            ),
         ]
         if self.config.tile == 1:  # what `more` would say costs nothing
             m.d.comb += [integer.command.p.more.eq(0), ternary.command.p.more.eq(0)]

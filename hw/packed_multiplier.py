@@ -18,7 +18,7 @@ def _packed(bits: int, numbers: list[Value], offsets: tuple[int, ...]) -> Value:
 
 
 def _low_product(a: Value, b: Value, bits: int) -> Value:
-    """The low bits of ``a * b``, signed, from adders: a multiplication sign would ask for another DSP block."""
+    """The low bits of ``a * b``, signed, from adders: a multiplication sign would take a DSP block."""
     total: Value = Const(0, bits)
     for i in range(min(bits, len(b))):
         part = Mux(b[i], a, 0) << i
@@ -31,10 +31,11 @@ def _low_product(a: Value, b: Value, bits: int) -> Value:
 class PackedMultiplier(wiring.Component):
     """All products of the weights and activations of a `Packing`, exact, from one multiplication.
 
-    Method: the fields are taken from the lowest to the highest. A field that ends below the next one is there as
-    it is; its sign, which it lends from all above it, is given back to them. Where its upper v bits lie upon the
-    next field, what they are added to there is known modulo 2^v from the low bits of the operands above; this is
-    computed beside the block and subtracted (J. Sommer et al., FPL 2022, section on overpacking, made exact).
+    Method: the fields are taken from the lowest to the highest. A field that ends below the next one is there
+    as it is; its sign, which it lends from all above it, is given back to them. Where its upper v bits lie
+    upon the next field, what they are added to there is known modulo 2^v from the low bits of the operands
+    above; this is computed beside the block and subtracted (J. Sommer et al., FPL 2022, section on
+    overpacking, made exact).
 
     Registers follow the packed operands, the result of the block and the correction.
 
@@ -86,7 +87,9 @@ class PackedMultiplier(wiring.Component):
         with m.If(self.en):
             m.d.sync += [
                 weights.eq(_packed(dsp.weight_bits, list(self.weights), packing.weight_offsets)),
-                activations.eq(_packed(dsp.activation_bits, list(self.activations), packing.activation_offsets)),
+                activations.eq(
+                    _packed(dsp.activation_bits, list(self.activations), packing.activation_offsets)
+                ),
                 plain_weights.eq(self.weights),
                 plain_activations.eq(self.activations),
             ]

@@ -1,16 +1,18 @@
 """Several products in one DSP block: how operands are packed, as data.
 
-A DSP block multiplies two wide signed numbers. If one is the sum of several weights, each shifted by an offset of
-its own, and the other of several activations, their product is the sum of all products of a weight and an
-activation, each at the sum of its offsets: a field of the result. `PackedMultiplier` takes them out of it again,
-exactly, whatever the offsets, fields that overlap included.
+A DSP block multiplies two wide signed numbers. If one is the sum of several weights, each shifted by an
+offset of its own, and the other of several activations, their product is the sum of all products of a weight
+and an activation, each at the sum of its offsets: a field of the result. `PackedMultiplier` takes them out of
+it again, exactly, whatever the offsets, fields that overlap included.
 
-Sources: Xilinx WP486 (two int8 products in a DSP48E2); J. Sommer et al., "DSP-Packing: Squeezing Low-precision
-Arithmetic into FPGA DSP Blocks", FPL 2022 (offsets of both operands; overlapping fields, "overpacking"). There the
-fields of an overpacking are wrong by a little; here the bits that another field lies upon are computed beside.
+Sources: Xilinx WP486 (two int8 products in a DSP48E2); J. Sommer et al., "DSP-Packing: Squeezing
+Low-precision Arithmetic into FPGA DSP Blocks", FPL 2022 (offsets of both operands; overlapping fields,
+"overpacking"). There the fields of an overpacking are wrong by a little; here the bits that another field
+lies upon are computed beside.
 """
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import NamedTuple
 
 __all__ = ["DSP48E2", "FAMILIES", "MULT18X18D", "ROWS", "Dsp", "EnginePackings", "Field", "Packing"]
@@ -20,8 +22,8 @@ __all__ = ["DSP48E2", "FAMILIES", "MULT18X18D", "ROWS", "Dsp", "EnginePackings",
 class Dsp:
     """The multiplier of a DSP block: signed operands of so many bits.
 
-    `cell` is its name in a netlist. `pre_adder`: it adds two wide operands before it multiplies, which forms the
-    sum of two shifted weights (a synthesis that does not use it adds them in look-up tables).
+    `cell` is its name in a netlist. `pre_adder`: it adds two wide operands before it multiplies, which forms
+    the sum of two shifted weights (a synthesis that does not use it adds them in look-up tables).
     """
 
     cell: str
@@ -62,8 +64,8 @@ class Packing:
     Raises
     ------
     ValueError
-        If offsets do not rise from 0, two products share a field, or a packed operand or the result does not fit
-        the block for some weights and activations of these widths.
+        If offsets do not rise from 0, two products share a field, or a packed operand or the result does not
+        fit the block for some weights and activations of these widths.
     """
 
     dsp: Dsp
@@ -79,7 +81,7 @@ class Packing:
 
         for name in ("weight", "activation"):
             bits, offsets = getattr(self, f"{name}_bits"), getattr(self, f"{name}_offsets")
-            rising = offsets[:1] == (0,) and all(a < b for a, b in zip(offsets, offsets[1:], strict=False))
+            rising = offsets[:1] == (0,) and all(a < b for a, b in pairwise(offsets))
             port = getattr(self.dsp, f"{name}_bits")
             need(bits >= 2, f"{name}_bits of 2 or more")
             need(rising, f"{name}_offsets that rise from 0")
@@ -117,9 +119,7 @@ class Packing:
     def overlaps(self) -> tuple[int, ...]:
         """For each product but the last, how many of its upper bits lie upon the next field."""
         offsets = [field.offset for field in self.fields]
-        return tuple(
-            max(0, self.product_bits - (b - a)) for a, b in zip(offsets, offsets[1:], strict=False)
-        )
+        return tuple(max(0, self.product_bits - (b - a)) for a, b in pairwise(offsets))
 
 
 @dataclass(frozen=True)

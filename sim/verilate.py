@@ -157,7 +157,7 @@ def build_ceiling(bus_bytes: int, progress: Progress = _quiet) -> Path:
 
 
 def build_texts(top: str, texts: dict[str, str], flags: Sequence[str] = ()) -> Path:
-    """The simulator of the module `top`; `texts`, by file name, are its Verilog and the C++ that drives it."""
+    """The simulator of module `top`; `texts`, by file name, are its Verilog and the C++ that drives it."""
     return _cached((), ("--top-module", top, *flags), texts, _quiet)
 
 

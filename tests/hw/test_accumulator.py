@@ -48,6 +48,18 @@ def test_sums(lanes: int, tile: int, rows: int):
                     model[t][row] = values[t] + (0 if first else model[t][row])
         ctx.set(dut.row, {"valid": 0, "row": base, "more": 0, "first": 1, "done": 0})
         await ctx.tick()
+        # Results of LINEAR, of one token each.
+        for _ in range(40):
+            row, token, value = rng.randrange(128), rng.randrange(tile), rng.getrandbits(32)
+            en = rng.random() < 0.8
+            ctx.set(dut.write.en, en)
+            ctx.set(dut.write.row, row)
+            ctx.set(dut.write.token, token)
+            ctx.set(dut.write.data, value)
+            await ctx.tick()
+            if en:
+                model[token][row] = value - 2**32 * (value >= 2**31)
+        ctx.set(dut.write.en, 0)
         ctx.set(dut.read.en, 1)
         reads = [(t, address) for t in range(tile) for address in range(0, 128, lanes)]
         for token, address in rng.sample(reads, len(reads)):

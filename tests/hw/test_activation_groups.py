@@ -20,7 +20,7 @@ def test_groups(tokens: int, pause: float):
     size = CI.quantised_words
     content = [[rng.randrange(1, 256) for _ in range(size)] for _ in range(tokens)]
     m = Module()
-    m.submodules.buffer = buffer = ActivationBuffer(dataclasses.replace(CI, tile=tokens))
+    m.submodules.buffer = buffer = ActivationBuffer(dataclasses.replace(CI, tile=tokens, activation_bits=8))
     m.submodules.dut = dut = ActivationGroups(tokens)
     wiring.connect(m, dut.read, buffer.read)
 

@@ -1,4 +1,4 @@
-"""InTurn: values of live tokens, of one row or two, one after another, with stalls, as close as they may come."""
+"""InTurn: values of live tokens, of one row or two, in turns, with stalls, as close as they may come."""
 
 import random
 
@@ -33,9 +33,7 @@ def test_values(tokens: int, live: int, rows: int):
             left = list(expected)
             if come:
                 sent = [(r, t) for r in range(1 if single else rows) for t in range(live)]
-                left = [
-                    (1, values[r * tokens + t], t, r, t == live - 1, (r, t) == sent[-1]) for r, t in sent
-                ]
+                left = [(1, values[r * tokens + t], t, r, t == live - 1, (r, t) == sent[-1]) for r, t in sent]
             found = tuple(ctx.get(s) for s in (dut.o_valid, dut.o, dut.token, dut.row, dut.last, dut.final))
             if left:
                 assert found == left[0], f"cycle {cycle}"

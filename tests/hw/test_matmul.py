@@ -1,4 +1,4 @@
-"""Matmul, the whole unit: programs of MATMUL and HEAD, every partial sum, logit, rank and event."""
+"""Matmul, the whole unit: programs of MATMUL, LINEAR and HEAD, every partial sum, logit, rank and event."""
 
 import dataclasses
 import itertools
@@ -16,13 +16,13 @@ from hw.matmul import MAX_UNFINISHED, Matmul
 from models import numerics
 
 from .tape_bench import PATTERNS, TapeBench
-from .test_head import Classifier, check_top
+from .test_integer_linear import Matrix, check_top, packed_activations
 from .test_ternary_engine import Linear
 
 TINY = dataclasses.replace(CI, tables=3, head_lanes=4, accumulator_rows=256, tile=1, top_k=5)
 
 
-def tape_of(work: Sequence[Linear | Classifier], tables: int) -> bytes:
+def tape_of(work: Sequence[Linear | Matrix], tables: int) -> bytes:
     return b"".join(w.tape(tables) if isinstance(w, Linear) else w.tape for w in work)
 
 
@@ -30,7 +30,7 @@ class Bench:
     """Runs instructions on one Matmul: activations written before the first, sums read after each done."""
 
     def __init__(
-        self, config: MachineConfig, work: Sequence[Linear | Classifier], pattern: str, ready: float
+        self, config: MachineConfig, work: Sequence[Linear | Matrix], pattern: str, ready: float
     ) -> None:
         self.config, self.work, self.ready = config, work, ready
         self.rng = random.Random(len(work))
@@ -38,7 +38,7 @@ class Bench:
         content = tape_of(work, config.tables) + bytes(99)
         self.tape = TapeBench(self.dut, config.unit_bytes, content, pattern, seed=5)
         self.logits: list[int] = []
-        self.lookups = self.head_products = self.active = 0
+        self.lookups = self.integer_products = self.active = 0
         self.issued = self.finished = self.most_unfinished = 0
 
     def run(self) -> "Bench":
@@ -60,10 +60,13 @@ class Bench:
         for w in self.work:
             for token, activations in enumerate(w.activations.tolist()):
                 ctx.set(dut.q_write.token, token)
+                bits = self.config.activation_bits
                 for i in range(0, len(activations), lanes):
-                    values = bytes(v & 0xFF for v in activations[i : i + lanes])
+                    values = activations[i : i + lanes]
+                    if isinstance(w, Linear):  # the low 8 bits count
+                        values = [v + 256 * self.rng.randrange(16) for v in values]
                     ctx.set(dut.q_write.address, w.q + i)
-                    ctx.set(dut.q_write.data, int.from_bytes(values, "little"))
+                    ctx.set(dut.q_write.data, packed_activations(values, bits))
                     await ctx.tick()
         ctx.set(dut.q_write.en, 0)
         for w in self.work:
@@ -90,14 +93,17 @@ class Bench:
             while not now and self.finished <= done:
                 _, _, now = await ctx.tick().sample(dut.unit.done)
             done += 1
-            if isinstance(w, Classifier):
+            if isinstance(w, Matrix) and w.name == "HEAD":
                 next_token[: w.live] = [numerics.argmax(row) for row in w.logits]
                 assert [ctx.get(dut.next_token[t]) for t in range(tile)] == next_token
                 if w is self.work[-1]:
                     await check_top(ctx, dut, w.logits, self.config)
                 continue
-            rows = w.trits.shape[0]
-            for t, expected in enumerate(numerics.integer_linear(w.activations, w.trits).tolist()):
+            if isinstance(w, Matrix):
+                rows, results = w.codes.shape[0], w.logits.view(torch.int32)
+            else:
+                rows, results = w.trits.shape[0], numerics.integer_linear(w.activations, w.trits)
+            for t, expected in enumerate(results.tolist()):
                 sums[t][w.acc : w.acc + rows] = expected
             ctx.set(dut.accumulator.en, 1)
             for first, t in itertools.product(range(0, rows, lanes), range(tile)):
@@ -120,22 +126,22 @@ class Bench:
             ctx.set(dut.logits.ready, ready)
             _, _, done, valid, logit, take, lookups, products, active = await ctx.tick().sample(
                 dut.unit.done, dut.logits.valid, dut.logits.payload, dut.tape.take,
-                dut.lookups, dut.head_products, dut.active,
+                dut.lookups, dut.integer_products, dut.active,
             )  # fmt: skip
             self.finished += done
             self.most_unfinished = max(self.most_unfinished, self.issued - self.finished)
             if valid and ready:
                 self.logits.append(logit)
             self.lookups += lookups
-            self.head_products += products
+            self.integer_products += products
             self.active += active
             assert active == (take > 0)
-            assert take in {0, lookups, 4} or (take == self.config.head_lanes and products % take == 0)
+            assert take in {0, lookups, 4, 8} or (take == self.config.head_lanes and products % take == 0)
 
     async def scalars(self, ctx) -> None:
         values: dict[int, int] = {}
         for w in self.work:
-            if isinstance(w, Classifier):
+            if isinstance(w, Matrix):
                 assert not values.keys() & w.scalars.keys()
                 values |= w.scalars
         async for index in ctx.changed(self.dut.scalar.index):
@@ -143,31 +149,40 @@ class Bench:
 
     def check_totals(self) -> None:
         linears = [w for w in self.work if isinstance(w, Linear)]
-        heads = [w for w in self.work if isinstance(w, Classifier)]
+        matrices = [w for w in self.work if isinstance(w, Matrix)]
         assert self.finished == self.issued == len(self.work)
         assert self.most_unfinished <= MAX_UNFINISHED
         assert self.tape.position == len(tape_of(self.work, self.config.tables))
         assert self.lookups == sum(w.trits.shape[0] * -(-w.trits.shape[1] // 5) for w in linears)
-        assert self.head_products == sum(w.live * w.codes.numel() for w in heads)
+        assert self.integer_products == sum(w.products for w in matrices)
         assert self.active == sum(take > 0 for take in self.tape.takes)
-        assert self.logits == [bits for w in heads for bits in w.emitted]
+        assert self.logits == [bits for w in matrices if w.name == "HEAD" for bits in w.emitted]
 
 
 def program(
     seed: int, config: MachineConfig, shapes: Sequence[tuple[str, int, int]]
-) -> list[Linear | Classifier]:
+) -> list[Linear | Matrix]:
     """Instructions of (kind, rows, k) for any number of tokens that the machine has, activations one after
-    another, partial sums with random gaps."""
+    another, partial sums with random gaps. LINEAR and HEAD: in turns int8 and int4, without groups and
+    with."""
     rng = random.Random(seed)
-    work: list[Linear | Classifier] = []
-    q = acc = 0
+    work: list[Linear | Matrix] = []
+    q = acc = integer = 0
     for i, (kind, rows, k) in enumerate(shapes):
-        make = seed * 100 + i
-        if kind == "matmul":
-            work.append(Linear.random(make, rows, k, q=q, acc=acc, live=rng.randint(1, config.tile)))
-            acc += (-(-rows // config.lanes) + rng.randrange(3)) * config.lanes
+        make, live = seed * 100 + i, rng.randint(1, config.tile)
+        if kind == "MATMUL":
+            work.append(Linear.random(make, rows, k, q=q, acc=acc, live=live))
         else:
-            work.append(Classifier.random(make, rows, k, q=q, live=rng.randint(1, config.tile)))
+            integer += 1
+            work.append(
+                Matrix.random(
+                    make, rows, k, config.head_lanes, kind, live, bits=(8, 4)[integer % 2],
+                    group=integer % 3, minima=integer % 3 == 2,
+                    levels=127 if config.activation_bits == 8 else 2047, q=q, acc=acc,
+                )
+            )  # fmt: skip
+        if kind != "HEAD":
+            acc += (-(-rows // config.lanes) + rng.randrange(3)) * config.lanes
         q += -(-k // 16) * 16
     assert q <= config.quantised_words
     assert acc <= config.accumulator_rows
@@ -175,15 +190,16 @@ def program(
 
 
 MIXED = [
-    ("matmul", 1, 33), ("matmul", 2, 16), ("matmul", 1, 31), ("head", 5, 8), ("matmul", 3, 1), ("head", 1, 4),
-    ("head", 2, 16), ("matmul", 37, 46), ("matmul", 40, 15), ("matmul", 1, 75), ("head", 3, 12),
+    ("MATMUL", 1, 33), ("MATMUL", 2, 16), ("MATMUL", 1, 31), ("HEAD", 5, 8), ("MATMUL", 3, 1),
+    ("LINEAR", 5, 9), ("LINEAR", 6, 16), ("HEAD", 1, 4), ("LINEAR", 1, 3), ("HEAD", 2, 16),
+    ("MATMUL", 37, 46), ("MATMUL", 40, 15), ("LINEAR", 3, 23), ("MATMUL", 1, 75), ("HEAD", 3, 12),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
-@pytest.mark.parametrize("tile", [1, 2, 4])
-def test_mixed_program(tile: int, pattern: str):
-    config = dataclasses.replace(TINY, tile=tile)
+@pytest.mark.parametrize(("tile", "bits"), [(1, 12), (2, 8), (4, 12)])
+def test_mixed_program(tile: int, bits: int, pattern: str):
+    config = dataclasses.replace(TINY, tile=tile, activation_bits=bits)
     Bench(config, program(tile, config, MIXED), pattern, ready=0.5).run()
 
 
@@ -192,7 +208,9 @@ def test_tokens_that_are_not_live(pattern: str):
     """An instruction overwrites rows of earlier ones for other tokens, while the one before is under way."""
     config = dataclasses.replace(TINY, tile=4)
     work = [
-        Linear.random(i, rows=10, k=31, q=32 * i, acc=8 + 12 * (i % 2), live=live)
+        Matrix.random(i, 10, 31, 4, "LINEAR", live, q=32 * i, acc=8 + 12 * (i % 2), bits=4)
+        if i in (1, 2, 5)
+        else Linear.random(i, rows=10, k=31, q=32 * i, acc=8 + 12 * (i % 2), live=live)
         for i, live in enumerate((4, 1, 3, 2, 4, 2, 1))
     ]
     Bench(config, work, pattern, ready=1.0).run()
@@ -202,8 +220,8 @@ def test_tokens_that_are_not_live(pattern: str):
 def test_machines(config: MachineConfig):
     """Remainders of a chunk, exact chunks and more rows than a build hides, on each named machine."""
     width = 5 * config.tables
-    shapes = [("matmul", 20, width), ("matmul", 70, width + 1), ("matmul", 2, 64)]
-    shapes.append(("head", 4, 2 * config.head_lanes))
+    shapes = [("MATMUL", 20, width), ("MATMUL", 70, width + 1), ("MATMUL", 2, 64)]
+    shapes += [("LINEAR", 3, 2 * config.head_lanes - 1), ("HEAD", 4, 2 * config.head_lanes)]
     Bench(config, program(2, config, shapes), "ragged", ready=0.7).run()
 
 

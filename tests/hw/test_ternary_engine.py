@@ -17,7 +17,7 @@ from models import numerics
 
 from .tape_bench import PATTERNS, TapeBench
 
-SMALL = dataclasses.replace(CI, tables=3, lanes=4, head_lanes=4, quantised_words=1024)
+SMALL = dataclasses.replace(CI, tables=3, lanes=4, head_lanes=4, quantised_words=1024, activation_bits=8)
 BYTE = dataclasses.replace(SMALL, table_form="byte")
 FORMS = pytest.mark.parametrize("small", [SMALL, BYTE], ids=["split", "byte"])
 
