@@ -154,7 +154,11 @@ class LookUpArray(wiring.Component):
         form = self.form
         if form.sum == "entry":
             return EntrySum(
-                form.tables, form.adders or self.family, form.partial_bits, form.primitives, largest=127 * form.group
+                form.tables,
+                form.adders or self.family,
+                form.partial_bits,
+                form.primitives,
+                largest=127 * form.group,
             )
         return None
 

@@ -24,9 +24,7 @@ def signed_sum(m: Module, terms: list[Value], partial: Value, name: str) -> tupl
     return total, level + 1
 
 
-def deferred_sum(
-    m: Module, terms: list[tuple[Value, Value]], partial: Value, name: str
-) -> tuple[Value, int]:
+def deferred_sum(m: Module, terms: list[tuple[Value, Value]], partial: Value, name: str) -> tuple[Value, int]:
     """As `signed_sum`, of terms (value, negative): a node computes a + b or a - b and hands up the sign of a;
     the last adder applies it."""
     level = 0
