@@ -147,6 +147,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", metavar="FILE", help="also write the figures here")
     args = parser.parse_args()
+    if args.stories < 1:
+        parser.error(f"--stories: wanted 1 or more, found {args.stories}")
     torch.set_num_threads(args.threads)
     rows = [row for subject in subjects(args.stories) for row in measure(subject)]
     cells = [
