@@ -66,12 +66,12 @@ BOXES = {
     "tape": Box(104, 476, 160, 76, 25, 3, ("{unit_bytes} B for one unit",)),
     "matmul": Box(
         324, 296, 320, 106, 40, 1,
-        ("{tables} bytes of 5 weights, or {head_lanes} of HEAD, a cycle",),
+        ("{tables} bytes of 5 weights, or {head_lanes} of LINEAR, HEAD a cycle",),
         (
             Card("activations", 9, 72, ("buffer",)),
             Card("tables", 93, 68, ("ternary",)),
             Card("sums", 173, 60, ("accumulator",)),
-            Card("top {top_k}", 245, 60, ("head.top_k",)),
+            Card("top {top_k}", 245, 60, ("integer.top_k",)),
         ),
     ),
     "vector": Box(
