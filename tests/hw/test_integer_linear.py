@@ -252,8 +252,11 @@ def mixed(seed: int, config: MachineConfig, count: int) -> list[Matrix]:
     for i in range(count):
         bits = (8, 4)[i % 2]
         unit = config.unit_codes(bits)
+        # Each second width: several groups of two units, the last one ragged.
         k = rng.choice((1, rng.randrange(1, 2 * unit), unit, 3 * unit, rng.randrange(1, 5 * unit)))
         group = rng.choice((0, 1, 2))
+        if i % 4 < 2:
+            k, group = rng.randrange(4 * unit + 1, 6 * unit), 2
         works.append(
             Matrix.random(
                 seed * 100 + i, rng.randrange(1, 8), k, config.head_lanes, rng.choice(("HEAD", "LINEAR")),
@@ -334,13 +337,16 @@ def test_sums_wrap():
     """Beyond 48 bits a sum is what it is modulo 2^48."""
     config = dataclasses.replace(TINY, head_lanes=64, quantised_words=16384)
     groups, k = 2, 16384
-    codes = torch.tensor([[-128], [127]]).expand(2, k)
     scales = torch.tensor([[-(2**15)], [2**15 - 1]]).expand(2, groups)
     base = Matrix.random(0, 2, k, 64, "LINEAR", bits=8, group=k // groups // 32, levels=2047)
-    work = dataclasses.replace(base, activations=torch.full((1, k), 2047), codes=codes, scales=scales)
-    exact = 2047 * k * codes[:, 0] * scales[:, 0]
-    within = numerics.grouped_linear(work.activations, codes, work.group, scales)
-    assert (exact != within).all()
+    work = dataclasses.replace(
+        base, activations=torch.full((1, k), 2047), codes=torch.full((2, k), -128), scales=scales,
+        minima=-1 - scales,
+    )  # fmt: skip
+    exact = (-128 * scales[:, 0] - 1 - scales[:, 0]) * 2047 * k
+    assert (
+        exact != numerics.grouped_linear(work.activations, work.codes, work.group, scales, work.minima)
+    ).all()
     run(config, [work], "full", emit=False)
 
 

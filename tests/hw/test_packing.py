@@ -1,5 +1,6 @@
 """Packings: which are refused, and every product of a PackedMultiplier, in RTL and after synthesis."""
 
+import dataclasses
 import itertools
 from dataclasses import replace
 
@@ -8,6 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.synthesis import synthesise
+from hw.integer_engine import IntegerEngine
+from hw.machine import CI
 from hw.packed_multiplier import PackedMultiplier
 from hw.packing import DSP48E2, FAMILIES, MULT18X18D, ROWS, Packing
 
@@ -112,3 +115,11 @@ def test_netlist(name: str):
     assert check(simulator, (arguments, str(count))) == count
     words = corners(packing)
     assert check(simulator, words=words) == len(words)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_blocks_of_the_engine(family: str):
+    """An engine of one token: a DSP block for each byte of codes, two for each row's group stage."""
+    lanes = 4
+    config = dataclasses.replace(CI, head_lanes=lanes, tile=1, family=family)
+    assert synthesise(IntegerEngine(config), family).dsps == lanes + 2 * 2
