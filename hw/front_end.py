@@ -67,7 +67,7 @@ class FrontEnd(wiring.Component):
     discard, leftover : Out(1)
         After END all that is left on the tape is thrown away; something is, after a legal END.
     unknown : Out(1)
-        Pulse: an opcode is not in the table; the program ends there.
+        Pulse when all commands before it are finished: an opcode is not in the table; the program ends there.
     """
 
     def __init__(self, config: MachineConfig):
@@ -178,9 +178,11 @@ class FrontEnd(wiring.Component):
                         with m.If(~self.command.ready):
                             m.next = "DECODE"
                     with m.Default():
-                        m.d.comb += self.unknown.eq(1)
-                        m.next = "DRAIN"
+                        m.next = "UNKNOWN"
             self._fetch(m, word, runs)
+            with m.State("UNKNOWN"), m.If(self.drained):  # the errors of all before it come first
+                m.d.comb += self.unknown.eq(1)
+                m.next = "DRAIN"
             with m.State("DRAIN"):
                 m.d.comb += [
                     self.discard.eq(self.drained),

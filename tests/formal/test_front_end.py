@@ -266,30 +266,34 @@ class Walk(wiring.Component):
 
     def end(self, m, dut, inner):
         """From END, or an unknown opcode, until all is quiet; and no state that waits without a reason."""
-        walking, ended, quiet = Signal(), Signal(), Signal()
+        walking, ended, wrong, quiet = Signal(), Signal(), Signal(), Signal()
         legal = self.head.opcode == BY_NAME["END"].opcode
         known = Cat(self.head.opcode == op for op in BY_OPCODE).any()
         m.d.comb += [
             quiet.eq(self.drained & self.fetch_idle & ~self.tape_held & (inner.runs.level == 0)),
-            Assert(dut.unknown == (self.act & ~known)),
+            Assert(dut.unknown == (wrong & self.drained)),
             Assert(dut.running == walking),
             Assert(dut.discard == (ended & self.drained)),
             Assert(dut.leftover == (ended & self.drained & self.tape_held & legal)),
             Assert(dut.finished == (ended & quiet)),
             # Invariants.
             Assert(self.state["DRAIN"] == ended),
+            Assert(self.state["UNKNOWN"] == wrong),
+            Assert(Cat(self.state.values()).any()),
             Assert(~ended | legal | ~known),
+            Assert(~wrong | ~known),
         ]
         waits = self.acts("FETCH") & ~self.clear | (inner.runs.w_en & ~inner.runs.w_rdy)
         waits |= self.passed_over  # on to the next token, without a run
         state, before, may_wait = Cat(self.state.values()), Signal(len(self.state)), Signal(init=1)
         m.d.sync += before.eq(state)
-        m.d.sync += may_wait.eq(~walking | ended | self.command.valid & ~self.command.ready | waits)
+        m.d.sync += may_wait.eq(~walking | ended | wrong | self.command.valid & ~self.command.ready | waits)
         m.d.comb += Assert((state != before) | may_wait)
         with m.If(self.start & ~walking):
             m.d.sync += walking.eq(1)
-        with m.If(self.act & (legal | ~known)):
+        with m.If(self.act & legal | dut.unknown):
             m.d.sync += ended.eq(1)
+        m.d.sync += wrong.eq(self.act & ~known | wrong & ~dut.unknown)
         with m.If(dut.finished):
             m.d.sync += [walking.eq(0), ended.eq(0)]
 
