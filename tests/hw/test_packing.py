@@ -1,6 +1,5 @@
 """Packings: which are refused, and every product of a PackedMultiplier, in RTL and after synthesis."""
 
-import dataclasses
 import itertools
 from dataclasses import replace
 
@@ -121,5 +120,5 @@ def test_netlist(name: str):
 def test_blocks_of_the_engine(family: str):
     """An engine of one token: a DSP block for each byte of codes, two for each row's group stage."""
     lanes = 4
-    config = dataclasses.replace(CI, head_lanes=lanes, tile=1, family=family)
+    config = replace(CI, head_lanes=lanes, tile=1, family=family)
     assert synthesise(IntegerEngine(config), family).dsps == lanes + 2 * 2
