@@ -11,7 +11,7 @@ from bench.synthesis import synthesise
 from hw.integer_engine import IntegerEngine
 from hw.machine import CI
 from hw.packed_multiplier import PackedMultiplier
-from hw.packing import DSP48E2, FAMILIES, MULT18X18D, ROWS, Packing
+from hw.packing import DSP48E2, FAMILIES, MULT18X18D, ROWS, Dsp, Packing
 
 from .packed_bench import build, check, gates, operand_bits, rtl, word
 
@@ -112,6 +112,18 @@ def test_netlist(name: str):
     bits = operand_bits(packing)
     arguments, count = ("all", 1 << bits) if bits <= SMALLER else ("random", 1 << 20)
     assert check(simulator, (arguments, str(count))) == count
+    words = corners(packing)
+    assert check(simulator, words=words) == len(words)
+
+
+@pytest.mark.parametrize(("family", "dsp"), [("xcup", DSP48E2), ("ecp5", MULT18X18D)])
+def test_model_of_the_block(family: str, dsp: Dsp):
+    """One product as wide as the block's ports: our model of it, signs and all, against plain products."""
+    packing = Packing(dsp, dsp.weight_bits, dsp.activation_bits, (0,))
+    netlist = synthesise(PackedMultiplier(packing), family)
+    assert (netlist.dsps, netlist.luts) == (1, 0)
+    simulator = build(packing, gates(netlist))
+    assert check(simulator, ("random", str(1 << 20))) == 1 << 20
     words = corners(packing)
     assert check(simulator, words=words) == len(words)
 
