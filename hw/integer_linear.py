@@ -66,7 +66,7 @@ class IntegerLinear(wiring.Component):
         one is executed.
     top : In(TopRead())
         Largest logits of the last HEAD; while one is executed, they mean nothing.
-    products : Out(0..4 * tile * head_lanes)
+    products : Out(0..2 * tile * head_lanes)
         Products of live tokens begun in this cycle, those of filled up units and rows included.
     busy, done : Out(1), Out(1)
         An instruction is executed; high for one cycle when it is finished.

@@ -188,7 +188,8 @@ def run(
                     await ctx.tick()
             ctx.set(buffer.write.en, 0)
             bit = rng.randrange(16)
-            ctx.set(dut.predicates, 1 << bit if emit else 0xFFFF ^ 1 << bit)
+            mask = 1 << bit if emit else 0xFFFF ^ 1 << bit
+            ctx.set(dut.predicates, mask if work.name == "HEAD" else 0xFFFF)
             ctx.set(dut.command.p.word, work.word(bit))
             ctx.set(dut.command.p.more, work.live - 1)
             ctx.set(dut.command.valid, 1)

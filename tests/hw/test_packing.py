@@ -1,6 +1,5 @@
 """Packings: which are refused, and every product of a PackedMultiplier, in RTL and after synthesis."""
 
-import dataclasses
 import itertools
 from dataclasses import replace
 
@@ -12,7 +11,7 @@ from bench.synthesis import synthesise
 from hw.integer_engine import IntegerEngine
 from hw.machine import CI
 from hw.packed_multiplier import PackedMultiplier
-from hw.packing import DSP48E2, FAMILIES, MULT18X18D, ROWS, Packing
+from hw.packing import DSP48E2, FAMILIES, MULT18X18D, ROWS, Dsp, Packing
 
 from .packed_bench import build, check, gates, operand_bits, rtl, word
 
@@ -117,9 +116,21 @@ def test_netlist(name: str):
     assert check(simulator, words=words) == len(words)
 
 
+@pytest.mark.parametrize(("family", "dsp"), [("xcup", DSP48E2), ("ecp5", MULT18X18D)])
+def test_model_of_the_block(family: str, dsp: Dsp):
+    """One product as wide as the block's ports: our model of it, signs and all, against plain products."""
+    packing = Packing(dsp, dsp.weight_bits, dsp.activation_bits, (0,))
+    netlist = synthesise(PackedMultiplier(packing), family)
+    assert (netlist.dsps, netlist.luts) == (1, 0)
+    simulator = build(packing, gates(netlist))
+    assert check(simulator, ("random", str(1 << 20))) == 1 << 20
+    words = corners(packing)
+    assert check(simulator, words=words) == len(words)
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_blocks_of_the_engine(family: str):
     """An engine of one token: a DSP block for each byte of codes, two for each row's group stage."""
     lanes = 4
-    config = dataclasses.replace(CI, head_lanes=lanes, tile=1, family=family)
+    config = replace(CI, head_lanes=lanes, tile=1, family=family)
     assert synthesise(IntegerEngine(config), family).dsps == lanes + 2 * 2
