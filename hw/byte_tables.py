@@ -101,7 +101,7 @@ class ByteTables(wiring.Component):
             m.submodules[f"table{i}"] = memory = Memory(  # pyright: ignore[reportCallIssue]  as `attrs`
                 shape=word,
                 depth=2 * _BANK,
-                init=[[bias] * tokens] * 2 * _BANK,
+                init=[[bias] * tokens] * 2 * _BANK,  # pyright: ignore[reportArgumentType]
                 attrs={"no_rw_check": 1, "ram_style": "block"},  # pyright: ignore[reportArgumentType]
             )
             write = memory.write_port()

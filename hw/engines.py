@@ -1,4 +1,4 @@
-"""The cheapest ternary engine of each FPGA family, as measured: `python -m bench.engines`, docs/engines.md."""
+"""The cheapest ternary engine of each FPGA family, as measured by `python -m bench.engines`."""
 
 from dataclasses import dataclass
 

@@ -19,11 +19,12 @@ __all__ = ["SCRIPTS", "Used", "kept", "netlist", "synthesise"]
 
 #: Without pads and clock buffers: a part of a design.
 SCRIPTS = {
-    # Names are hidden half-way: pyosys 0.70 stops at two wires of one name when it takes back ABC's netlist.
     "ecp5": "synth_ecp5 -top top -run begin:map_luts; rename -hide; synth_ecp5 -top top -run map_luts:",
     "xcup": "synth_xilinx -family xcup -top top -noiopad -noclkbuf -flatten",
 }
-
+#: pyosys 0.70 stops at two wires of one name when it takes back ABC's netlist, with some designs: names are
+#: hidden half-way, for ECP5 always.
+_HIDDEN = "{0} -run begin:map_luts\nrename -hide\n{0} -run map_luts:"
 _YOSYS = "import sys; from pyosys import libyosys as y; y.run_pass('script ' + sys.argv[1], y.Design())"
 
 #: LUTs of each cell. ECP5: a CCU2C is two LUTs, the memory of a TRELLIS_DPR16X4 lies in two and its slice's
@@ -144,6 +145,10 @@ def netlist(dut: wiring.Component, family: str) -> Path:
             f"write_json {work}/netlist.json\n"
         )
         done = _yosys(work)
+        if "count_id(wire->name)" in done.stdout + done.stderr:
+            script = (work / "run.ys").read_text()
+            (work / "run.ys").write_text(script.replace(SCRIPTS[family], _HIDDEN.format(SCRIPTS[family])))
+            done = _yosys(work)
         if done.returncode:
             raise RuntimeError(f"yosys: {(done.stdout + done.stderr)[-1500:]}")
         stat = json.loads((work / "stat.json").read_text())
