@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 WORKERS ?= 2
 
-.PHONY: demo test lint format bench bench-proof bitstream docs clean setup
+.PHONY: demo test lint format bench bench-proof bench-engines bitstream docs clean setup
 .DELETE_ON_ERROR:
 
 demo: setup
@@ -29,6 +29,9 @@ bench: setup
 bench-proof: setup
 	$(BIN)/python -m bench.random_programs --count 5000
 	$(BIN)/python -m bench.mutants --count 150 --seed 1
+
+bench-engines: setup
+	$(BIN)/python -m bench.engines
 
 bitstream: setup
 	@$(BIN)/python -c "import sys; sys.exit('make bitstream: wanted a board, found none: this version has no board; its machines run in simulation (trine run --on rtl)')"

@@ -3,13 +3,14 @@
 from amaranth.hdl import Cat, Module, Signal, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
-from amaranth.lib.wiring import In
+from amaranth.lib.wiring import In, Out
 
-from .byte_builder import BYTE_ENTRIES, ByteTableBuilder
+from .byte_builder import ByteTableBuilder
+from .byte_walk import WALK
 from .delay_line import delay
 from .entry_sum import EntrySum
+from .shared_table_builder import SharedTableBuilder
 from .table_set import SUM_OF_FIVE_BITS, TableSet
-from .trit_decode import TRITS_PER_BYTE
 
 __all__ = ["ByteTables"]
 
@@ -25,7 +26,8 @@ class ByteTables(wiring.Component):
     A byte needs no decoding. Entries are biased, so that none is negative, and `EntrySum` adds them up. The
     tables of bytes that no row has hold the bias everywhere: at the codes it is built there from activations
     0, at the other addresses (a byte may be anything) it is the memory's initial contents.
-    Building takes t cycles for t groups, 5 for the first entries and 243 for all.
+    Building takes t cycles for t groups, 5 for the first entries and 243 for all; with shared builders
+    `SharedTableBuilder.build_cycles`.
 
     Parameters
     ----------
@@ -35,6 +37,8 @@ class ByteTables(wiring.Component):
         Rows of activations side by side.
     family : str
         Whose adders: "ecp5" or "xcup".
+    builders : int or None
+        Of each token, `SharedTableBuilder`; None for one a table, `ByteTableBuilder`.
     primitives : bool
         As in `EntrySum`.
 
@@ -48,28 +52,40 @@ class ByteTables(wiring.Component):
     Members
     -------
     port : In(TableSet(tables, tokens))
-        Groups, rows, sums.
+        Vectors, rows, sums.
+    read : Out(BlockRead(1, tokens)) or Out(ElementRead(builders, tokens))
+        Port of the activation buffer; the latter for shared builders.
     """
 
-    build_cycles = TRITS_PER_BYTE + BYTE_ENTRIES
-
-    def __init__(self, tables: int, tokens: int, family: str, primitives: bool = False) -> None:
+    def __init__(
+        self, tables: int, tokens: int, family: str, builders: int | None = None, primitives: bool = False
+    ) -> None:
         self.tables, self.tokens = tables, tokens
         self.adders = [EntrySum(tables, family, primitives=primitives) for _ in range(tokens)]
         self.latency = _LOOK_UP + self.adders[0].latency
-        super().__init__({"port": In(TableSet(tables, tokens))})
+        biases = self.adders[0].biases
+        if builders is None:
+            self.builder, self.build_cycles = ByteTableBuilder(biases, tokens), WALK
+        else:
+            self.builder = SharedTableBuilder(biases, tokens, builders)
+            self.build_cycles = self.builder.build_cycles
+        read = self.builder.read.signature
+        super().__init__({"port": In(TableSet(tables, tokens)), "read": Out(read)})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         port, tokens = self.port, self.tokens
         biases = self.adders[0].biases
-        m.submodules.builder = builder = ByteTableBuilder(biases, tokens)
+        m.submodules.builder = builder = self.builder
         for t, adder in enumerate(self.adders):
             m.submodules[f"sum{t}"] = adder
 
         bank = Signal()
-        wiring.connect(m, wiring.flipped(port.groups), builder.groups)
+        wiring.connect(m, wiring.flipped(self.read), builder.read)
         m.d.comb += [
+            builder.start.eq(port.start),
+            builder.q.eq(port.q),
+            builder.k.eq(port.k),
             builder.free.eq(port.free),
             port.built.eq(builder.built),
             port.bytes.eq(builder.bytes),
@@ -85,12 +101,12 @@ class ByteTables(wiring.Component):
             m.submodules[f"table{i}"] = memory = Memory(  # pyright: ignore[reportCallIssue]  as `attrs`
                 shape=word,
                 depth=2 * _BANK,
-                init=[[bias] * tokens] * 2 * _BANK,
+                init=[[bias] * tokens] * 2 * _BANK,  # pyright: ignore[reportArgumentType]
                 attrs={"no_rw_check": 1, "ram_style": "block"},  # pyright: ignore[reportArgumentType]
             )
             write = memory.write_port()
             m.d.comb += [
-                write.en.eq(builder.write),
+                write.en.eq(builder.write[i]),
                 write.addr.eq(Cat(builder.address, bank)),
                 write.data.eq(builder.value[i]),
             ]

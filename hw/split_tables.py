@@ -3,8 +3,10 @@
 from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
-from amaranth.lib.wiring import In
+from amaranth.lib.wiring import In, Out
 
+from .activation_buffer import BlockRead
+from .activation_groups import ActivationGroups
 from .adder_tree import AdderTree
 from .table_builder import THREE_BITS, TWO_BITS, TableBuilder
 from .table_set import SUM_OF_FIVE_BITS, TableSet, row_layout
@@ -36,7 +38,9 @@ class SplitTables(wiring.Component):
     Members
     -------
     port : In(TableSet(tables, tokens))
-        Groups, rows, sums.
+        Vectors, rows, sums.
+    read : Out(BlockRead(1, tokens))
+        Port of the activation buffer.
     """
 
     build_cycles = THREE_ENTRIES
@@ -47,18 +51,23 @@ class SplitTables(wiring.Component):
         # The tree of the first token carries the tag.
         self.trees = [AdderTree(tables, SUM_OF_FIVE_BITS, 0 if t else tag_bits) for t in range(tokens)]
         self.latency = 2 + self.trees[0].latency
-        super().__init__({"port": In(TableSet(tables, tokens))})
+        super().__init__({"port": In(TableSet(tables, tokens)), "read": Out(BlockRead(1, tokens))})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         port, tokens = self.port, self.tokens
+        m.submodules.groups = groups = ActivationGroups(tokens)
         m.submodules.builder = builder = TableBuilder(self.tables, tokens)
         for t, tree in enumerate(self.trees):
             m.submodules[f"tree{t}"] = tree
 
         bank = Signal()
-        wiring.connect(m, wiring.flipped(port.groups), builder.groups)
+        wiring.connect(m, wiring.flipped(self.read), groups.read)
+        wiring.connect(m, groups.groups, builder.groups)
         m.d.comb += [
+            groups.start.eq(port.start),
+            groups.q.eq(port.q),
+            groups.k.eq(port.k),
             builder.free.eq(port.free),
             port.built.eq(builder.built),
             port.bytes.eq(builder.bytes),

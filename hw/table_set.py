@@ -1,10 +1,8 @@
 """What the ternary engine asks of its look-up tables, however they are made."""
 
 from amaranth.hdl import signed
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
-
-from .activation_groups import group_layout
 
 __all__ = ["TableSet", "row_layout"]
 
@@ -27,8 +25,9 @@ class TableSet(wiring.Signature):
 
     Members
     -------
-    groups : stream of `group_layout(tokens)`
-        Activations of the chunks to build.
+    start, q, k : Out(1), Out(16), Out(16)
+        Build the tables of another vector: its first activation and the number of them. Only when all tables
+        of the one before have been built.
     free : Out(1)
         The bank after the one built last may be overwritten; once 1, it stays so until ``built``.
     built : In(1)
@@ -50,7 +49,9 @@ class TableSet(wiring.Signature):
     def __init__(self, tables: int, tokens: int) -> None:
         sum_bits = 1 + (LARGEST_OF_FIVE * tables).bit_length()
         super().__init__({
-            "groups": Out(stream.Signature(group_layout(tokens))),
+            "start": Out(1),
+            "q": Out(16),
+            "k": Out(16),
             "free": Out(1),
             "built": In(1),
             "bytes": In(range(tables + 1)),

@@ -5,8 +5,6 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 
-from .activation_buffer import BlockRead
-from .activation_groups import ActivationGroups
 from .byte_tables import ByteTables
 from .machine import MachineConfig
 from .ports import TapePort, command_layout, instruction_layout
@@ -49,12 +47,17 @@ class TernaryEngine(wiring.Component):
     first row is taken t + b + 2 cycles after the command. A row of a chunk takes 1 cycle, a chunk
     max(rows, t + b). The first chunk of the next instruction follows without a gap if its command was waiting
     and the last chunk of this one has t + b + 2 rows or more. A sum leaves ``latency`` cycles after its row
-    was taken.
+    was taken. With shared builders read b, which is then `SharedTableBuilder.build_cycles`, for t + b, and
+    b + 1 for t + b + 2.
 
     Parameters
     ----------
     config : MachineConfig
         ``tables`` bytes a cycle; ``tile`` tokens; ``table_form``; ``family``.
+    builders : int or None
+        Of the byte form: builders of each token that all tables share; None for one a table.
+    primitives : bool
+        As in `EntrySum`.
 
     Attributes
     ----------
@@ -69,8 +72,8 @@ class TernaryEngine(wiring.Component):
     -------
     command : In(stream of `command_layout`)
         A MATMUL; accepted when all tables of the instruction before have been built.
-    read : Out(BlockRead(1, tile))
-        Port of the activation buffer.
+    read : Out(BlockRead(1, tile)) or Out(ElementRead(builders, tile))
+        Port of the activation buffer; the latter with shared builders.
     tape : Out(TapePort(config))
         Takes the bytes of one row of one chunk, or nothing.
     sums : Out(ArrayLayout(signed(...), tile))
@@ -79,10 +82,10 @@ class TernaryEngine(wiring.Component):
         What they belong to.
     """
 
-    def __init__(self, config: MachineConfig) -> None:
+    def __init__(self, config: MachineConfig, builders: int | None = None, primitives: bool = False) -> None:
         self.config = config
         if config.table_form == "byte":
-            self.tables = ByteTables(config.tables, config.tile, config.family)
+            self.tables = ByteTables(config.tables, config.tile, config.family, builders, primitives)
         else:
             self.tables = SplitTables(config.tables, config.tile)
         self.latency, self.build_cycles = self.tables.latency, self.tables.build_cycles
@@ -90,7 +93,7 @@ class TernaryEngine(wiring.Component):
         self.sum_bits = sums.elem_shape.width
         super().__init__({
             "command": In(stream.Signature(command_layout())),
-            "read": Out(BlockRead(1, config.tile)),
+            "read": Out(self.tables.read.signature),
             "tape": Out(TapePort(config)),
             "sums": Out(sums),
             "row": Out(row_layout(config.tile)),
@@ -100,7 +103,6 @@ class TernaryEngine(wiring.Component):
         m = Module()
         tables, tokens = self.config.tables, self.config.tile
         chunk_layout = _chunk_layout(tables, tokens)
-        m.submodules.groups = groups = ActivationGroups(tokens)
         m.submodules.tables = self.tables
         m.submodules.built = built = SyncFIFO(width=chunk_layout.size, depth=_BANKS)
         port = self.tables.port
@@ -112,12 +114,11 @@ class TernaryEngine(wiring.Component):
         more = Signal(range(max(2, tokens)))
         m.d.comb += [
             self.command.ready.eq(~building),
-            groups.start.eq(self.command.valid & self.command.ready),
-            groups.q.eq(command.q),
-            groups.k.eq(command.k),
+            port.start.eq(self.command.valid & self.command.ready),
+            port.q.eq(command.q),
+            port.k.eq(command.k),
         ]
-        wiring.connect(m, wiring.flipped(self.read), groups.read)
-        wiring.connect(m, groups.groups, port.groups)
+        wiring.connect(m, wiring.flipped(self.read), self.tables.read)
 
         # Tables, built where no chunk waits for look-up. A place in the queue is a bank of tables.
         first = Signal()
@@ -136,7 +137,7 @@ class TernaryEngine(wiring.Component):
             m.d.sync += first.eq(0)
             with m.If(port.last):
                 m.d.sync += building.eq(0)
-        with m.If(groups.start):
+        with m.If(port.start):
             m.d.sync += [building.eq(1), first.eq(1), instruction.eq(command), more.eq(self.command.p.more)]
 
         # One row of the oldest chunk, as soon as the tape has all its bytes.

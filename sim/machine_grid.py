@@ -26,8 +26,8 @@ _SMALL = dataclasses.replace(
 )  # fmt: skip
 
 
-def _machine(name: str, **sizes: int) -> MachineConfig:
-    return dataclasses.replace(_SMALL, name=name, **sizes)
+def _machine(name: str, **sizes: int | str) -> MachineConfig:
+    return dataclasses.replace(_SMALL, name=name, **sizes)  # pyright: ignore[reportArgumentType]
 
 
 LEAST = _machine("least", bus_bytes=4, tables=1, head_lanes=4, lanes=4, attention_bytes=4, fifo_words=4,
@@ -43,6 +43,9 @@ MOST = _machine("most", bus_bytes=64, tables=65, head_lanes=64, lanes=16, attent
                 burst_beats=4, outstanding=8, tile=2)  # fmt: skip
 HUNGRY = _machine("hungry", bus_bytes=64, tables=7, head_lanes=16, lanes=8, attention_bytes=4, fifo_words=32,
                   burst_beats=16, outstanding=4, tile=8)  # fmt: skip
+#: Each byte of trits addresses a table in block RAM.
+BYTES = _machine("bytes", bus_bytes=8, tables=6, head_lanes=8, lanes=4, attention_bytes=8, fifo_words=32,
+                 burst_beats=8, outstanding=4, tile=2, family="xcup", table_form="byte")  # fmt: skip
 SHALLOW = _machine("shallow", bus_bytes=8, fifo_words=4, burst_beats=2, outstanding=16, queue_depth=4, tile=4)
 
 #: (machine, memory)
@@ -50,6 +53,6 @@ GRID: tuple[tuple[MachineConfig, DramParams], ...] = (
     (CI, DDR3), (CI, ROUGH), (NARROW, DDR3), (NARROW, SLOW), (HUNGRY, ROUGH), (HUNGRY, IDEAL),
     (CI, SLOW), (WIDE, DDR3), (WIDE, ROUGH), (LEAST, DDR3), (LEAST, IDEAL), (THIN, ROUGH), (THIN, DDR3),
     (LANES, SLOW), (EVEN, ROUGH), (EVEN, IDEAL), (BROAD, DDR3), (MOST, ROUGH), (SHALLOW, DDR3),
-    (SHALLOW, SLOW),
+    (BYTES, ROUGH),
 )  # fmt: skip
 QUICK = 6

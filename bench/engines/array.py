@@ -123,8 +123,8 @@ class LookUpArray(wiring.Component):
     Members
     -------
     write, write_bank, entry, value : In
-        Write an entry of all tables: ``entry_bits`` for each table, in it for each token ("split": 20 bits, an
-        entry of three, then one of two).
+        Write an entry of all tables: ``entry_bits`` for each table, in it for each token ("split": 20 bits,
+        an entry of three, then one of two).
     codes, bank : In
         Codes of ``rows`` rows, and the bank they address.
     partial, first : In(ArrayLayout(ArrayLayout(partial_bits, tokens), rows)), In(1)
@@ -324,14 +324,16 @@ class LookUpArray(wiring.Component):
                 write.addr.eq(Cat(self.entry, self.write_bank) if banks else self.entry),
                 write.data.eq(self.value[i]),
             ]
+            both = Signal(form.code_bits, name=f"both{i}")
             for r in range(form.rows):
                 read = memory.read_port()
                 code = self.codes[r][i]
                 if form.sum == "dsp":  # each block adds a cycle later than the one before
                     code = delay(m, code, i // 2)
-                if form.rows == 2 and r == 0:
+                if form.rows == 2 and not banks and r == 0:
                     # The port that writes also reads: while tables are built, one row a cycle.
-                    code = Mux(self.write, self.entry, code)
+                    m.d.comb += [both.eq(Mux(self.write, self.entry, code)), write.addr.eq(both)]
+                    code = both
                 bank = delay(m, self.bank, i // 2 if form.sum == "dsp" else 0)
                 m.d.comb += read.addr.eq(Cat(code, bank) if banks else code)
                 for t in range(form.tokens):

@@ -4,7 +4,7 @@ import dataclasses
 
 from .array import Form
 
-__all__ = ["FORMS"]
+__all__ = ["FORMS", "PLACED", "WHOLE"]
 
 _BYTE = Form("", "", 5, 1.6, "byte", "entry", memory="block")
 
@@ -20,9 +20,10 @@ _COMMON = (
     Form("half-naive", "half table of 14, negated at once", 3, 5 / 3, "half", "signed", banks=1),
     Form("half", "half table of 14, sign deferred", 3, 5 / 3, "half", "deferred", banks=1),
     Form("half-banks", "half table of 14, sign deferred, two banks", 3, 5 / 3, "half", "deferred"),
-    Form("full-signed", "full table of 27, tree of signed sums", 3, 5 / 3, "full", "signed"),
-    Form("full", "full table of 27, family's adders", 3, 5 / 3, "full", "entry"),
-    Form("split", "byte split into 3 + 2, signed tree", 5, 1.6, "split", "signed"),
+    Form("full-signed", "full table of 27, tree of signed sums", 3, 5 / 3, "full", "signed", banks=1),
+    Form("full-banks", "full table of 27, signed tree, two banks", 3, 5 / 3, "full", "signed"),
+    Form("full", "full table of 27, family's adders", 3, 5 / 3, "full", "entry", banks=1),
+    Form("split", "byte split into 3 + 2, signed tree, two banks", 5, 1.6, "split", "signed"),
     _byte("byte-signed", "byte table of 243, tree of signed sums", sum="signed"),
     _byte("byte", "byte table of 243, family's adders"),
     _byte("byte-k8192", "the same, partial sums for K to 8,192", largest_k=8192),
@@ -47,4 +48,12 @@ def _primitives(form: Form) -> Form:
 FORMS: dict[str, tuple[Form, ...]] = {
     "ecp5": _COMMON,
     "xcup": tuple(_primitives(form) for form in (*_COMMON, *_XCUP)),
+}
+
+#: Forms that are also placed and routed, on ECP5.
+PLACED = ("half", "full", "byte-signed", "byte", "six")
+#: Whole engines: (tokens, builders of each, activations).
+WHOLE: dict[str, tuple[tuple[int, int, int], ...]] = {
+    "ecp5": ((1, 1, 60), (4, 1, 60), (8, 1, 60), (8, 2, 60), (8, 1, 120)),
+    "xcup": ((1, 1, 60), (4, 1, 60), (8, 1, 60), (8, 2, 60)),
 }

@@ -15,14 +15,16 @@ from amaranth.lib import wiring
 
 from sim.verilate import cache_directory
 
-__all__ = ["SCRIPTS", "Used", "netlist", "synthesise"]
+__all__ = ["SCRIPTS", "Used", "kept", "netlist", "synthesise"]
 
 #: Without pads and clock buffers: a part of a design.
 SCRIPTS = {
-    "ecp5": "synth_ecp5 -top top",
+    "ecp5": "synth_ecp5 -top top -run begin:map_luts; rename -hide; synth_ecp5 -top top -run map_luts:",
     "xcup": "synth_xilinx -family xcup -top top -noiopad -noclkbuf -flatten",
 }
-
+#: pyosys 0.70 stops at two wires of one name when it takes back ABC's netlist, with some designs: names are
+#: hidden half-way, for ECP5 always.
+_HIDDEN = "{0} -run begin:map_luts\nrename -hide\n{0} -run map_luts:"
 _YOSYS = "import sys; from pyosys import libyosys as y; y.run_pass('script ' + sys.argv[1], y.Design())"
 
 #: LUTs of each cell. ECP5: a CCU2C is two LUTs, the memory of a TRELLIS_DPR16X4 lies in two and its slice's
@@ -45,7 +47,7 @@ class Used:
     -------
     lut: by the counting rule, those of carry chains and distributed memory included.
     lutram: LUTs of distributed memory among them.
-    carry: CCU2C or CARRY8.
+    carry: CCU2C; CARRY4 (Yosys, two in a CARRY8) and CARRY8 (ours).
     ff: flip-flops.
     bram: 18 Kbit blocks (DP16KD, RAMB18; a RAMB36 is two).
     uram, dsp: URAM288, DSP48E2 or MULT18X18D.
@@ -65,16 +67,16 @@ class Used:
 
 def _count(cells: dict[str, int], family: str) -> Used:
     luts = _LUTS[family]
-    known = (*luts, "CARRY8", "TRELLIS_FF", "FDRE", "FDSE", "FDCE", "FDPE", "DP16KD", "PDPW16KD", "URAM288",
-             "RAMB18E2", "RAMB36E2", "DSP48E2", "MULT18X18D", "PFUMX", "L6MUX21", "MUXF7", "MUXF8", "MUXF9",
-             "GND", "VCC", "BUFG", "$scopeinfo")  # fmt: skip
+    known = (*luts, "CARRY4", "CARRY8", "TRELLIS_FF", "FDRE", "FDSE", "FDCE", "FDPE", "DP16KD", "PDPW16KD",
+             "URAM288", "RAMB18E2", "RAMB36E2", "DSP48E2", "MULT18X18D", "PFUMX", "L6MUX21",
+             "MUXF7", "MUXF8", "MUXF9", "GND", "VCC", "BUFG", "$scopeinfo")  # fmt: skip
     if unknown := sorted(set(cells) - set(known)):
         raise ValueError(f"cells: wanted those of {family}, found {', '.join(unknown)}")
     memory = sum(luts[c] * n for c, n in cells.items() if c in luts and c.startswith(_MEMORY_CELLS[family]))
     return Used(
         lut=sum(luts[c] * n for c, n in cells.items() if c in luts),
         lutram=memory,
-        carry=cells.get("CCU2C", 0) + cells.get("CARRY8", 0),
+        carry=sum(cells.get(name, 0) for name in ("CCU2C", "CARRY4", "CARRY8")),
         ff=sum(n for c, n in cells.items() if c == "TRELLIS_FF" or c.startswith("FD")),
         bram=sum(cells.get(c, 0) for c in ("DP16KD", "PDPW16KD", "RAMB18E2")) + 2 * cells.get("RAMB36E2", 0),
         uram=cells.get("URAM288", 0),
@@ -92,7 +94,7 @@ def _collisions_undefined(text: str) -> str:
     head, *cells = text.split("cell $memrd_v2 ")
     for i, cell in enumerate(cells):
         found = re.search(r'parameter \\MEMID "\\(\\\S+)"', cell)
-        if found and found[1] in free:
+        if found and found[1] in free and "parameter \\CLK_ENABLE 1" in cell.split("end", 1)[0]:
             cells[i] = re.sub(
                 r"(parameter \\COLLISION_X_MASK (\d+)')0+\b", lambda m: m[1] + "1" * int(m[2]), cell, count=1
             )
@@ -104,6 +106,11 @@ def _directory(dut: wiring.Component, family: str) -> tuple[Path, str]:
     versions = [importlib.metadata.version(name) for name in ("pyosys", "amaranth")]
     key = hashlib.sha256("\0".join((text, SCRIPTS[family], *versions)).encode()).hexdigest()
     return cache_directory() / "synthesis" / key[:32], text
+
+
+def kept(dut: wiring.Component, family: str) -> bool:
+    """Whether ``dut`` was synthesised before."""
+    return (_directory(dut, family)[0] / "cells.json").exists()
 
 
 def synthesise(dut: wiring.Component, family: str) -> Used:
@@ -119,6 +126,11 @@ def synthesise(dut: wiring.Component, family: str) -> Used:
     return _count(json.loads((netlist(dut, family) / "cells.json").read_text()), family)
 
 
+def _yosys(work: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", _YOSYS, str(work / "run.ys")],
+                          capture_output=True, text=True, check=False)  # fmt: skip
+
+
 def netlist(dut: wiring.Component, family: str) -> Path:
     """The directory with ``cells.json``, the number of cells by type, and ``netlist.json``."""
     directory, text = _directory(dut, family)
@@ -132,8 +144,11 @@ def netlist(dut: wiring.Component, family: str) -> Path:
             f"read_rtlil {work}/top.il\n{SCRIPTS[family]}\ntee -q -o {work}/stat.json stat -json\n"
             f"write_json {work}/netlist.json\n"
         )
-        done = subprocess.run([sys.executable, "-c", _YOSYS, str(work / "run.ys")],
-                              capture_output=True, text=True, check=False)  # fmt: skip
+        done = _yosys(work)
+        if "count_id(wire->name)" in done.stdout + done.stderr:
+            script = (work / "run.ys").read_text()
+            (work / "run.ys").write_text(script.replace(SCRIPTS[family], _HIDDEN.format(SCRIPTS[family])))
+            done = _yosys(work)
         if done.returncode:
             raise RuntimeError(f"yosys: {(done.stdout + done.stderr)[-1500:]}")
         stat = json.loads((work / "stat.json").read_text())

@@ -1,6 +1,8 @@
 """Adders of the older forms: a tree of signed terms, and one whose nodes leave signs to the end."""
 
-from amaranth.hdl import Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Module, Signal, Value, signed
+
+from hw.add_sub import add_sub
 
 __all__ = ["deferred_sum", "signed_sum"]
 
@@ -33,8 +35,9 @@ def deferred_sum(m: Module, terms: list[tuple[Value, Value]], partial: Value, na
         for i in range(0, len(terms), 2):
             pair = terms[i : i + 2]
             (a, minus_a), (b, minus_b) = pair[0], pair[-1]
-            value = Mux(minus_a ^ minus_b, a - b, a + b) if len(pair) == 2 else a
-            bits = max(a.shape().width, b.shape().width) + (len(pair) == 2)
+            bits = max(len(a), len(b)) + (len(pair) == 2)
+            wide = Cat(a, a[-1].replicate(bits - len(a)))
+            value = add_sub(wide, b, minus_a ^ minus_b) if len(pair) == 2 else a
             register = Signal(signed(bits), name=f"{name}_level{level}_{i}", reset_less=True)
             minus = Signal(name=f"{name}_minus{level}_{i}", reset_less=True)
             m.d.sync += [register.eq(value), minus.eq(minus_a)]
@@ -42,5 +45,5 @@ def deferred_sum(m: Module, terms: list[tuple[Value, Value]], partial: Value, na
         terms, level = made, level + 1
     value, minus = terms[0]
     total = Signal(signed(len(partial)), name=f"{name}_sum", reset_less=True)
-    m.d.sync += total.eq(Mux(minus, partial - value, partial + value))
+    m.d.sync += total.eq(add_sub(partial, value, minus))
     return total, level + 1
