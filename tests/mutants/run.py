@@ -17,7 +17,7 @@ from sim.dram import IDEAL, DramParams
 from sim.entries import Entry
 from sim.requests import batch_step, one_token, prompt_requests
 from sim.verilate import Progress, build, overlay_verilog
-from tests.models.random_model import random_model
+from tests.models.random_model import Form, integer_forms, random_model
 
 from . import observe
 from .corners import corner_program
@@ -75,6 +75,8 @@ def checks(programs: int, corners: Sequence[int] = (1, 2)) -> dict[str, Check]:
     large = dataclasses.replace(
         plain.with_grids(dict.fromkeys(SITES, -44)), embedding=plain.embedding * 2.0**12
     )
+    forms = integer_forms(Form(4, 32, True)) | integer_forms(Form(8), "k", "o", "down")
+    mixed = random_model(4, integer=forms, activations=dict.fromkeys(SITES, 12), inner_norm=False, hidden=44)
     chunked = list(prompt_requests((1, 7, 3, 29, 5, 5, 11), chunk=5, tile=2, steps=2, logits=True))
     loop = [Request([Entry(1, 0)], steps=8), Request([Entry(4, 8)], steps=3, stops=[31, 32], logits=True)]
     more = [make(MACHINE, seed) for seed in corners for make in (corner_program, product_program)]
@@ -82,6 +84,7 @@ def checks(programs: int, corners: Sequence[int] = (1, 2)) -> dict[str, Check]:
         "tiles": TextCheck(_artefact(rms), ROUGH, chunked),
         "programs": ProgramsCheck(MACHINE, IDEAL, range(programs)),
         "steps": TextCheck(_artefact(l2), IDEAL, loop),
+        "integers": TextCheck(_artefact(mixed), IDEAL, chunked[:1]),
         "corners": ProgramsCheck(MACHINE, IDEAL, [], more),
         "batch": TextCheck(_artefact(plain, 40), ROUGH, _batch()),
         "error": ErrorCheck(_artefact(large), IDEAL, one_token(1, 0)),
