@@ -16,6 +16,8 @@ SCRIPTS = {
     "ecp5": "synth_ecp5 -noflatten -top {top}",
     "xcup": "synth_xilinx -family xcup -noiopad -noclkbuf -top {top}",
 }
+#: Without it Yosys 0.70 fails an assertion of its own (`count_id`) on some wires of Amaranth's.
+_RENAME = "rename -hide w:*"
 _YOSYS = "import sys; from pyosys import libyosys as y; y.run_pass('script ' + sys.argv[1], y.Design())"
 
 
@@ -98,7 +100,7 @@ def synthesise(verilog: str, top: str, family: str) -> dict[str, dict[str, int]]
             work = Path(folder)
             (work / "design.v").write_text(verilog)
             (work / "run.ys").write_text(
-                f"read_verilog -sv design.v\n{script}\ntee -q -o stat.json stat -json\n"
+                f"read_verilog -sv design.v\n{_RENAME}\n{script}\ntee -q -o stat.json stat -json\n"
             )
             done = subprocess.run(
                 [sys.executable, "-c", _YOSYS, "run.ys"],

@@ -9,6 +9,8 @@ import hashlib
 import json
 from dataclasses import dataclass
 
+from .engines import table_form
+
 
 @dataclass(frozen=True)
 class MachineConfig:
@@ -142,11 +144,14 @@ class MachineConfig:
         return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()
 
 
+#: Rows of the smallest matrices that the named machines are meant for (K and V of a small model).
+_ROWS = 64
+
 CI = MachineConfig(
     name="ci", bus_bytes=8, tables=13, head_lanes=16, lanes=4, attention_bytes=8, max_group=4,
     fifo_words=512, outstanding=8, burst_beats=32, activation_words=2048, constant_words=1024,
     accumulator_rows=1024, quantised_words=512, score_words=4096, max_heads=16, max_query=512,
-    max_context=512, stage_bytes=256, tile=4,
+    max_context=512, stage_bytes=256, tile=4, table_form=table_form("ecp5", _ROWS),
 )  # fmt: skip
 #: Half of everything: a 4-byte bus, 7 tables (35 weights a cycle), tiles of one token.
 NARROW = dataclasses.replace(
