@@ -7,7 +7,6 @@ nextpnr where it is installed, block RAM with its own output register.
 """
 
 import argparse
-import dataclasses
 import json
 import sys
 import time
@@ -53,6 +52,8 @@ class Row:
                 "" if self.mhz is None else f"{self.mhz:.0f}", self.title)  # fmt: skip
 
 
+#: Activations a cycle of the whole engines that are simulated.
+_SIMULATED = 20
 HEAD = ("family", "variant", "bits/weight", "LUT", "of it RAM", "carry cells", "FF", "18K blocks/60",
         "URAM/60", "DSP/60", "MHz", "what")  # fmt: skip
 
@@ -69,12 +70,14 @@ def measure(family: str, form: Form, with_place: bool) -> Row:
 
 
 def whole(family: str, tile: int, builders: int, width: int) -> Row:
-    """Simulate, then synthesise a whole engine."""
+    """Simulate a narrow engine with as many builders, then synthesise this one."""
     config = engine_config(family, tile, "byte", width)
     dut = Engine(config, builders, primitives=family == "xcup")
     if not kept(dut, family):
-        small = dataclasses.replace(config, tile=min(tile, 2))
-        verify_engine(small, builders, k=2 * width + 10)
+        # As wide as that, a simulation of the builders takes minutes.
+        verify_engine(
+            engine_config(family, min(tile, 2), "byte", _SIMULATED), builders, k=2 * _SIMULATED + 10
+        )
     used = synthesise(Engine(config, builders, primitives=family == "xcup"), family)
     name = f"engine-k{width}-t{tile}-b{builders}"
     title = (
