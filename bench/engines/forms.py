@@ -54,6 +54,6 @@ FORMS: dict[str, tuple[Form, ...]] = {
 PLACED = ("half", "full", "byte-signed", "byte", "six")
 #: Whole engines: (tokens, builders of each, activations).
 WHOLE: dict[str, tuple[tuple[int, int, int], ...]] = {
-    "ecp5": ((1, 1, 60), (4, 1, 60), (8, 1, 60), (8, 2, 60), (8, 1, 120)),
-    "xcup": ((1, 1, 60), (4, 1, 60), (8, 1, 60), (8, 2, 60)),
+    "ecp5": ((1, 1, 60), (4, 1, 60), (8, 1, 60), (8, 1, 120)),
+    "xcup": ((1, 1, 60), (8, 1, 60)),
 }
