@@ -32,6 +32,7 @@ __all__ = [
     "leading_zeros",
     "normalise",
     "rounded",
+    "rounded_integer",
     "shift_right_sticky",
     "significand",
 ]
@@ -133,13 +134,23 @@ def shift_right_sticky(m: Module, value: Value, amount: Value) -> Signal:
     return value
 
 
+def _incremented(x: View) -> Value:
+    """Fraction and exponent of ``x`` as rounded, a place for the carry above them."""
+    up = x.guard & (x.sticky | x.fraction[0])
+    return (Cat(x.fraction, x.exponent) + up)[: FRACTION_BITS + 9]
+
+
+def rounded_integer(x: View) -> Value:
+    """`rounded` of magnitudes 0 or from 1 below 2^128, where ``kind`` says nothing else; 2^128 is infinity."""
+    return Cat(Mux(x.kind.zero, 0, _incremented(x)[:31]), x.kind.sign)
+
+
 def rounded(x: View) -> Value:
     """The 32 bits of ``x``, a view of :data:`Unrounded`, rounded once.
 
     An increment that carries out of the fraction makes it 0 and the exponent one more, as it should.
     """
-    up = x.guard & (x.sticky | x.fraction[0])
-    packed = (Cat(x.fraction, x.exponent) + up)[: FRACTION_BITS + 9]
+    packed = _incremented(x)
     overflow = packed[FRACTION_BITS + 8] | packed[FRACTION_BITS : FRACTION_BITS + 8].all()
     tiny = x.exponent <= 0
     rounds_to_normal = (x.exponent == 0) & x.fraction.all()

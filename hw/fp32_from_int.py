@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Const, Module, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from .fp32_format import BIAS, FRACTION_BITS, Unrounded, normalise, rounded
+from .fp32_format import BIAS, FRACTION_BITS, Unrounded, normalise, rounded_integer
 
 __all__ = ["Fp32FromInt"]
 
@@ -77,6 +77,6 @@ class Fp32FromInt(wiring.Component):
 
         result = Signal(32, reset_less=True)
         with m.If(self.en):
-            m.d.sync += result.eq(rounded(exact))
+            m.d.sync += result.eq(rounded_integer(exact))
         m.d.comb += self.o.eq(result)
         return m

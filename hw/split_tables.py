@@ -1,6 +1,6 @@
 """Look-up tables in distributed memory: a byte is split into a code of three trits and one of two."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -83,8 +83,10 @@ class SplitTables(wiring.Component):
         for i in range(self.tables):
             m.submodules[f"decode{i}"] = decode = TritDecode()
             m.d.comb += decode.byte.eq(port.data[8 * i : 8 * i + 8])
-            used = Signal(name=f"used{i}")
-            m.d.sync += used.eq(port.used > i)
+            used: Value = Const(1)  # a chunk has a byte at least
+            if i:
+                used = Signal(name=f"used{i}")
+                m.d.sync += used.eq(port.used > i)
             entries = []
             for name, bits, depth, code, write, value in (
                 ("three", THREE_BITS, THREE_ENTRIES, decode.three, builder.write_three, builder.three[i]),
@@ -106,8 +108,9 @@ class SplitTables(wiring.Component):
                 m.d.comb += look_up.addr.eq(Cat(address, address_bank))
                 entries.append(look_up.data)
             for t, tree in enumerate(self.trees):
+                total = entries[0][t] + entries[1][t]
                 term = Signal(signed(SUM_OF_FIVE_BITS), name=f"term{i}_{t}", reset_less=True)
-                m.d.sync += term.eq(Mux(used, entries[0][t] + entries[1][t], 0))
+                m.d.sync += term.eq(Mux(used, total, 0) if i else total)
                 m.d.comb += tree.i[i].eq(term)
 
         for t, tree in enumerate(self.trees):
