@@ -141,7 +141,7 @@ def _incremented(x: View) -> Value:
 
 
 def rounded_integer(x: View) -> Value:
-    """`rounded` of magnitudes 0 or from 1 below 2^128, where ``kind`` says nothing else; 2^128 is infinity."""
+    """`rounded` of magnitudes 0 or from 1 below 2^128, where ``kind`` is of no other; 2^128 is infinity."""
     return Cat(Mux(x.kind.zero, 0, _incremented(x)[:31]), x.kind.sign)
 
 
