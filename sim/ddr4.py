@@ -1,4 +1,4 @@
-"""DDR4 timing for ``dram.sv``: a rank of devices, the controller before it, and a bench that plays bursts to both.
+"""DDR4 timing for ``dram.sv``: a rank of devices and its controller; a bench that plays bursts to any model.
 
 The values of `DDR4_2400` are those of JESD79-4B for DDR4-2400T and of four 8 Gbit x16 devices on 64 bits, the
 4 GiB of a Kria K26 module (DS987). Rules in nanoseconds become clocks of 5/6 ns, rounded up (tREFI down).
@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from hw.machine import MachineConfig
 
@@ -22,20 +22,22 @@ from .verilate import MEMORY, SOURCES, build_texts
 #: Bytes of one burst of 8 on 64 bits; the controller's unit.
 BLOCK = 64
 #: Fields that are timing rules, in clocks of the memory.
-RULES = ("tCL", "tCWL", "tRCD", "tRP", "tRAS", "tRC", "tCCD_S", "tCCD_L", "tRRD_S", "tRRD_L", "tFAW", "tWTR_S",
-         "tWTR_L", "tRTP", "tWR", "tRFC", "tREFI")  # fmt: skip
+RULES = ("tCL", "tCWL", "tRCD", "tRP", "tRAS", "tRC", "tCCD_S", "tCCD_L", "tRRD_S", "tRRD_L", "tFAW",
+         "tWTR_S", "tWTR_L", "tRTP", "tWR", "tRFC", "tREFI")  # fmt: skip
 _SETTINGS = ("memory_khz", "clock_khz", "groups", "banks", "columns", "rows", "order", "read_queue",
              "write_queue", "drain_at", "drain_to", "idle_clocks", "refresh_batch", "latency")  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Ddr4Params(DramParams):
-    """A DDR4 rank, its controller and the path to it; rules are in clocks of the memory, named as in JESD79-4.
+    """A DDR4 rank, its controller and the path to it; rules are clocks of the memory, named as in JESD79-4.
 
-    Of `DramParams` the stalls apply, and `latency` and `write_latency`, in the machine's cycles: the path from
-    an accepted address to the controller, and from the last write beat to its response. `turn` and
-    `refresh_every` must be 0: the rules say what they say.
+    Of `DramParams` the stalls apply, and in the machine's cycles `latency`, from an accepted address to the
+    controller, and `write_latency`, from the last write beat to its response. `turn` and `refresh_every` must
+    be 0: the rules say what they say.
     """
+
+    region: ClassVar[int] = 1 << 24
 
     latency: int = 40
     write_latency: int = 40
@@ -50,25 +52,25 @@ class Ddr4Params(DramParams):
     rows: int = 65536
     #: Fields of an address from its highest bit to its lowest: r(ow), b(ank), c(olumn), g(roup).
     order: str = "rbcg"
-    # Rules, in clocks (table 1: "docs/memory.md").
-    tCL: int = 17  # noqa: N815
-    tCWL: int = 12  # noqa: N815
-    tRCD: int = 17  # noqa: N815
-    tRP: int = 17  # noqa: N815
-    tRAS: int = 39  # noqa: N815
-    tRC: int = 56  # noqa: N815
-    tCCD_S: int = 4  # noqa: N815
-    tCCD_L: int = 6  # noqa: N815
-    tRRD_S: int = 7  # noqa: N815
-    tRRD_L: int = 8  # noqa: N815
-    tFAW: int = 36  # noqa: N815
-    tWTR_S: int = 3  # noqa: N815
-    tWTR_L: int = 9  # noqa: N815
-    tRTP: int = 9  # noqa: N815
-    tWR: int = 18  # noqa: N815
-    tRFC: int = 420  # noqa: N815
-    tREFI: int = 9360  # noqa: N815
-    #: Blocks that the controller chooses from; with so many writes it begins to write, and it ends with so many.
+    # Rules, in clocks (sources: docs/memory.md).
+    tCL: int = 17
+    tCWL: int = 12
+    tRCD: int = 17
+    tRP: int = 17
+    tRAS: int = 39
+    tRC: int = 56
+    tCCD_S: int = 4
+    tCCD_L: int = 6
+    tRRD_S: int = 7
+    tRRD_L: int = 8
+    tFAW: int = 36
+    tWTR_S: int = 3
+    tWTR_L: int = 9
+    tRTP: int = 9
+    tWR: int = 18
+    tRFC: int = 420
+    tREFI: int = 9360
+    #: Blocks that the controller chooses from; a batch of writes begins with so many, and ends with so many.
     read_queue: int = 64
     write_queue: int = 64
     drain_at: int = 48
