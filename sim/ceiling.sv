@@ -8,7 +8,8 @@ module ceiling #(
 );
     localparam int PAGE_BEATS = 4096 / BUS_BYTES;
     localparam int BURST = PAGE_BEATS < 256 ? PAGE_BEATS : 256;
-    localparam bit [31:0] REGION = 1 << 16;     // bytes, read round and round
+    int region = 1 << 16;                       // bytes, read round and round: +region=N
+    initial void'($value$plusargs("region=%d", region));
 
     logic [3:0] age = 0;
     wire rst = !age[3];
@@ -18,7 +19,7 @@ module ceiling #(
     always_ff @(posedge clk) begin
         if (rst) age <= age + 1;
         if (rst) addr <= 0;
-        else if (ar_ready) addr <= (addr + BURST * BUS_BYTES) % REGION;
+        else if (ar_ready) addr <= (addr + BURST * BUS_BYTES) % region;
     end
 
     dram #(.BUS_BYTES(BUS_BYTES)) dram (

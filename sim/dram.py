@@ -5,6 +5,9 @@ import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar, Self
+
+from hw.machine import MachineConfig
 
 from .errors import SimulationError
 from .verilate import build_ceiling
@@ -12,7 +15,13 @@ from .verilate import build_ceiling
 
 @dataclass(frozen=True)
 class DramParams:
-    """Run-time parameters of ``dram.sv``; times are clock cycles, probabilities are per 1024 cycles."""
+    """Run-time parameters of ``dram.sv``; times are clock cycles, probabilities are per 1024 cycles.
+
+    The plain model, in which all addresses are alike; `sim.ddr4` has one of banks and rows.
+    """
+
+    #: Bytes that an ideal sequential reader goes through, round and round.
+    region: ClassVar[int] = 1 << 16
 
     #: From the cycle in which a read address is taken to the one that offers its first beat; 2 or more.
     latency: int = 20
@@ -42,6 +51,10 @@ class DramParams:
                 f"found {self.refresh_cycles}: the memory would never answer"
             )
 
+    def at(self, machine: MachineConfig) -> Self:
+        """The parameters of the memory beside `machine`: these, for times are the machine's cycles."""
+        return self
+
     def plusargs(self, memory: Path, seed: int) -> list[str]:
         """Simulator arguments: these parameters, the memory file and the seed of the stalls."""
         values = [f"+{name}={value}" for name, value in dataclasses.asdict(self).items()]
@@ -63,8 +76,10 @@ def dram_ceiling(params: DramParams, bus_bytes: int, seed: int = 1, cycles: int 
     executable = build_ceiling(bus_bytes)
     with tempfile.TemporaryDirectory(prefix="trine-") as directory:
         memory = Path(directory) / "dram"
-        memory.write_bytes(bytes(1 << 16))
-        command = [str(executable), *params.plusargs(memory, seed), "+warmup=10000", f"+cycles={cycles}"]
+        with memory.open("wb") as file:
+            file.truncate(params.region)
+        command = [str(executable), *params.plusargs(memory, seed), f"+region={params.region}",
+                   "+warmup=10000", f"+cycles={cycles}"]  # fmt: skip
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise SimulationError(f"the DRAM ceiling run failed:\n{done.stdout}{done.stderr}")

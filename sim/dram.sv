@@ -4,6 +4,8 @@
 // One data bus is shared: a read beat, a write beat, a turn-round or a refresh takes each cycle.
 // As unkind as AXI allows: a write reaches memory only when its B is sent, a read looks only when its beat is
 // sent, so a manager that reads what it wrote must wait for B, and an interrupt must follow the last B.
+// With +ddr4 (sim/ddr4.py) a DDR4 rank and its controller (ddr4.cpp) say when a read beat is there and when a
+// write beat has room, in place of read latency, turn-round and refresh of the plain model.
 module dram #(
     parameter int BUS_BYTES = 8,
     localparam int BITS = 8 * BUS_BYTES
@@ -46,12 +48,17 @@ module dram #(
     import "DPI-C" function void dram_write(
         input int unsigned addr, input bit [BITS-1:0] data, input bit [BUS_BYTES-1:0] strb);
     import "DPI-C" function void dram_commit(input int beats);
+    import "DPI-C" function void ddr4_open(input string settings, input int bus_bytes);
+    import "DPI-C" function void ddr4_read(input int unsigned addr, input int unsigned beats);
+    import "DPI-C" function void ddr4_write(input int unsigned addr);    // of one block, all its beats taken
+    import "DPI-C" function int ddr4_cycle(input int sent);              // {busy, room to write, read beat there}
 
     // Run-time parameters.
     int latency = 20, write_latency = 10, turn = 0, refresh_every = 0, refresh_cycles = 0;
     int stall_r = 0, stall_ar = 0, stall_aw = 0, stall_w = 0;
     longint unsigned seed = 1;
-    string path = "";
+    string path = "", settings = "";
+    bit ddr4 = 0;
 
     initial begin
         void'($value$plusargs("latency=%d", latency));
@@ -66,6 +73,10 @@ module dram #(
         void'($value$plusargs("seed=%d", seed));
         if (!$value$plusargs("mem=%s", path)) $fatal(1, "DRAM: no memory file; wanted +mem=FILE");
         dram_open(path, BUS_BYTES);
+        if ($value$plusargs("ddr4=%s", settings)) begin
+            ddr4 = 1;
+            ddr4_open(settings, BUS_BYTES);
+        end
     end
 
     // xorshift64: a fresh word a cycle; each channel looks at its own 10 bits.
@@ -101,11 +112,12 @@ module dram #(
     int debt;       // data-bus cycles that accepted writes and turn-rounds have still to use
     int run, hold;  // write beats since the last read beat; read beats owed before the next write
     logic writing;  // direction of the bus
+    logic [2:0] rank;   // of ddr4_cycle
 
     always_ff @(posedge clk) begin
         if (rst) begin
             {now, read_beats, write_beats, busy_cycles, held_cycles, idle_cycles} <= '0;
-            {ar_ready, aw_ready, w_ready, r_valid, b_valid, writing} <= '0;
+            {ar_ready, aw_ready, w_ready, r_valid, b_valid, writing, rank} <= '0;
             {read_beat, write_beat, r_resp, b_resp, r_last, r_data} <= '0;
             {read_in, read_out, write_in, write_out, done_in, done_out} <= '0;
             {refresh_left, debt, run, hold} <= '0;
@@ -118,6 +130,8 @@ module dram #(
             automatic int owed = debt, streak = run, quota = hold;
             automatic logic refreshing = refresh_left != 0, issue = 0, waiting;
             automatic logic [BITS-1:0] data;
+            automatic logic [31:0] addr;
+            automatic logic [2:0] found = '0;
 
             now <= now + 1;
             noise <= xorshift(noise);
@@ -134,6 +148,7 @@ module dram #(
                 read_len[reads[3:0]] <= ar_len;
                 read_due[reads[3:0]] <= now + 64'(latency) - 1;
                 reads += 1;
+                if (ddr4) ddr4_read(ar_addr, 32'(ar_len) + 1);
             end
             if (aw_valid && aw_ready) begin
                 write_addr[writes[3:0]] <= aw_addr;
@@ -144,11 +159,15 @@ module dram #(
             // Write data: buffered now, paid for on the data bus from now on, in memory when B is sent.
             if (owed != 0 && !refreshing) owed -= 1;
             if (w_valid && w_ready) begin
-                dram_write(write_addr[written[3:0]] + 32'(write_beat) * BUS_BYTES, w_data, w_strb);
+                addr = write_addr[written[3:0]] + 32'(write_beat) * BUS_BYTES;
+                dram_write(addr, w_data, w_strb);
                 write_beats <= write_beats + 1;
-                owed += writing ? 1 : 1 + turn;
-                writing <= 1;
-                streak += 1;
+                if (!ddr4) begin
+                    owed += writing ? 1 : 1 + turn;
+                    writing <= 1;
+                    streak += 1;
+                end else if (write_beat == write_len[written[3:0]] || (addr + BUS_BYTES) % 64 == 0)
+                    ddr4_write(addr);
                 write_beat <= write_beat + 1;
                 if (write_beat == write_len[written[3:0]]) begin
                     done_due[done[3:0]] <= now + 64'(write_latency) - 1;
@@ -168,7 +187,7 @@ module dram #(
             end
 
             // Read data: one beat a cycle while the data bus is free.
-            waiting = read_out != read_in && now >= read_due[read_out[3:0]];
+            waiting = ddr4 ? rank[0] : read_out != read_in && now >= read_due[read_out[3:0]];
             if (r_valid && r_ready) begin
                 r_valid <= 0;
                 read_beats <= read_beats + 1;
@@ -188,16 +207,21 @@ module dram #(
                 streak = 0;
                 if (quota != 0) quota -= 1;
             end
-            if (!waiting) quota = 0;
+            if (!waiting || ddr4) quota = 0;
             else if (streak >= SHARE) quota = SHARE;
+
+            if (ddr4) begin
+                found = 3'(ddr4_cycle(32'(issue)));
+                rank <= found;
+            end
 
             // Ready for the next cycle: room left after this cycle, and the dice.
             ar_ready <= (reads - read_out) < DEPTH && go_ar;
             aw_ready <= (writes - written) < DEPTH && go_aw;
             w_ready <= written != writes && (done - answered) < DEPTH && owed <= SHARE + turn
-                && quota == 0 && !refreshing && go_w;
+                && quota == 0 && !refreshing && (!ddr4 || found[1]) && go_w;
 
-            if (issue || debt != 0 || refreshing) busy_cycles <= busy_cycles + 1;
+            if (issue || debt != 0 || refreshing || found[2]) busy_cycles <= busy_cycles + 1;
             if (r_valid && !r_ready) held_cycles <= held_cycles + 1;
             if (read_out == read_in && !r_valid) idle_cycles <= idle_cycles + 1;
             {read_in, write_in, write_out} <= {reads, writes, written};

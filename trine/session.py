@@ -14,6 +14,7 @@ from models.config import ModelConfig
 from models.tokenizer import Tokenizer
 from sim.backend import Backend
 from sim.backends import Golden, Isa
+from sim.ddr4 import DDR4_2400
 from sim.dram import DDR3, DramParams, dram_ceiling
 from sim.rtl_backend import Rtl
 
@@ -56,7 +57,8 @@ def add_artefact_arguments(parser: argparse.ArgumentParser, tokens: int) -> None
         metavar="NAME=VALUE,...",
         default="",
         help="timing of the simulated memory, in cycles and per 1024: "
-        + ", ".join(f"{k}={v}" for k, v in dataclasses.asdict(DDR3).items()),
+        + ", ".join(f"{k}={v}" for k, v in dataclasses.asdict(DDR3).items())
+        + "; or ddr4-2400, with or without changes of its own (docs/memory.md)",
     )
     parser.add_argument(
         "--memory-seed",
@@ -68,19 +70,25 @@ def add_artefact_arguments(parser: argparse.ArgumentParser, tokens: int) -> None
 
 
 def parse_dram(text: str) -> DramParams:
-    """`latency=40,stall_r=100` over the default timing."""
-    known = {field.name for field in dataclasses.fields(DramParams)}
-    changes: dict[str, int] = {}
-    for part in filter(None, text.split(",")):
+    """`latency=40,stall_r=100` over the default timing, or `ddr4-2400` with such changes after it."""
+    parts = list(filter(None, text.split(",")))
+    base: DramParams = DDR3
+    if parts[:1] == ["ddr4-2400"]:
+        base = DDR4_2400
+        del parts[0]
+    known = {field.name for field in dataclasses.fields(base)}
+    changes: dict[str, Any] = {}
+    for part in parts:
         name, _, value = part.partition("=")
-        if name not in known or name in changes or not re.fullmatch(r"-?[0-9]{1,9}", value, re.ASCII):
+        pattern = "[bcgr]{4}" if name == "order" else r"-?[0-9]{1,9}"
+        if name not in known or name in changes or not re.fullmatch(pattern, value, re.ASCII):
             raise UsageError(
                 f"--dram: wanted NAME=NUMBER with NAME one of {', '.join(sorted(known))}, each once, and "
                 f"NUMBER of at most 9 digits, found {part[:80]!r}"
             )
-        changes[name] = int(value)
+        changes[name] = value if name == "order" else int(value)
     try:
-        return dataclasses.replace(DDR3, **changes)
+        return dataclasses.replace(base, **changes)
     except ValueError as error:
         raise UsageError(f"--dram: {error}") from error
 
@@ -147,7 +155,7 @@ class Job:
         room = _room(artefact, config, list(map(len, prompts)), args.tokens)
         bases = [room * number for number in range(len(prompts))]
         return cls(artefact, config, tokenizer, prompts, bases, args.tokens, args.chunk or found.max_chunk,
-                   args.tile or found.tile, dram, args.memory_seed)  # fmt: skip
+                   args.tile or found.tile, dram.at(found), args.memory_seed)  # fmt: skip
 
     def resumed(self, texts: Sequence[Text]) -> "Job":
         """The same with saved texts in place of prompts; their rows may begin elsewhere than when saved."""
