@@ -231,13 +231,16 @@ _ROWS_AT_ONCE = 256
 def integer_linear(q: Tensor, weight: Tensor) -> Tensor:
     """Exact integer products: q [..., k] times weight [rows, k], both small integers; int64 [..., rows].
 
-    binary64 holds every sum exactly while |q| * |weight| * k < 2**53. Weights that are not binary64 yet are
-    converted some rows at a time, which bounds memory.
+    binary64 holds every sum exactly while |q| * |weight| * k < 2**53. Weights of many rows that are not
+    binary64 yet are converted some rows at a time, and to binary32 where that holds every sum (2**24).
     """
     if weight.dtype == torch.float64 or weight.shape[0] <= _ROWS_AT_ONCE:
         return (q.double() @ weight.double().T).to(torch.int64)
-    x = q.double()
-    return torch.cat([(x @ part.double().T).to(torch.int64) for part in weight.split(_ROWS_AT_ONCE)], -1)
+    largest = max(int(weight.max()), -int(weight.min()))
+    exact = int(q.abs().max()) * largest * q.shape[-1] <= 2**24
+    dtype = torch.float32 if exact else torch.float64
+    x = q.to(dtype)
+    return torch.cat([(x @ part.to(dtype).T).to(torch.int64) for part in weight.split(_ROWS_AT_ONCE)], -1)
 
 
 def grouped_linear(

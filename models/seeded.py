@@ -1,4 +1,4 @@
-"""A quantised model drawn from a seed: nothing is held but what is asked for, and its file is the seed.
+"""A quantised model drawn from a seed: nothing is drawn before it is asked for, and its file is the seed.
 
 Each tensor has a generator of its own, keyed by seed and tensor name, so it does not depend on which others
 are drawn, in which order, or how many layers there are. Drawn from Philox4x64-10 (Salmon et al., SC 2011),
@@ -9,6 +9,7 @@ linear makes numbers of about unit size of normalised ones, so each layer adds a
 the residual stream, and the next token depends on the layers more than on the token itself.
 """
 
+import copy
 import hashlib
 import json
 import math
@@ -36,6 +37,8 @@ _FORMAT = "trine-seeded-1"
 SEEDED_PREFIX = b'{"format": "trine-seeded'
 #: Bytes or elements drawn at once: bounds memory and changes no result, since none is thrown away.
 _BLOCK = 2**20
+#: Bytes of ternary codes that a model keeps, lest they be drawn again; others are drawn each time.
+_KEPT = 2**30
 #: What embedding and head are multiplied by.
 _SMALL = 2.0**-4
 #: Scales of int4 groups lie from the first to below the second; minima within _SHIFT of half a scale.
@@ -48,7 +51,8 @@ class _Draw:
     """Named random tensors of a seed."""
 
     def __init__(self, seed: int) -> None:
-        self._seed = seed
+        self._seed, self._room = seed, _KEPT
+        self._kept: dict[str, Tensor] = {}  # trits by name
 
     def _stream(self, name: str) -> np.random.Philox:
         key = hashlib.sha256(f"{_FORMAT}/{self._seed}/{name}".encode()).digest()[:16]
@@ -79,6 +83,16 @@ class _Draw:
         digits = torch.arange(243)[:, None] // 3 ** torch.arange(5) % 3 - 1
         trits = torch.nn.functional.embedding(numbers, digits.to(torch.int8))
         return trits.reshape(-1)[: shape[0] * shape[1]].reshape(shape)
+
+    def kept_trits(self, name: str, shape: tuple[int, int]) -> Tensor:
+        """`trits`, held for the next time while there is room."""
+        found = self._kept.get(name)
+        if found is None:
+            found = self.trits(name, shape)
+            if found.numel() <= self._room:
+                self._room -= found.numel()
+                self._kept[name] = found
+        return found
 
     def uniform(self, name: str, count: int) -> Tensor:
         """Uniform in (-1, 1), binary64 [count], of 16 bits."""
@@ -126,7 +140,7 @@ def _centred(words: np.ndarray) -> Tensor:
 
 
 class _SeededLinear(Linear):
-    """A ternary matrix whose codes are drawn anew each time they are asked for."""
+    """A ternary matrix whose codes are drawn when they are asked for."""
 
     def __init__(self, draw: _Draw, name: str, shape: tuple[int, int], scale: float) -> None:
         for key, value in {"_draw": draw, "_name": name, "_shape": shape, "scale": scale}.items():
@@ -135,7 +149,7 @@ class _SeededLinear(Linear):
     def __getattr__(self, name: str) -> Any:
         if name != "codes":
             raise AttributeError(name)
-        return self._draw.trits(f"{self._name}.codes", self._shape)
+        return self._draw.kept_trits(f"{self._name}.codes", self._shape)
 
 
 class _SeededLayer(QuantisedLayer):
@@ -158,8 +172,8 @@ class _SeededLayer(QuantisedLayer):
 class SeededModel(QuantisedModel):
     """The model of a shape and a seed; the first ``layers`` of the shape, or all.
 
-    Layers are drawn when they are asked for and not kept; embedding and head are kept. Raises CheckpointError
-    as `Shape.config` does.
+    Matrices are drawn when they are asked for, and of them only some ternary codes are kept (`_KEPT`);
+    embedding and head are kept. Raises CheckpointError as `Shape.config` does.
     """
 
     def __init__(
@@ -222,10 +236,8 @@ class SeededModel(QuantisedModel):
 
     def with_grids(self, grids: dict[str, int]) -> "SeededModel":
         """The same model with other grids."""
-        made = SeededModel(self.shape, self.seed, self.config.layers, dict(grids), self._digest)
-        for name in ("embedding", "head"):
-            if name in vars(self):
-                object.__setattr__(made, name, getattr(self, name))
+        made = copy.copy(self)
+        object.__setattr__(made, "grids", dict(grids))
         return made
 
     def form(self, name: str) -> dict[str, Any] | None:

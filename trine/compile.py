@@ -70,7 +70,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     shape.add_argument("--shape", choices=sorted(SHAPES), help="which")
     shape.add_argument(
-        "--layers", type=int, metavar="N", help="its first N layers, which are drawn as in the whole (default: all)"
+        "--layers",
+        type=int,
+        metavar="N",
+        help="its first N layers, which are drawn as in the whole (default: all)",
     )
     shape.add_argument("--seed", type=int, metavar="N", help="of the weights (default 0)")
     group = parser.add_argument_group(
@@ -157,7 +160,9 @@ def drawn(args: argparse.Namespace) -> SeededModel | None:
                 raise UsageError(f"--{name}: wanted --shape with it, found a checkpoint; leave it out")
         return None
     if args.checkpoint is not None:
-        raise UsageError(f"--shape: wanted no CHECKPOINT beside it, found {args.checkpoint}; name one of them")
+        raise UsageError(
+            f"--shape: wanted no CHECKPOINT beside it, found {args.checkpoint}; name one of them"
+        )
     plain = {"weights": None, "head": "int8", "group": None, "activations": 8}
     for name, default in plain.items():
         if getattr(args, name) != default:
