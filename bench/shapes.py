@@ -100,8 +100,9 @@ def report(found: dict[str, Any]) -> str:
     kind = "ternary" if found["bits_per_ternary_weight"] else "integer"
     return (
         f"{found['shape']}, {found['layers']} layers, seed {found['seed']}: {found['weights']:,} weights\n"
-        f"compiled and written in {found['wall_seconds']:.1f} s (processor {found['processor_seconds']:.1f} s), "
-        f"peak memory {found['peak_bytes'] / 2**30:.2f} GiB, file {found['file_bytes']:,} bytes\n"
+        f"compiled and written in {found['wall_seconds']:.1f} s "
+        f"(processor {found['processor_seconds']:.1f} s), peak memory {found['peak_bytes'] / 2**30:.2f} GiB, "
+        f"file {found['file_bytes']:,} bytes\n"
         f"bits per {kind} weight {bits:.4f}\n"
         + table([(name, f"{size:,}") for name, size in found["bytes"].items() if size], ("kind", "bytes"))
     )

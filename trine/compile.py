@@ -1,4 +1,7 @@
-"""Make a .trine file of a checkpoint, or of a shape with weights drawn from a seed: program, tape, memory map, quantised model, tokenizer, test vectors."""
+"""Make a .trine file of a checkpoint, or of a shape with weights drawn from a seed.
+
+It holds program, tape, memory map, quantised model (or the seed), tokenizer and test vectors.
+"""
 
 import argparse
 import re
