@@ -9,12 +9,12 @@ import numpy as np
 from hw.artefact import Artefact
 from hw.machine import MachineConfig
 from models import numerics
-from models.quantised import MATRICES, QuantisedModel
+from models.quantised import MATRICES, QuantisedModel, matrix_shapes
 
 from .check import check
 from .codegen import generate
 from .fit import place
-from .fit_integers import fit_integers
+from .fit_integers import fit_forms, fit_sums
 from .graph import Integers, attach_statistics, build, fuse
 from .lower import PARTS, lower
 from .memory_map import MemoryMap, map_memory
@@ -42,7 +42,7 @@ def compile_program(model: QuantisedModel, machine: MachineConfig, kv_rows: int 
     """
     config = model.config
     places = place(config, machine)
-    fit_integers(model, machine)
+    fit_forms(model, machine)
     forms = {name: model.form(name) for name in MATRICES} | {"head": model.head.form}
     integers = {name: Integers(**form) for name, form in forms.items() if form is not None}
     graph = check(build(config, integers, model.activations))
@@ -55,6 +55,7 @@ def compile_program(model: QuantisedModel, machine: MachineConfig, kv_rows: int 
     for part, block in PARTS.items():
         fetches[part], tapes[block] = runs(machine, lowered[part], tapes[block])
     memory = map_memory(config, machine, *tapes.values(), kv_rows=kv_rows)
+    fit_sums(model, machine)
     parts = {part: schedule(lowered[part], machine, config.context) for part in PARTS}
     program = generate(config, machine, parts, fetches, memory)
 
@@ -88,10 +89,11 @@ def compile_model(
     vectors: bool = True,
     prompt: list[int] | None = None,
     kv_rows: int | None = None,
+    generated: int = GENERATED,
 ) -> Artefact:
     """The artefact of a model for a machine.
 
-    vectors: whether to add test vectors (the golden model runs `GENERATED` tokens).
+    vectors: whether to add test vectors (the golden model runs ``generated`` tokens).
     prompt: of the test vectors; else BOS and a few words.
     kv_rows: as for `compile_program`.
     Raises CompileError where the model does not fit, ValueError where it is not consistent.
@@ -101,7 +103,7 @@ def compile_model(
     proof = None
     if vectors:
         prompt = prompt or _prompt(model)
-        count = min(GENERATED, model.config.context - len(prompt) + 1)
+        count = min(generated, model.config.context - len(prompt) + 1)
         proof = make_vectors(model, compiled.memory, prompt, count)
     shapes = {name: list(shape) for name, shape in _shapes(model).items()}
     return Artefact(
@@ -132,12 +134,10 @@ def _prompt(model: QuantisedModel) -> list[int]:
 
 def _shapes(model: QuantisedModel) -> dict[str, tuple[int, ...]]:
     """Shapes of the model's tensors; matrices as [out, in], not as packed."""
-    found: dict[str, tuple[int, ...]] = {
-        "embedding": tuple(model.embedding.shape),
-        "head": tuple(model.head.codes.shape),
-    }
-    for index, layer in enumerate(model.layers):
-        found |= {f"layers.{index}.{name}": tuple(linear.codes.shape) for name, linear in layer.matrices()}
+    c = model.config
+    found: dict[str, tuple[int, ...]] = {"embedding": (c.vocab, c.dim), "head": (c.vocab, c.dim)}
+    for index in range(c.layers):
+        found |= {f"layers.{index}.{name}": shape for name, shape in matrix_shapes(c).items()}
     return found
 
 

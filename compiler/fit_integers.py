@@ -1,5 +1,7 @@
 """Do the integer matrices of a model fit a machine: activations, groups, and the width of their sums."""
 
+from typing import Any
+
 from hw.machine import MachineConfig
 from models import numerics
 from models.integer import IntegerLinear
@@ -9,7 +11,13 @@ from .fit import Limits
 
 
 def fit_integers(model: QuantisedModel, machine: MachineConfig) -> None:
-    """CompileError where a matrix or its activations are too wide, or its groups are not whole units."""
+    """`fit_forms` and `fit_sums`."""
+    fit_forms(model, machine)
+    fit_sums(model, machine)
+
+
+def fit_forms(model: QuantisedModel, machine: MachineConfig) -> None:
+    """CompileError where activations are too wide, or the groups of a matrix are not whole units."""
     need = Limits(model.config, machine)
     for site, names in SITE_MATRICES.items():
         bits = model.activations[site]
@@ -21,28 +29,34 @@ def fit_integers(model: QuantisedModel, machine: MachineConfig) -> None:
                 f"a machine with activation_bits of {bits} would take it, or 8-bit activations",
             )
         for name in names:
-            _groups(need, machine, name, model.head if name == "head" else getattr(model.layers[0], name))
+            _groups(need, machine, name, model.form(name))
+
+
+def fit_sums(model: QuantisedModel, machine: MachineConfig) -> None:
+    """CompileError where a matrix of integers may give sums that are too wide; reads all of their weights."""
+    need = Limits(model.config, machine)
     bits = {name: model.activations[site] for site, names in SITE_MATRICES.items() for name in names}
     for index, layer in enumerate(model.layers):
         for name in MATRICES:
-            _width(need, f"layer {index}, {name}", getattr(layer, name), bits[name])
+            if model.form(name) is not None:
+                _width(need, f"layer {index}, {name}", getattr(layer, name), bits[name])
     _width(need, "head", model.head, bits["head"])
 
 
-def _groups(need: Limits, machine: MachineConfig, name: str, matrix: object) -> None:
+def _groups(need: Limits, machine: MachineConfig, name: str, form: dict[str, Any] | None) -> None:
     """A group is a whole number of units, and its size can be encoded."""
-    if not isinstance(matrix, IntegerLinear) or not matrix.group:
+    if form is None or not form["group"]:
         return
-    unit = machine.unit_codes(matrix.bits)
-    if matrix.group % unit:
+    unit, group = machine.unit_codes(form["bits"]), form["group"]
+    if group % unit:
         need.refuse(
             f"every layer, {name}" if name != "head" else name,
             f"wanted groups of a multiple of {unit} weights (head_lanes of {machine.head_lanes} bytes hold "
-            f"so many {matrix.bits}-bit codes of a row), found {matrix.group}",
-            f"choose a machine with head_lanes of {matrix.group * matrix.bits // 4} or a divisor of it, or "
+            f"so many {form['bits']}-bit codes of a row), found {group}",
+            f"choose a machine with head_lanes of {group * form['bits'] // 4} or a divisor of it, or "
             f"quantise in groups of {unit}",
         )
-    need.encoded(name, "weights of a group", matrix.group, 2**16 - 1)
+    need.encoded(name, "weights of a group", group, 2**16 - 1)
 
 
 def _width(need: Limits, part: str, matrix: object, activation_bits: int) -> None:

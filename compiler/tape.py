@@ -55,7 +55,7 @@ def content_bytes(
         matrix = model.head if content.kind == "head" else getattr(model.layers[layer], content.name)
         if isinstance(matrix, IntegerLinear):
             return integer_bytes(matrix, machine)
-        packed = numerics.pack_trits(matrix.codes.to(torch.int64))
+        packed = numerics.pack_trits(matrix.codes)
         return chunked(packed.to(torch.uint8).numpy(), machine.tables)
     if content.kind == "gain":
         return _float_bytes(_gain(model, layer, content.name))

@@ -7,7 +7,8 @@ A zip archive of these members; ``manifest.json`` holds the SHA-256 of each othe
 | manifest.json | format, model configuration, machine, ISA digest, tools, memory map, tensor shapes, hashes |
 | program.bin | 24 bytes an instruction, little-endian |
 | image.bin | memory from address 0 up to the first region without initial contents |
-| model.safetensors | the quantised model before layout |
+| model.safetensors | the quantised model before layout; in its place, where weights were drawn from a seed: |
+| seed.json | shape, number of layers, seed, grids of squares, and the hash of the weights |
 | tokenizer.bin | the tokenizer |
 | vectors.json | optional: prompt, tokens and hashes of logits and KV memory, with a hash of its own |
 """
@@ -38,6 +39,11 @@ MEMBERS = {
     "model.safetensors": "model",
     "tokenizer.bin": "tokenizer",
 }
+#: What stands in the place of MODEL where the model is a seed, and how that begins.
+MODEL, SEED = "model.safetensors", "seed.json"
+_SEED_PREFIX = b'{"format": "trine-seeded'
+#: Members of this size are stored as they are: packed weights hardly shrink, and deflating takes minutes.
+_STORED = 2**25
 #: All members carry this time, so that the same contents give the same file.
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 #: What reading a damaged archive may raise.
@@ -85,7 +91,7 @@ class Artefact:
     program: 24 bytes an instruction.
     image: initial memory from address 0.
     memory_map: regions, strides and rows (`compiler.memory_map.MemoryMap.to_json`).
-    model, tokenizer: bytes that `models` reads.
+    model, tokenizer: bytes that `models` reads; of a model drawn from a seed, the seed.
     tensors: shapes of the model's tensors by name.
     tools: versions of what made it.
     vectors: test vectors, or None.
@@ -102,9 +108,16 @@ class Artefact:
     tools: dict[str, str] = field(default_factory=dict)
     vectors: dict[str, Any] | None = None
 
+    def members(self) -> dict[str, bytes]:
+        """Members of the file that are always there, by name."""
+        seeded = self.model.startswith(_SEED_PREFIX)
+        return {
+            SEED if seeded and name == MODEL else name: getattr(self, key) for name, key in MEMBERS.items()
+        }
+
     def manifest(self) -> dict[str, Any]:
         """The manifest, hashes included."""
-        hashes = {member: _sha256(getattr(self, name)) for member, name in MEMBERS.items()}
+        hashes = {name: _sha256(member) for name, member in self.members().items()}
         if self.vectors is not None:
             hashes[VECTORS] = _sha256(_json(self.vectors))
         return {
@@ -122,7 +135,7 @@ class Artefact:
         """The file's contents; the same artefact gives the same bytes."""
         members = {
             MANIFEST: _json(self.manifest()),
-            **{name: getattr(self, key) for name, key in MEMBERS.items()},
+            **self.members(),
         }
         if self.vectors is not None:
             members[VECTORS] = _json(self.vectors)
@@ -130,7 +143,7 @@ class Artefact:
         with zipfile.ZipFile(data, "w") as archive:
             for name, member in members.items():
                 info = zipfile.ZipInfo(name, _EPOCH)
-                info.compress_type = zipfile.ZIP_DEFLATED
+                info.compress_type = zipfile.ZIP_DEFLATED if len(member) < _STORED else zipfile.ZIP_STORED
                 info.external_attr = 0o644 << 16
                 archive.writestr(info, member, compresslevel=6)
         return data.getvalue()
@@ -168,7 +181,7 @@ class Artefact:
             members["program.bin"],
             members["image.bin"],
             manifest["memory_map"],
-            members["model.safetensors"],
+            members[_model_member(members)],
             members["tokenizer.bin"],
             manifest["tensors"],
             manifest["tools"],
@@ -247,10 +260,16 @@ def _short(value: object) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
+def _model_member(members: dict[str, bytes]) -> str:
+    """The member that holds the model."""
+    return SEED if SEED in members and MODEL not in members else MODEL
+
+
 def _verify(path: Path, manifest: dict[str, Any], members: dict[str, bytes]) -> None:
     """Hashes of all members, and the ISA. Vectors may have been taken out."""
     hashes = manifest["sha256"]
-    for name in (*MEMBERS, *([VECTORS] if VECTORS in members else [])):
+    needed = [_model_member(members) if name == MODEL else name for name in MEMBERS]
+    for name in (*needed, *([VECTORS] if VECTORS in members else [])):
         if name not in members:
             raise _error(
                 path, f"member {name!r}", f"{sorted(members)}", "copy the file again, or compile again"

@@ -1,7 +1,7 @@
 """Matrices of 8-bit and 4-bit integers, for LINEAR and HEAD (`models.numerics.grouped_linear`)."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -22,6 +22,8 @@ __all__ = [
 CODE_RANGE = {8: (-numerics.INT8_LEVELS, numerics.INT8_LEVELS), 4: (-8, 7)}
 #: Largest scale of a group: 12 bits.
 SCALE_LIMIT = 4095
+#: Rows whose weights are worked out at once: bounds memory.
+_ROWS = 1024
 
 
 def activation_levels(bits: int) -> int:
@@ -90,8 +92,13 @@ class IntegerLinear:
 
     def largest_sum(self, activation_bits: int = 8) -> int:
         """The largest |acc| that activations of that width can give in any row, exact."""
-        rows = self.integers().abs().sum(-1)
-        return int(rows.max()) * activation_levels(activation_bits)
+        largest = 0
+        for first in range(0, len(self.codes), _ROWS):
+            some = slice(first, first + _ROWS)
+            tables = (table if table is None else table[some] for table in (self.scales, self.minima))
+            part = replace(self, codes=self.codes[some], scales=next(tables), minima=next(tables))
+            largest = max(largest, int(part.integers().abs().sum(-1).max()))
+        return largest * activation_levels(activation_bits)
 
     def _spread(self, values: Tensor) -> Tensor:
         """Values of groups [out, groups] for each column, int64 [out, in]."""

@@ -224,13 +224,23 @@ def quantise_mantissa(x: Tensor, maximum: Tensor) -> Tensor:
 
 # --- linear -----------------------------------------------------------------------------------------------
 
+#: Rows of a matrix that `integer_linear` converts together.
+_ROWS_AT_ONCE = 256
+
 
 def integer_linear(q: Tensor, weight: Tensor) -> Tensor:
     """Exact integer products: q [..., k] times weight [rows, k], both small integers; int64 [..., rows].
 
-    binary64 holds every sum exactly while |q| * |weight| * k < 2**53.
+    binary64 holds every sum exactly while |q| * |weight| * k < 2**53. Weights of many rows that are not
+    binary64 yet are converted some rows at a time, and to binary32 where that holds every sum (2**24).
     """
-    return (q.double() @ weight.double().T).to(torch.int64)
+    if weight.dtype == torch.float64 or weight.shape[0] <= _ROWS_AT_ONCE:
+        return (q.double() @ weight.double().T).to(torch.int64)
+    largest = max(int(weight.max()), -int(weight.min()))
+    exact = int(q.abs().max()) * largest * q.shape[-1] <= 2**24
+    dtype = torch.float32 if exact else torch.float64
+    x = q.to(dtype)
+    return torch.cat([(x @ part.to(dtype).T).to(torch.int64) for part in weight.split(_ROWS_AT_ONCE)], -1)
 
 
 def grouped_linear(
@@ -439,12 +449,13 @@ def pack_trits(codes: Tensor) -> Tensor:
     A byte is gray(first three) + 27 * gray(last two), each gray() being the position in `gray_trits`.
     """
     rows, k = codes.shape
-    padded = torch.zeros(rows, -(-k // TRITS_PER_BYTE) * TRITS_PER_BYTE, dtype=torch.int64)
-    padded[:, :k] = codes
-    groups = padded.reshape(rows, -1, TRITS_PER_BYTE) + 1
-    three, two = _gray_positions(3), _gray_positions(2)
-    first = groups[..., 0] + 3 * groups[..., 1] + 9 * groups[..., 2]
-    return three[first] + 27 * two[groups[..., 3] + 3 * groups[..., 4]]
+    groups = torch.ones(rows, -(-k // TRITS_PER_BYTE), TRITS_PER_BYTE, dtype=torch.uint8)
+    groups.reshape(rows, -1)[:, :k] = codes + 1
+    number = groups[..., TRITS_PER_BYTE - 1].clone()  # base-3 digits, least first: below 243
+    for digit in reversed(range(TRITS_PER_BYTE - 1)):
+        number *= 3
+        number += groups[..., digit]
+    return _trit_bytes()[number.to(torch.int64)]
 
 
 def unpack_trits(packed: Tensor, k: int) -> Tensor:
@@ -453,6 +464,13 @@ def unpack_trits(packed: Tensor, k: int) -> Tensor:
     two = torch.tensor(gray_trits(2), dtype=torch.int64)
     trits = torch.cat((three[packed % 27], two[packed // 27]), dim=-1)
     return trits.reshape(packed.shape[0], -1)[:, :k]
+
+
+@lru_cache(maxsize=1)
+def _trit_bytes() -> Tensor:
+    """The byte of five trits by the number whose base-3 digits (least first) are trit + 1."""
+    number = torch.arange(3**TRITS_PER_BYTE)
+    return _gray_positions(3)[number % 27] + 27 * _gray_positions(2)[number // 27]
 
 
 @lru_cache(maxsize=8)

@@ -231,7 +231,14 @@ class QuantisedModel:
 
     @classmethod
     def load(cls, data: bytes) -> "QuantisedModel":
-        """Inverse of `save`; ValueError where ``data`` is something else or damaged."""
+        """Inverse of `save`; ValueError where ``data`` is something else or damaged.
+
+        What `models.seeded` saved becomes a model of that kind again.
+        """
+        from .seeded import SEEDED_PREFIX, SeededModel  # which is built on this module
+
+        if data.startswith(SEEDED_PREFIX):
+            return SeededModel.load(data)
         header = _header(data)
         try:
             config = ModelConfig.from_json(header["config"])

@@ -14,6 +14,8 @@ from .interpreter_tape import Tape, UsageError
 
 #: Pairs of rows decoded at once: bounds memory.
 _PAIRS = 256
+#: Trits of a matrix that are kept as binary64, ready to be multiplied; more take an eighth as int8.
+_WIDE = 2**20
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Matrices:
         self._integer: dict[tuple[int, IntegerShape], tuple[bytes, IntegerMatrix]] = {}
 
     def ternary(self, tape: Tape, rows: int, k: int) -> Tensor:
-        """Trits, binary64 [rows, k], from the bytes of a MATMUL."""
+        """Trits [rows, k] from the bytes of a MATMUL: binary64, or int8 where there are many (`_WIDE`)."""
         columns, tables = -(-k // numerics.TRITS_PER_BYTE), self._machine.tables
         address, data = tape.take(rows * columns)
         key, raw = (address, rows, k), data.tobytes()
@@ -52,7 +54,8 @@ class Matrices:
             at += rows * width
         if packed.max(initial=0) >= 3**numerics.TRITS_PER_BYTE:
             raise UsageError(f"wanted trit bytes 0 to 242, found {packed.max()}")
-        weight = numerics.unpack_trits(torch.from_numpy(packed.astype(np.int64)), k).double()
+        weight = numerics.unpack_trits(torch.from_numpy(packed.astype(np.int64)), k)
+        weight = weight.double() if rows * k <= _WIDE else weight.to(torch.int8)
         self._ternary[key] = raw, weight
         return weight
 

@@ -1,4 +1,7 @@
-"""Make a .trine file of a checkpoint: program, tape, memory map, quantised model, tokenizer, test vectors."""
+"""Make a .trine file of a checkpoint, or of a shape with weights drawn from a seed.
+
+It holds program, tape, memory map, quantised model (or the seed), tokenizer and test vectors.
+"""
 
 import argparse
 import re
@@ -9,9 +12,12 @@ from compiler.compile import compile_model
 from compiler.fit import place
 from compiler.frontends import load_checkpoint
 from compiler.quantise import calibrate_grids, own_text
+from compiler.vectors import GENERATED
 from hw.machine import MACHINES
 from models.integer_quantise import Recipe
 from models.quantised import MATRICES, QuantisedModel
+from models.seeded import SeededModel
+from models.shapes import SHAPES, numbered_tokenizer
 from models.tokenizer import Tokenizer
 
 from .artefact import tokenizer_complaint
@@ -20,16 +26,19 @@ from .output import note, table, write_artefact, write_json
 
 #: Bits of the widths that the command line offers.
 WIDTHS = {"int8": 8, "int4": 4}
-HELP = "compile a checkpoint for a machine"
+HELP = "compile a checkpoint, or a shape with random weights, for a machine"
 #: Tokens that the golden model writes to calibrate the grids of square sums on, where no text is given.
 CALIBRATION_TOKENS = 24
+#: Tokens drawn for the same purpose where the weights are drawn too, and tokens that their test vectors have.
+SHAPE_CALIBRATION_TOKENS, SHAPE_GENERATED = 16, 2
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """CHECKPOINT, --tokenizer, --machine, -o."""
+    """CHECKPOINT or --shape, --tokenizer, --machine, -o."""
     parser.add_argument(
         "checkpoint",
         type=Path,
+        nargs="?",
         metavar="CHECKPOINT",
         help="ak42 .bin, llama2.c float .bin, Trine .safetensors, or a folder with one",
     )
@@ -37,7 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--tokenizer",
         type=Path,
         metavar="FILE",
-        help="tokenizer.json or llama2.c tok*.bin (default: tokenizer.json beside the checkpoint)",
+        help="tokenizer.json or llama2.c tok*.bin (default: tokenizer.json beside the checkpoint; for a "
+        "shape, one whose tokens read as their numbers)",
     )
     parser.add_argument(
         "--machine", choices=sorted(MACHINES), default="ci", help="machine (default %(default)s)"
@@ -58,6 +68,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="tokens that the KV memory holds for all sequences together (default: one context)",
     )
     parser.add_argument("--no-vectors", action="store_true", help="leave out the test vectors")
+    shape = parser.add_argument_group(
+        "shape", "In place of a checkpoint: the sizes of a published model, with weights drawn from a seed."
+    )
+    shape.add_argument("--shape", choices=sorted(SHAPES), help="which")
+    shape.add_argument(
+        "--layers",
+        type=int,
+        metavar="N",
+        help="its first N layers, which are drawn as in the whole (default: all)",
+    )
+    shape.add_argument("--seed", type=int, metavar="N", help="of the weights (default 0)")
     group = parser.add_argument_group(
         "quantisation", "How float numbers of the checkpoint become integers (docs/numerics.md)."
     )
@@ -90,18 +111,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Compile and write; a table of what went where."""
     begin = time.perf_counter()
-    path = args.checkpoint / "model.safetensors" if args.checkpoint.is_dir() else args.checkpoint
-    model = load_checkpoint(path, recipe(args))
+    seeded = drawn(args)
+    path = args.checkpoint or Path()
+    path = path / "model.safetensors" if path.is_dir() else path
+    model = seeded or load_checkpoint(path, recipe(args))
     if args.kv_rows is not None and args.kv_rows < model.config.context:
         raise UsageError(
             f"--kv-rows: wanted {model.config.context} (one context) or more, found {args.kv_rows}"
         )
-    tokenizer = load_tokenizer(args.tokenizer or path.with_name("tokenizer.json"), model)
+    if seeded and args.tokenizer is None:
+        tokenizer = numbered_tokenizer(seeded.config)
+    else:
+        tokenizer = load_tokenizer(args.tokenizer or path.with_name("tokenizer.json"), model)
     place(model.config, MACHINES[args.machine])  # before anything of the context's size is made
-    model = calibrate(model, tokenizer, args.calibrate)
+    if seeded and args.calibrate is None:
+        model = calibrate_shape(seeded)
+    else:
+        model = calibrate(model, tokenizer, args.calibrate)
     artefact = compile_model(
-        model, tokenizer.to_bytes(), MACHINES[args.machine], not args.no_vectors, kv_rows=args.kv_rows
-    )
+        model, tokenizer.to_bytes(), MACHINES[args.machine], not args.no_vectors, kv_rows=args.kv_rows,
+        generated=SHAPE_GENERATED if seeded else GENERATED,
+    )  # fmt: skip
     output = args.output or Path(file_name(model.config.name))
     size = write_artefact(output, artefact)
     seconds = time.perf_counter() - begin
@@ -113,12 +143,40 @@ def main(args: argparse.Namespace) -> int:
     )
     write_json(args.json, {
         "artefact": str(output), "model": model.config.to_json(), "machine": args.machine,
+        "shape": {"name": seeded.shape.name, "layers": seeded.config.layers, "seed": seeded.seed}
+                 if seeded else None,
         "instructions": len(artefact.program) // 24, "regions": regions, "grids": model.grids,
         "integer": {name: model.form(name) for name in (*MATRICES, "head") if model.form(name)},
         "activations": model.activations,
         "file_bytes": size, "wall_seconds": seconds,
     })  # fmt: skip
     return EXIT_OK
+
+
+def drawn(args: argparse.Namespace) -> SeededModel | None:
+    """The model that --shape asks for, if it does; UsageError where the options do not belong together."""
+    if args.shape is None:
+        if args.checkpoint is None:
+            raise UsageError("wanted a CHECKPOINT or --shape, found neither; name one")
+        for name in ("layers", "seed"):
+            if getattr(args, name) is not None:
+                raise UsageError(f"--{name}: wanted --shape with it, found a checkpoint; leave it out")
+        return None
+    if args.checkpoint is not None:
+        raise UsageError(
+            f"--shape: wanted no CHECKPOINT beside it, found {args.checkpoint}; name one of them"
+        )
+    plain = {"weights": None, "head": "int8", "group": None, "activations": 8}
+    for name, default in plain.items():
+        if getattr(args, name) != default:
+            raise UsageError(f"--{name}: wanted a checkpoint, found --shape, which has widths of its own")
+    return SeededModel(SHAPES[args.shape], args.seed or 0, args.layers)
+
+
+def calibrate_shape(model: SeededModel) -> QuantisedModel:
+    """The model with grids for BOS and tokens drawn from its own seed, in one pass through the layers."""
+    count = min(SHAPE_CALIBRATION_TOKENS, model.config.context)
+    return calibrate_grids(model, [model.config.bos, *model.some_tokens(count - 1)])
 
 
 def recipe(args: argparse.Namespace) -> Recipe:
@@ -136,7 +194,7 @@ def recipe(args: argparse.Namespace) -> Recipe:
 
 def kinds(model: QuantisedModel) -> str:
     """The widths of a model's weights and of the inputs of its integer ones, in a few words."""
-    layers = sorted({getattr(m, "kind", "ternary") for layer in model.layers for _, m in layer.matrices()})
+    layers = sorted({getattr(matrix, "kind", "ternary") for _, matrix in model.layers[0].matrices()})
     return f"{', '.join(layers)}; head {model.head.kind}, its input {model.activations['final']} bits"
 
 

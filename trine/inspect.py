@@ -8,7 +8,7 @@ from compiler.compile import compile_program
 from compiler.fit import CompileError
 from compiler.frontends import load_checkpoint
 from hw.machine import MACHINES
-from models.quantised import SITES, IntegerLinear, Linear, QuantisedModel
+from models.quantised import SITES, IntegerLinear, QuantisedModel
 
 from .artefact import open_artefact
 from .errors import EXIT_OK
@@ -49,19 +49,20 @@ def main(args: argparse.Namespace) -> int:
 
 def weights(model: QuantisedModel) -> dict[str, Any]:
     """Counts of weights by kind, the share of zeros of the ternary ones, and what wider inputs there are."""
-    matrices = [matrix for layer in model.layers for _, matrix in layer.matrices()]
-    codes = [matrix.codes for matrix in matrices if isinstance(matrix, Linear)]
-    found: dict[str, Any] = {}
-    if ternary := sum(c.numel() for c in codes):
-        zero = sum(int((c == 0).sum()) for c in codes)
-        found = {
-            "ternary": ternary,
-            "zeros": f"{zero / ternary:.3f}",
-            "ternary bytes": sum(c.shape[0] * -(-c.shape[1] // 5) for c in codes),
-        }
-    for matrix in matrices:
+    counts = dict.fromkeys(("ternary", "zeros", "ternary bytes"), 0)
+    integers: dict[str, int] = {}
+    for matrix in (matrix for layer in model.layers for _, matrix in layer.matrices()):
+        codes = matrix.codes
         if isinstance(matrix, IntegerLinear):
-            found[matrix.kind] = found.get(matrix.kind, 0) + matrix.codes.numel()
+            integers[matrix.kind] = integers.get(matrix.kind, 0) + codes.numel()
+        else:
+            counts["ternary"] += codes.numel()
+            counts["zeros"] += int((codes == 0).sum())
+            counts["ternary bytes"] += codes.shape[0] * -(-codes.shape[1] // 5)
+    found: dict[str, Any] = {}
+    if counts["ternary"]:
+        found = {**counts, "zeros": f"{counts['zeros'] / counts['ternary']:.3f}"}
+    found |= integers
     found |= {
         f"head {model.head.kind}": model.head.codes.numel(),
         "embedding binary32": model.embedding.numel(),
