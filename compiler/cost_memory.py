@@ -93,6 +93,21 @@ class Tape:
         if not self._fast:
             self._writes.append((when, cycles))
 
+    def written(self, start: float, cycles: float) -> float:
+        """When so many cycles of writing from `start` on are over: none passes during a refresh."""
+        memory = self._memory
+        if not memory.refresh_every or self._fast:
+            return start + cycles
+        every, lost = memory.refresh_every, memory.refresh_cycles
+        period, within = divmod(start, every)
+        if period and within < lost:
+            start += lost - within
+        end = start + cycles
+        following = (start // every + 1) * every
+        while following < end:
+            end, following = end + lost, following + every
+        return end
+
     def take(self, size: int, rate: float, start: float) -> float:
         """Take `size` bytes, `rate` a cycle at most, from cycle `start` on; the cycle after the last of them.
 

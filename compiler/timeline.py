@@ -40,6 +40,8 @@ _WAITS = {
     Unit.MATMUL: "wait_matmul", Unit.VECTOR: "wait_vector",
     Unit.ATTENTION: "wait_attention", Unit.STORE: "wait_store",
 }  # fmt: skip
+#: `sim/dram.sv`: beats that one direction may move while the other waits.
+_SHARE = 16
 #: What can be made to cost nothing, to see what binds.
 FREE = ("memory", "matmul", "vector", "attention", "latency")
 _BYTES = {Kind.WEIGHTS: "weight_bytes", Kind.KV: "kv_read_bytes", Kind.OTHER: "other_bytes"}
@@ -334,7 +336,7 @@ class Timeline:
         stretch = 1024 / (1024 - memory.stall_w)
         runs = 1 if payload == Payload.LOGITS else tokens
         beats = cost.store_beats(machine, size // runs)
-        time = accepted + 5 * self._late
+        time = accepted + (4 + 1024 / (1024 - memory.stall_aw)) * self._late
         if payload == Payload.LOGITS:
             matmul = self._units[Unit.MATMUL]
             begun = matmul.accepted[-1] if matmul.accepted else time
@@ -342,9 +344,14 @@ class Timeline:
         bursts = -(-beats // machine.burst_beats)
         each = beats * max(spacing, stretch) + 2 * bursts
         lost = beats * min(spacing, 1 + memory.turn) + memory.turn
+        if beats * runs > _SHARE and spacing * stretch < 1 + memory.turn / _SHARE and self._tape.last > time:
+            # Reads that wait get as many beats after each such share of writes, and the bus turns twice more.
+            shares = (beats * runs - 1) // _SHARE / runs
+            each += shares * (1 + memory.turn + _SHARE * 1024 / (1024 - memory.stall_r))
+            lost += shares * memory.turn
         for _ in range(runs):
             self._tape.write(time, lost * self._no["memory"])
-            time += each * self._no["memory"] if not words else each
+            time = self._tape.written(time, each * (1.0 if words else self._no["memory"]))
         if payload == Payload.LOGITS:
             time = max(time, self._units[Unit.MATMUL].done[-1] + min(beats, machine.burst_beats) * spacing)
         return accepted, time + (memory.write_latency + 2) * self._late
