@@ -97,6 +97,7 @@ class Timeline:
     machine, memory: sizes, timing.
     program: as `decoded` gives it.
     free: members of `FREE` that cost nothing.
+    layers: repetitions of the loop over layers at most (0: all), for extrapolation.
     """
 
     def __init__(
@@ -105,7 +106,9 @@ class Timeline:
         memory: Memory,
         program: Sequence[tuple[str, dict[str, int]]],
         free: Sequence[str] = (),
+        layers: int = 0,
     ) -> None:
+        self._layers = layers or 1 << 16
         self._machine, self._memory, self._program = machine, memory, program
         self._no = {name: float(name not in free) for name in FREE}
         self._late = self._no["latency"]
@@ -150,7 +153,7 @@ class Timeline:
             if name == "END":
                 return
             if name == "LOOP":
-                starts[f["register"]], counts[f["register"]] = at, f["count"]
+                starts[f["register"]], counts[f["register"]] = at, min(f["count"], self._layers)
                 layer, first = (0, first) if f["register"] == Loop.LAYER else (layer, 0)
                 self._front += cost.FRONT_END * self._late
                 continue
