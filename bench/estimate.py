@@ -78,9 +78,9 @@ def drawn(seed: int, count: int = 3) -> list[Case]:
     """Combinations that are not among `CASES`."""
     rng, found = random.Random(seed), []
     while len(found) < count:
-        tile = rng.choice((0, 0, 1, 2))
-        case = Case(rng.choice(list(SHAPES)), rng.choice(list(MACHINES)), rng.choice(list(MEMORIES)),
-                    rng.choice(CONTEXTS), min(tile, 1 if tile else 0) or tile)  # fmt: skip
+        machine = rng.choice(list(MACHINES))
+        case = Case(rng.choice(list(SHAPES)), machine, rng.choice(list(MEMORIES)),
+                    rng.choice(CONTEXTS), rng.choice((0, 0, MACHINES[machine].tile)))  # fmt: skip
         if case not in CASES and case not in found:
             found.append(case)
     return found
@@ -95,7 +95,11 @@ def commit_seed() -> int:
 
 @cache
 def _model(shape: str) -> QuantisedModel:
-    return load_checkpoint(SHIPPED / "model.safetensors") if shape == "shipped" else random_model(1, **SHAPES[shape])
+    return (
+        load_checkpoint(SHIPPED / "model.safetensors")
+        if shape == "shipped"
+        else random_model(1, **SHAPES[shape])
+    )
 
 
 @cache
@@ -137,10 +141,11 @@ def simulated(case: Case, executable: Path) -> int:
         return rtl.counters()["cycles"]
 
 
-def _simulators(build: bool) -> dict[str, Path]:
-    """By name, those in the cache, or all."""
+def _simulators(build: bool, names: list[str]) -> dict[str, Path]:
+    """By name, those of `names` in the cache, or all."""
     found = {}
-    for name, machine in MACHINES.items():
+    for name in names:
+        machine = MACHINES[name]
         if build:
             found[name] = verilate.build_overlay(machine, note)
             continue
@@ -162,13 +167,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.estimate", description=__doc__)
     parser.add_argument("--seed", type=int, help="of the drawn combinations (default: from the commit)")
     parser.add_argument("--build", action="store_true", help="build the simulators that are missing")
+    parser.add_argument("--machines", nargs="+", choices=list(MACHINES), default=list(MACHINES))
     parser.add_argument("--median", type=float, default=2, help="per cent (default %(default)s)")
     parser.add_argument("--largest", type=float, default=5, help="per cent (default %(default)s)")
     parser.add_argument("--json", metavar="FILE")
     options = parser.parse_args()
     torch.set_num_threads(1)
     seed = commit_seed() if options.seed is None else options.seed
-    simulators = _simulators(options.build)
+    simulators = _simulators(options.build, options.machines)
     cases = [case for case in (*CASES, *drawn(seed)) if case.machine in simulators]
     rows, errors = [], []
     for case in tqdm(cases, desc="estimate = rtl", unit="run", disable=None):
@@ -176,7 +182,9 @@ def main() -> int:
         errors.append(guess / truth - 1)
         what = f"prompt of {case.tokens}, tile {case.tile}" if case.tile else f"decode at {case.tokens}"
         kind = "" if case in CASES else "drawn"
-        rows.append((case.shape, case.machine, case.memory, what, f"{guess:.0f}", truth, f"{errors[-1]:+.2%}", kind))
+        rows.append(
+            (case.shape, case.machine, case.memory, what, f"{guess:.0f}", truth, f"{errors[-1]:+.2%}", kind)
+        )
     print(table(rows, ("shape", "machine", "memory", "run", "estimate", "RTL cycles", "error", "")))
     median, largest = statistics.median(map(abs, errors)), max(map(abs, errors))
     print(f"{len(rows)} combinations, seed {seed}: median error {median:.2%}, largest {largest:.2%}")

@@ -41,6 +41,8 @@ FUNCTION = {
 TOTAL, MAXIMUM = 3, 1
 #: `Fp32Mul.LATENCY`, `Fp32Div.LATENCY`, `Fp32FromInt.LATENCY`.
 MULTIPLY, DIVIDE, FROM_INT = 3, 15, 3
+#: `PackedMultiplier.LATENCY`, and from the sums of a group to those of the pair in `hw.integer_engine`.
+PRODUCT, GROUP = 3, 4
 #: `Norm.LATENCY` and `Norm.INTERVAL`.
 NORM, NORM_INTERVAL = 56, 27
 #: `AttentionScore.LATENCY`, `AttentionWeight.LATENCY`, `OutputScale.LATENCY`.
@@ -55,10 +57,12 @@ def tree(terms: int) -> int:
 
 
 def entry_tree(terms: int, family: str) -> int:
-    """About `EntrySum.latency`: chains of four additions on ecp5, adders of three operands on xcup."""
-    base, levels = (4 if family == "ecp5" else 3), 0
+    """`EntrySum.latency`: on ecp5 exact; on xcup, three operands an adder, it may be one more."""
+    if family == "ecp5":
+        return sum(terms >= least for least in (2, 3, 5, 7, 13, 19, 37, 55, 109))
+    levels = 0
     while terms > 1:
-        terms, levels = -(-terms // base), levels + 1
+        terms, levels = -(-terms // 3), levels + 1
     return levels
 
 
@@ -105,7 +109,7 @@ class LinearCost:
 def linear(machine: MachineConfig, name: str, f: Fields, tokens: int) -> LinearCost:
     """`hw.integer_linear.IntegerLinear`."""
     shape = IntegerShape.of(machine, f)
-    engine = 1 + tree(machine.head_lanes) + 4
+    engine = PRODUCT + tree(machine.head_lanes) + GROUP
     latency = engine + FROM_INT + 2 * MULTIPLY
     odd = 1 if f["rows"] % 2 else 2
     tail = latency + (2 if name == "HEAD" else 0) + tokens * odd - 1

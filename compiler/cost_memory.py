@@ -145,9 +145,7 @@ class Tape:
             taken = max(when, self._next_offer - 2)
             self.accepted.append(taken)
             self._next_offer = max(self._next_offer, taken + RUN_TO_ADDRESS - 1)
-        beats = min(
-            -(-self._left // bus), machine.burst_beats, (_BOUNDARY - self._at % _BOUNDARY) // bus
-        )
+        beats = min(-(-self._left // bus), machine.burst_beats, (_BOUNDARY - self._at % _BOUNDARY) // bus)
         size, words = min(self._left, beats * bus), (beats + 1) // 2
         accept = max(self._next_offer, self._next_accept)
         for held in (machine.outstanding, _DEPTH):

@@ -84,9 +84,7 @@ def estimate(
         return Timeline(machine, memory, walked, free).step(token)
 
     without = {name: decode([name]).cycles for name in FREE}
-    layers = next(
-        (f["count"] for name, f in walked if name == "LOOP" and f["register"] == Loop.LAYER), 1
-    )
+    layers = next((f["count"] for name, f in walked if name == "LOOP" and f["register"] == Loop.LAYER), 1)
     few = -(-prompt // tile) * layers <= WALKED or layers <= max(_DEPTHS)
 
     def prefill(depth: int) -> float:

@@ -133,7 +133,9 @@ class Timeline:
         self._runs, self._first_run = 0, first_run
         self._front = start
         self._walk()
-        ended = max(self._front + 2, self._tape.last + 6, *(q.done[-1] + 2 for q in self._units.values() if q.done))
+        ended = max(
+            self._front + 2, self._tape.last + 6, *(q.done[-1] + 2 for q in self._units.values() if q.done)
+        )
         tokens = len(entries)
         self._time = ended + tokens + 2 if self._late else ended
         self._counters |= {"read_beats": self._tape.beats - beats, "steps": 1, "tokens": tokens}

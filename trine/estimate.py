@@ -53,7 +53,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--tile", type=int, metavar="T", help="tokens that share each weight (default: the machine's most)"
     )
     parser.add_argument(
-        "--chunk", type=int, metavar="C", help="tokens of a prompt by one doorbell (default: the machine's most)"
+        "--chunk",
+        type=int,
+        metavar="C",
+        help="tokens of a prompt by one doorbell (default: the machine's most)",
     )
     parser.add_argument(
         "--dram",
@@ -73,9 +76,7 @@ def main(args: argparse.Namespace) -> int:
     prompt = _within("prompt-tokens", args.prompt_tokens, PROMPT, config.context, "the model's context")
     tile = _within("tile", args.tile, machine.tile, machine.tile, f"machine {machine.name!r}")
     chunk = _within("chunk", args.chunk, machine.max_chunk, machine.max_chunk, f"machine {machine.name!r}")
-    found = estimate(
-        machine, dram, program, position=context - 1, prompt=prompt, tile=tile, chunk=chunk
-    )
+    found = estimate(machine, dram, program, position=context - 1, prompt=prompt, tile=tile, chunk=chunk)
     result = _result(config, machine, dram, memory, found, context)
     _print(result)
     result["wall_seconds"] = time.perf_counter() - begin
