@@ -2,8 +2,8 @@
 
 Combinations of shape, machine with memory, and context or prompt: each is estimated from its compiled program
 (`compiler.timeline`) and run on RTL; the table has both and the error, the last lines the median and the
-largest. Three of them are drawn by a seed taken from the commit's hash. Only machines whose simulator the cache
-holds are run; `--build` builds the others, minutes each.
+largest. Three of them are drawn by a seed taken from the commit's hash. Only machines whose simulator the
+cache holds are run; `--build` builds the others, minutes each.
 """
 
 import argparse
@@ -68,7 +68,8 @@ CASES = (
     Case("small", "ci", "rough", 64), Case("small", "narrow", "ddr3", 200), Case("flat", "ci", "ideal", 1),
     Case("flat", "narrow", "rough", 64), Case("wide", "ci", "ddr3", 64), Case("wide", "narrow", "slow", 17),
     Case("deep", "ci", "ddr3", 200), Case("int8", "ci", "ddr3", 64), Case("int4", "ci", "ddr3", 17),
-    Case("wide", "ci", "ddr3", 24, 4), Case("small", "narrow", "ddr3", 19, 1), Case("deep", "ci", "slow", 16, 2),
+    Case("wide", "ci", "ddr3", 24, 4), Case("small", "narrow", "ddr3", 19, 1),
+    Case("deep", "ci", "slow", 16, 2),
 )  # fmt: skip
 STEPS = 4
 CHUNK = 32
@@ -189,7 +190,7 @@ def main() -> int:
     median, largest = statistics.median(map(abs, errors)), max(map(abs, errors))
     print(f"{len(rows)} combinations, seed {seed}: median error {median:.2%}, largest {largest:.2%}")
     write_json(options.json, {"seed": seed, "median": median, "largest": largest, "rows": [
-        dict(zip(("shape", "machine", "memory", "run", "estimate", "rtl", "error", "drawn"), row, strict=True))
+        dict(zip(("shape", "machine", "memory", "run", "estimate", "rtl", "error", "kind"), row, strict=True))
         for row in rows]})  # fmt: skip
     return 0 if median <= options.median / 100 and largest <= options.largest / 100 else 1
 

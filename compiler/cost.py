@@ -1,4 +1,4 @@
-"""Cycle budgets of the units, instruction by instruction, as functions: what schedulers and estimates count with.
+"""Cycle budgets of the units, instruction by instruction, as functions for schedulers and estimates.
 
 The figures are those that the docstrings of the components in `hw/` state; they are written here as plain
 numbers, because importing a component means importing Amaranth, and `tests/compiler/test_cost.py` holds each
@@ -30,7 +30,7 @@ FRONT_END, FETCH_RUN = 3, 3
 #: `hw.sequencer`: from an entry of the issue queue, or of one beside a unit, to its exit, and commands that
 #: wait beside a unit; unfinished ones are two more at most.
 QUEUE_LATENCY, UNIT_QUEUE = 2, 4
-#: `hw.fetch` and `hw.tape`: run to address, one address to the next, beat to the cycle that can take its bytes.
+#: `hw.fetch` and `hw.tape`: run to address, one address to the next, beat to its bytes.
 RUN_TO_ADDRESS, ADDRESS_INTERVAL, BEAT_TO_TAKE = 3, 2, 4
 
 #: `VectorMemory.LATENCY`; `VectorLane`: CONVERT, SCALE, GAIN, QUANTISE, FUNCTION; `VectorStatistics`.

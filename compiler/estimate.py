@@ -45,7 +45,7 @@ class Decode:
 
 @dataclass(frozen=True)
 class Prefill:
-    """A prompt. layers_walked: 0 where all of it was walked, else the depth that the rest is extrapolated from."""
+    """A prompt. layers_walked: 0 where all were walked, else the depth that the rest is extrapolated from."""
 
     tokens: int
     tile: int

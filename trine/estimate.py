@@ -25,7 +25,7 @@ from .output import note, read_file, table, write_json
 from .session import parse_dram
 
 HELP = "estimate speed and memory of a checkpoint or an artefact"
-#: Tokens before the decoded one, and of the prompt, where the command line says nothing and the context allows.
+#: Context and prompt where the command line says nothing and the model allows it, in tokens.
 CONTEXT, PROMPT = 512, 64
 
 
@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--context",
         type=int,
         metavar="N",
-        help=f"tokens that the decoded token sees, itself included (default {CONTEXT}, or the model's context)",
+        help=f"tokens that the decoded one sees, itself included (default {CONTEXT} or the model's context)",
     )
     parser.add_argument(
         "--prompt-tokens",
@@ -164,7 +164,7 @@ def _print(result: dict[str, Any]) -> None:
          f"{prefill['cycles']:.0f} cycles"),
         *((f"decode: {name.replace('_', ' ')}", size, "") for name, size in decode["bytes"].items()),
         ("decode: bus moves a read beat", f"{decode['bus_utilisation']:.1%}", "of the cycles"),
-        *((f"decode: {name} busy", f"{share:.1%}", "of the cycles") for name, share in decode["busy"].items()),
+        *((f"decode: {name} busy", f"{part:.1%}", "of the cycles") for name, part in decode["busy"].items()),
     ]  # fmt: skip
     if prefill["extrapolated_from_layers"]:
         note(f"time to first token is extrapolated from {prefill['extrapolated_from_layers']} layers")

@@ -1,4 +1,4 @@
-"""The cycle budgets of `compiler.cost` against the components that they are copied from, and bytes exactly."""
+"""The cycle budgets of `compiler.cost` against the components that have them, and bytes exactly."""
 
 import dataclasses
 
