@@ -13,7 +13,7 @@ from models.quantised import MATRICES, QuantisedModel, matrix_shapes
 
 from .check import check
 from .codegen import generate
-from .fit import place
+from .fit import Places, place
 from .fit_integers import fit_forms, fit_sums
 from .graph import Integers, attach_statistics, build, fuse
 from .lower import PARTS, lower
@@ -35,10 +35,24 @@ class Compiled:
     memory: MemoryMap
 
 
-def compile_program(model: QuantisedModel, machine: MachineConfig, kv_rows: int | None = None) -> Compiled:
-    """Program and image of a model; CompileError where it does not fit the machine.
+@dataclass(frozen=True)
+class Plan:
+    """Everything about a compiled program but the bytes of its image.
 
-    kv_rows: rows of KV memory in a layer, which all sequences share; None: one context.
+    fetches: by part of the program; tapes: bytes of each block, of one layer of the body.
+    """
+
+    program: bytes
+    memory: MemoryMap
+    places: Places
+    fetches: dict[str, list[Run]]
+    tapes: dict[str, int]
+
+
+def plan_program(model: QuantisedModel, machine: MachineConfig, kv_rows: int | None = None) -> Plan:
+    """Schedule, program and memory map of a model; CompileError where it does not fit the machine.
+
+    kv_rows: as for `compile_program`. Of the weights only the forms are looked at.
     """
     config = model.config
     places = place(config, machine)
@@ -55,10 +69,20 @@ def compile_program(model: QuantisedModel, machine: MachineConfig, kv_rows: int 
     for part, block in PARTS.items():
         fetches[part], tapes[block] = runs(machine, lowered[part], tapes[block])
     memory = map_memory(config, machine, *tapes.values(), kv_rows=kv_rows)
-    fit_sums(model, machine)
     parts = {part: schedule(lowered[part], machine, config.context) for part in PARTS}
     program = generate(config, machine, parts, fetches, memory)
+    return Plan(program, memory, places, fetches, tapes)
 
+
+def compile_program(model: QuantisedModel, machine: MachineConfig, kv_rows: int | None = None) -> Compiled:
+    """Program and image of a model; CompileError where it does not fit the machine.
+
+    kv_rows: rows of KV memory in a layer, which all sequences share; None: one context.
+    """
+    config = model.config
+    plan = plan_program(model, machine, kv_rows)
+    fit_sums(model, machine)
+    memory, places, fetches, tapes = plan.memory, plan.places, plan.fetches, plan.tapes
     image = np.zeros(memory.image_bytes, np.uint8)
 
     def put(start: int, data: np.ndarray) -> None:
@@ -79,7 +103,7 @@ def compile_program(model: QuantisedModel, machine: MachineConfig, kv_rows: int 
     for layer in range(config.layers):
         put(regions["tape_layers"].start + layer * strides["layer"], taken("body", layer))
     put(regions["tape_epilogue"].start, taken("epilogue", config.layers - 1))
-    return Compiled(program, image, memory)
+    return Compiled(plan.program, image, memory)
 
 
 def compile_model(

@@ -1,0 +1,189 @@
+"""Cycle budgets of the units, instruction by instruction, as functions for schedulers and estimates.
+
+The figures are those that the docstrings of the components in `hw/` state; they are written here as plain
+numbers, because importing a component means importing Amaranth, and `tests/compiler/test_cost.py` holds each
+against the attribute of the component that has it. Nothing here knows of waiting: a cost is what a unit takes
+with all operands there and enough tape.
+
+All times are clock cycles, all sizes bytes; ``tokens`` is the number of live tokens of the tile that an
+instruction acts for (1 where it is not ``tiled``).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from hw.integer_shape import IntegerShape
+from hw.isa import Function, Pass, Source
+from hw.machine import MachineConfig
+from models.numerics import TRITS_PER_BYTE
+
+__all__ = [
+    "AttendCost", "LinearCost", "MatmulCost", "VectorCost", "attend", "linear", "map_", "matmul", "norm",
+    "quantise", "store_beats",
+]  # fmt: skip
+
+#: Fields of an instruction, as `hw.isa.decode` gives them.
+Fields = Mapping[str, int]
+
+#: `hw.front_end`: an instruction; a FETCH beside that, of its first run, and of each further one.
+FRONT_END, FETCH_RUN = 3, 3
+#: `hw.sequencer`: from an entry of the issue queue, or of one beside a unit, to its exit, and commands that
+#: wait beside a unit; unfinished ones are two more at most.
+QUEUE_LATENCY, UNIT_QUEUE = 2, 4
+#: `hw.fetch` and `hw.tape`: run to address, one address to the next, beat to its bytes.
+RUN_TO_ADDRESS, ADDRESS_INTERVAL, BEAT_TO_TAKE = 3, 2, 4
+
+#: `VectorMemory.LATENCY`; `VectorLane`: CONVERT, SCALE, GAIN, QUANTISE, FUNCTION; `VectorStatistics`.
+OPERAND, CONVERT, SCALE, GAIN, ROUND = 2, 3, 3, 3, 6
+FUNCTION = {
+    Function.COPY: 0, Function.ADD: 4, Function.MULTIPLY: 3, Function.ROPE: 7, Function.SILU_MULTIPLY: 15,
+}  # fmt: skip
+TOTAL, MAXIMUM = 3, 1
+#: `Fp32Mul.LATENCY`, `Fp32Div.LATENCY`, `Fp32FromInt.LATENCY`.
+MULTIPLY, DIVIDE, FROM_INT = 3, 15, 3
+#: `PackedMultiplier.LATENCY`, and from the sums of a group to those of the pair in `hw.integer_engine`.
+PRODUCT, GROUP = 3, 4
+#: `Norm.LATENCY` and `Norm.INTERVAL`.
+NORM, NORM_INTERVAL = 56, 27
+#: `AttentionScore.LATENCY`, `AttentionWeight.LATENCY`, `OutputScale.LATENCY`.
+SCORE, WEIGHT, OUTPUT_SCALE = 13, 12, 25
+#: `SplitTables.build_cycles` and `ByteTables.build_cycles`.
+BUILD = {"split": 27, "byte": 248}
+
+
+def tree(terms: int) -> int:
+    """`AdderTree.latency`: a register after every second level."""
+    return -(-(terms - 1).bit_length() // 2)
+
+
+def entry_tree(terms: int, family: str) -> int:
+    """`EntrySum.latency`: on ecp5 exact; on xcup, three operands an adder, it may be one more."""
+    if family == "ecp5":
+        return sum(terms >= least for least in (2, 3, 5, 7, 13, 19, 37, 55, 109))
+    levels = 0
+    while terms > 1:
+        terms, levels = -(-terms // 3), levels + 1
+    return levels
+
+
+@dataclass(frozen=True)
+class MatmulCost:
+    """A MATMUL: ``chunks`` are the bytes of a row in each chunk; a row takes a cycle.
+
+    build: from a chunk's last group to its tables' last entry. tail: from the last row to ``done``.
+    """
+
+    rows: int
+    chunks: tuple[int, ...]
+    build: int
+    tail: int
+
+    @property
+    def bytes(self) -> int:
+        return self.rows * sum(self.chunks)
+
+
+def matmul(machine: MachineConfig, f: Fields) -> MatmulCost:
+    """`hw.ternary_engine.TernaryEngine`, `hw.matmul.Matmul`."""
+    whole, rest = divmod(-(-f["k"] // TRITS_PER_BYTE), machine.tables)
+    chunks = (machine.tables,) * whole + ((rest,) if rest else ())
+    split = machine.table_form == "split"
+    look_up = 2 + tree(machine.tables) if split else 3 + entry_tree(machine.tables, machine.family)
+    return MatmulCost(f["rows"], chunks, BUILD[machine.table_form], look_up + 1)
+
+
+@dataclass(frozen=True)
+class LinearCost:
+    """A LINEAR or HEAD. head: from the command to the first codes. pair: cycles of a pair of rows.
+
+    tail: from the last pair's row scales to ``done``.
+    """
+
+    head: int
+    pairs: int
+    pair: int
+    pair_bytes: int
+    tail: int
+
+
+def linear(machine: MachineConfig, name: str, f: Fields, tokens: int) -> LinearCost:
+    """`hw.integer_linear.IntegerLinear`."""
+    shape = IntegerShape.of(machine, f)
+    engine = PRODUCT + tree(machine.head_lanes) + GROUP
+    latency = engine + FROM_INT + 2 * MULTIPLY
+    odd = 1 if f["rows"] % 2 else 2
+    tail = latency + (2 if name == "HEAD" else 0) + tokens * odd - 1
+    return LinearCost(1 + tokens, shape.pairs, shape.cycles(tokens) // shape.pairs, shape.pair_bytes, tail)
+
+
+@dataclass(frozen=True)
+class VectorCost:
+    """A MAP, QUANTISE or NORM. start: from the command to the first word. cycles: in which words begin, gaps
+    included, of all tokens. tail: from the last word to ``done``. bytes: from the tape."""
+
+    start: int
+    cycles: int
+    tail: int
+    bytes: int = 0
+
+
+def map_(machine: MachineConfig, f: Fields, tokens: int) -> VectorCost:
+    """`hw.vector.Vector`, `hw.vector_decode.VectorDecode`."""
+    words = f["n"] // machine.lanes
+    if not words:
+        return VectorCost(1, 0, 0)
+    attention = f["source"] == Source.ATTENTION
+    integer = attention or f["source"] == Source.ACCUMULATOR
+    wait = 0
+    if f["scaled"]:
+        wait = max(0, MULTIPLY - OPERAND - (CONVERT if integer else 0))
+    at = OPERAND + integer * CONVERT + (attention + f["scaled"]) * SCALE + FUNCTION[Function(f["function"])]
+    if f["statistics"]:
+        at += max(TOTAL, GAIN + MAXIMUM) if f["gain"] else max(TOTAL, MAXIMUM)
+    each = words * (2 if attention and f["scaled"] else 1) + wait
+    taken = tokens * words * 4 * machine.lanes if f["source"] == Source.TAPE else 0
+    return VectorCost(1, tokens * each, at - 1, taken)
+
+
+def quantise(machine: MachineConfig, f: Fields, tokens: int) -> VectorCost:
+    """`hw.quantise_segments`: a mark before each segment, once its division is finished."""
+    words = f["n"] // machine.lanes
+    if not words:
+        return VectorCost(1, 0, 0)
+    segment = (f["segment"] or f["n"]) // machine.lanes
+    segments = tokens * -(-words // segment)
+    at = OPERAND + (SCALE if f["gain"] else 0) + ROUND
+    cycles = 1 + segment + (segments - 1) * (1 + max(segment, DIVIDE))
+    return VectorCost(1 + DIVIDE, cycles, at - 1)
+
+
+def norm(f: Fields, tokens: int) -> VectorCost:
+    """`hw.vector_norm.VectorNorm`."""
+    if f["normalise"]:
+        return VectorCost(1, (tokens - 1) * NORM_INTERVAL, NORM)
+    return VectorCost(1, tokens - 1, 1)
+
+
+@dataclass(frozen=True)
+class AttendCost:
+    """An ATTEND. row: cycles of a row; row_bytes: of it on the tape, padding included. tail: from the last
+    row of the last ATTEND of a pass to ``done``."""
+
+    row: int
+    row_bytes: int
+    tail: int
+
+
+def attend(machine: MachineConfig, f: Fields, padded: bool) -> AttendCost:
+    """`hw.attention.Attention`; padded: from the tape, whose rows begin on bus words."""
+    parts, heads, key = f["head_size"] // machine.attention_bytes, f["kv_heads"], f["half"] == Pass.KEY
+    size = heads * f["head_size"] + (8 * heads if key else 0)
+    padding = -size % machine.bus_bytes if padded else 0
+    row = heads * max(parts + key, f["group"]) + -(-padding // machine.unit_bytes)
+    tail = tree(machine.attention_bytes) + 3 + f["group"] + SCORE + 1 if key else 3
+    return AttendCost(row, size + padding, tail)
+
+
+def store_beats(machine: MachineConfig, size: int) -> int:
+    """Write beats of a run."""
+    return -(-size // machine.bus_bytes)

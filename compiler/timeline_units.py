@@ -1,0 +1,199 @@
+"""When the units of a machine begin and finish their instructions, from `compiler.cost` and the tape."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from hw.isa import Feed, Kind, Pass, Payload, Source, Unit
+from hw.machine import MachineConfig
+
+from . import cost
+from .cost_memory import Memory, Tape
+
+__all__ = ["BYTES", "FREE", "UNITS", "Place", "Queue", "UnitTimes"]
+
+UNITS = (Unit.MATMUL, Unit.VECTOR, Unit.ATTENTION, Unit.STORE)
+#: What can be made to cost nothing, to see what binds.
+FREE = ("memory", "matmul", "vector", "attention", "latency")
+BYTES = {Kind.WEIGHTS: "weight_bytes", Kind.KV: "kv_read_bytes", Kind.OTHER: "other_bytes"}
+_STORED = {Payload.KEY: "kv_write_bytes", Payload.VALUE: "kv_write_bytes",
+           Payload.LOGITS: "logit_bytes", Payload.ACTIVATION: "spill_bytes"}  # fmt: skip
+#: `sim/dram.sv`: beats that one direction may move while the other waits.
+_SHARE = 16
+
+
+class Place(Protocol):
+    """An entry of the token table, as `sim.entries.Entry`."""
+
+    @property
+    def token(self) -> int: ...
+    @property
+    def position(self) -> int: ...
+    @property
+    def base(self) -> int: ...
+    @property
+    def continues(self) -> bool: ...
+
+
+@dataclass
+class Queue:
+    """A unit: when its instructions were accepted and done, and when it can take the next."""
+
+    accepted: list[float] = field(default_factory=list)
+    done: list[float] = field(default_factory=list)
+    free: float = 0.0
+
+
+class UnitTimes:
+    """The execution units of one machine.
+
+    A method for each takes an instruction, and the cycle in which it stands in front of the unit, and returns
+    the cycle in which the unit accepts it and that of its ``done``.
+
+    Parameters
+    ----------
+    machine, memory: sizes, timing.
+    free: members of `FREE` that cost nothing.
+    """
+
+    def __init__(self, machine: MachineConfig, memory: Memory, free: Sequence[str]) -> None:
+        self._machine, self._memory = machine, memory
+        self._no = {name: float(name not in free) for name in FREE}
+        self._late = self._no["latency"]
+        self._tape = Tape(machine, memory, "memory" in free)
+
+    def _begin(self, now: float) -> None:
+        """A walk of the program begins: nothing is under way."""
+        self._units = {unit: Queue(free=now) for unit in UNITS}
+        self._built = self._streamed = self._keys = now
+        self._bank_ends = [now, now]
+        self._outputs: list[float] = []
+        self._counters = dict.fromkeys([*BYTES.values(), *_STORED.values()], 0)
+        self._counters |= dict.fromkeys(("instructions", "fetches", "lookups", "vector_elements"), 0)
+        self._busy: dict[str, float] = {"matmul": 0.0, "vector": 0.0, "attention": 0.0}
+
+    def _take(self, size: int, cycles: float, start: float, unit: str) -> float:
+        """Take bytes in so many cycles from `start` on; the cycle after the last."""
+        self._busy[unit] += cycles
+        cycles *= self._no[unit]
+        return self._tape.take(size, size / cycles if cycles else float("inf"), start)
+
+    def _matmul(
+        self, name: str, f: dict[str, int], acting: Sequence[Place], ready: float, queue: Queue
+    ) -> tuple[float, float]:
+        late, work = self._late, self._no["matmul"]
+        if name != "MATMUL":
+            accepted = max(ready, queue.done[-1] + 1 if queue.done else 0.0)
+            c = cost.linear(self._machine, name, f, len(acting))
+            end = self._take(c.pairs * c.pair_bytes, c.pairs * c.pair, accepted + c.head * late, "matmul")
+            self._built = self._streamed = done = end - 1 + c.tail * late
+            self._bank_ends = [done, done]
+            return accepted, done
+        c = cost.matmul(self._machine, f)
+        accepted = loads = max(ready, self._built + 1, queue.free)
+        loads += 2 * late
+        for size in c.chunks:
+            built = max(loads + size * work, self._bank_ends[-2] + 1) + c.build * late
+            end = self._take(c.rows * size, c.rows, max(built, self._streamed), "matmul")
+            self._streamed = end
+            self._bank_ends = [self._bank_ends[-1], end - 1]
+            loads = built
+        self._built = built - 1
+        self._counters["lookups"] += c.bytes
+        return accepted, end - 1 + c.tail * late
+
+    def _vector(
+        self, name: str, f: dict[str, int], acting: Sequence[Place], ready: float, queue: Queue
+    ) -> tuple[float, float]:
+        tokens, late = len(acting), self._late
+        accepted = max(ready, queue.done[-1] if queue.done else 0.0)
+        if name == "NORM":
+            c = cost.norm(f, tokens)
+        else:
+            c = (cost.map_ if name == "MAP" else cost.quantise)(self._machine, f, tokens)
+            self._counters["vector_elements"] += f["n"] * tokens
+        start = accepted + c.start * late
+        if c.bytes:
+            end = self._take(c.bytes, c.cycles, start, "vector")
+        elif name == "MAP" and f["source"] == Source.ATTENTION:
+            end = self._output(start, c.cycles)
+            self._busy["vector"] += c.cycles
+        else:
+            end = start + c.cycles * self._no["vector"]
+            self._busy["vector"] += c.cycles
+        return accepted, end + c.tail * late
+
+    def _output(self, start: float, cycles: float) -> float:
+        """Words of attention's output, head by head as their scales come; the cycle after the last."""
+        time, each = start, cycles / len(self._outputs)
+        for scale in self._outputs:
+            time = max(time, scale + 1) + each * self._no["vector"]
+        self._units[Unit.ATTENTION].free = time + 1
+        return time
+
+    def _attention(
+        self, name: str, f: dict[str, int], acting: Sequence[Place], ready: float, queue: Queue
+    ) -> tuple[float, float]:
+        tokens, late = len(acting), self._late
+        accepted = max(ready, (queue.done[-1] + 1) if queue.done else 0.0, queue.free)
+        time = accepted + (1 + (tokens - 1)) * late  # the cycle of `start`
+        stage = f["feed"] == Feed.STAGE
+        c = cost.attend(self._machine, f, not stage)
+        if stage:
+            rows = c.row * self._no["attention"]
+            self._busy["attention"] += c.row * tokens
+            end = time + 3 * late + tokens * rows + (tokens - 1) * 4 * late
+        else:
+            if f["half"] == Pass.VALUE:
+                first = self._keys + (cost.WEIGHT + f["group"] - 1) * late
+                time = max(time, first)
+            end = time
+            for t, entry in enumerate(acting):
+                if t and entry.continues:
+                    continue
+                count = entry.position
+                begin = end + (1 if t == 0 else 2) * late
+                end = self._take(count * c.row_bytes, count * c.row, begin, "attention") if count else begin
+        done = end + (c.tail * late if f["last"] else 0)
+        if f["half"] == Pass.KEY:
+            self._keys = done
+        elif f["last"]:
+            heads = f["kv_heads"] * f["group"]
+            step = (cost.DIVIDE + 1) * late
+            scales = [done + cost.OUTPUT_SCALE * late + h * step for h in range(heads)]
+            later = [scales[-1]] * (heads * (tokens - 1))
+            self._outputs = scales + later
+        return accepted, done
+
+    def _store(
+        self, name: str, f: dict[str, int], acting: Sequence[Place], ready: float, queue: Queue
+    ) -> tuple[float, float]:
+        memory, machine, tokens = self._memory, self._machine, len(acting)
+        accepted = max(ready, queue.done[-1] + 1 if queue.done else 0.0)
+        payload = Payload(f["payload"])
+        size = f["bytes"] * tokens
+        self._counters[_STORED[payload]] += size
+        words = payload in (Payload.LOGITS, Payload.ACTIVATION)
+        spacing = machine.bus_bytes // 4 if words else 1
+        stretch = 1024 / (1024 - memory.stall_w)
+        runs = 1 if payload == Payload.LOGITS else tokens
+        beats = cost.store_beats(machine, size // runs)
+        time = accepted + (4 + 1024 / (1024 - memory.stall_aw)) * self._late
+        if payload == Payload.LOGITS:
+            matmul = self._units[Unit.MATMUL]
+            begun = matmul.accepted[-1] if matmul.accepted else time
+            time = max(time, begun)
+        bursts = -(-beats // machine.burst_beats)
+        each = beats * max(spacing, stretch) + 2 * bursts
+        lost = beats * min(spacing, 1 + memory.turn) + memory.turn
+        if beats * runs > _SHARE and spacing * stretch < 1 + memory.turn / _SHARE and self._tape.last > time:
+            # Reads that wait get as many beats after each such share of writes, and the bus turns twice more.
+            shares = (beats * runs - 1) // _SHARE / runs
+            each += shares * (1 + memory.turn + _SHARE * 1024 / (1024 - memory.stall_r))
+            lost += shares * memory.turn
+        for _ in range(runs):
+            self._tape.write(time, lost * self._no["memory"])
+            time = self._tape.written(time, each * (1.0 if words else self._no["memory"]))
+        if payload == Payload.LOGITS:
+            time = max(time, self._units[Unit.MATMUL].done[-1] + min(beats, machine.burst_beats) * spacing)
+        return accepted, time + (memory.write_latency + 2) * self._late

@@ -1,0 +1,180 @@
+"""Say how fast a model will run on a machine, what binds it and what memory it needs, without running it.
+
+The compiled program is walked instruction by instruction with the cycle budgets of the units; nothing is
+simulated, and no RTL is looked at. `docs/estimate.md` has the method and its measured error.
+"""
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from compiler.compile import plan_program
+from compiler.estimate import Estimate, estimate, memory_bytes
+from compiler.frontends import load_checkpoint
+from compiler.memory_map import MemoryMap, Region
+from hw.machine import MACHINES, MachineConfig
+from models.config import ModelConfig
+from sim.dram import DramParams
+
+from .artefact import open_artefact
+from .errors import EXIT_OK, UsageError
+from .output import note, read_file, table, write_json
+from .session import parse_dram
+
+HELP = "estimate speed and memory of a checkpoint or an artefact"
+#: Context and prompt where the command line says nothing and the model allows it, in tokens.
+CONTEXT, PROMPT = 512, 64
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """FILE, --machine, --context, --prompt-tokens, --tile, --chunk, --dram."""
+    parser.add_argument("file", type=Path, metavar="FILE", help="a checkpoint or a .trine artefact")
+    parser.add_argument(
+        "--machine",
+        choices=sorted(MACHINES),
+        help="machine (default: the artefact's, or ci for a checkpoint)",
+    )
+    parser.add_argument(
+        "--context",
+        type=int,
+        metavar="N",
+        help=f"tokens that the decoded one sees, itself included (default {CONTEXT} or the model's context)",
+    )
+    parser.add_argument(
+        "--prompt-tokens",
+        type=int,
+        metavar="P",
+        help=f"tokens of the prompt, BOS included (default {PROMPT}, or the model's context)",
+    )
+    parser.add_argument(
+        "--tile", type=int, metavar="T", help="tokens that share each weight (default: the machine's most)"
+    )
+    parser.add_argument(
+        "--chunk",
+        type=int,
+        metavar="C",
+        help="tokens of a prompt by one doorbell (default: the machine's most)",
+    )
+    parser.add_argument(
+        "--dram",
+        default="",
+        metavar="LIST",
+        help="memory timing as NAME=NUMBER,... over the default, as for `trine run`",
+    )
+
+
+def main(args: argparse.Namespace) -> int:
+    """Estimate and print."""
+    begin = time.perf_counter()
+    torch.set_num_threads(1)
+    dram = parse_dram(args.dram)
+    config, machine, program, memory = _subject(args)
+    context = _within("context", args.context, CONTEXT, config.context, "the model's context")
+    prompt = _within("prompt-tokens", args.prompt_tokens, PROMPT, config.context, "the model's context")
+    tile = _within("tile", args.tile, machine.tile, machine.tile, f"machine {machine.name!r}")
+    chunk = _within("chunk", args.chunk, machine.max_chunk, machine.max_chunk, f"machine {machine.name!r}")
+    found = estimate(machine, dram, program, position=context - 1, prompt=prompt, tile=tile, chunk=chunk)
+    result = _result(config, machine, dram, memory, found, context)
+    _print(result)
+    result["wall_seconds"] = time.perf_counter() - begin
+    note(f"estimated in {result['wall_seconds']:.1f} s from {len(program) // 24} instructions")
+    write_json(args.json, result)
+    return EXIT_OK
+
+
+def _subject(args: argparse.Namespace) -> tuple[ModelConfig, MachineConfig, bytes, MemoryMap]:
+    """Model, machine, program and memory map of the file."""
+    path = args.file / "model.safetensors" if args.file.is_dir() else args.file
+    if read_file(path, "checkpoint or artefact").startswith(b"PK"):
+        opened = open_artefact(path, MACHINES[args.machine] if args.machine else None)
+        found = dict(opened.artefact.memory_map)
+        found["regions"] = {name: Region(**region) for name, region in found["regions"].items()}
+        return opened.config, opened.artefact.machine, opened.artefact.program, MemoryMap(**found)
+    model = load_checkpoint(path)
+    machine = MACHINES[args.machine or "ci"]
+    plan = plan_program(model, machine)
+    return model.config, machine, plan.program, plan.memory
+
+
+def _within(name: str, value: int | None, usual: int, most: int, whose: str) -> int:
+    """An option's value, or the usual one as far as it is allowed; UsageError outside 1 to `most`."""
+    if value is None:
+        return min(usual, most)
+    if not 1 <= value <= most:
+        raise UsageError(
+            f"--{name}: wanted 1 to {most} ({whose}), found {value}; leave it out for {min(usual, most)}"
+        )
+    return value
+
+
+def _result(
+    config: ModelConfig,
+    machine: MachineConfig,
+    dram: DramParams,
+    memory: MemoryMap,
+    found: Estimate,
+    context: int,
+) -> dict[str, Any]:
+    """The object that --json writes."""
+    clock = machine.clock_mhz * 1e6
+    run, prefill = found.decode.run, found.prefill
+    read = {name: run.counters[name] for name in ("weight_bytes", "kv_read_bytes", "other_bytes")}
+    contexts = sorted({*(2**i for i in range(6, 20) if 2**i < config.context), config.context, context})
+    return {
+        "model": config.name,
+        "machine": machine.name,
+        "clock_mhz": machine.clock_mhz,
+        "decode": {
+            "context": context,
+            "cycles_per_token": run.cycles,
+            "tokens_per_second": clock / run.cycles,
+            "bytes": read | {"kv_write_bytes": run.counters["kv_write_bytes"]},
+            "bus_utilisation": run.counters["read_beats"] / run.cycles,
+            "busy": {name: cycles / run.cycles for name, cycles in run.busy.items()},
+            "starved": run.starved / run.cycles,
+            "binds": found.decode.binds,
+            "cycles_if_free": found.decode.without,
+        },
+        "prefill": {
+            "prompt_tokens": prefill.tokens,
+            "tile": prefill.tile,
+            "chunk": prefill.chunk,
+            "cycles": prefill.cycles,
+            "seconds_to_first_token": prefill.cycles / clock,
+            "extrapolated_from_layers": prefill.layers_walked,
+        },
+        "memory": {str(n): memory_bytes(memory, config.layers, n) for n in contexts},
+        "regions": {name: region.size for name, region in memory.regions.items()},
+        "dram": vars(dram),
+    }
+
+
+def _print(result: dict[str, Any]) -> None:
+    """Tables."""
+    decode, prefill = result["decode"], result["prefill"]
+    clock = f"at {result['clock_mhz']:g} MHz"
+    rows = [
+        ("decode: cycles per token", f"{decode['cycles_per_token']:.0f}", f"context {decode['context']}"),
+        ("decode: tokens per second", f"{decode['tokens_per_second']:.1f}", clock),
+        ("time to first token, s", f"{prefill['seconds_to_first_token']:.4f}",
+         f"prompt of {prefill['prompt_tokens']}, tiles of {prefill['tile']}, chunks of {prefill['chunk']}, "
+         f"{prefill['cycles']:.0f} cycles"),
+        *((f"decode: {name.replace('_', ' ')}", size, "") for name, size in decode["bytes"].items()),
+        ("decode: bus moves a read beat", f"{decode['bus_utilisation']:.1%}", "of the cycles"),
+        *((f"decode: {name} busy", f"{part:.1%}", "of the cycles") for name, part in decode["busy"].items()),
+    ]  # fmt: skip
+    if prefill["extrapolated_from_layers"]:
+        note(f"time to first token is extrapolated from {prefill['extrapolated_from_layers']} layers")
+    print(table(rows, (f"{result['model']} on {result['machine']}", "estimate", "")), end="\n\n")
+    gains = sorted(decode["cycles_if_free"].items(), key=lambda item: item[1])
+    print(table(
+        [(name, f"{cycles:.0f}", f"{1 - cycles / decode['cycles_per_token']:.1%}") for name, cycles in gains],
+        (f"what binds: {decode['binds']}", "cycles per token if it cost nothing", "less"),
+    ), end="\n\n")  # fmt: skip
+    print(table(
+        [(n, *sizes.values()) for n, sizes in result["memory"].items()],
+        ("memory: context", "weights", "KV", "logits, spill", "bytes in all"),
+    ))  # fmt: skip
