@@ -33,6 +33,7 @@ bench-proof: setup
 bench-engines: setup
 	$(BIN)/python -m bench.engines
 	$(BIN)/python -m bench.packing
+	$(BIN)/python -m pytest -m "bench or not bench" tests/hw/test_packing.py
 
 bitstream: setup
 	@$(BIN)/python -c "import sys; sys.exit('make bitstream: wanted a board, found none: this version has no board; its machines run in simulation (trine run --on rtl)')"

@@ -50,8 +50,8 @@ SHALLOW = _machine("shallow", bus_bytes=8, fifo_words=4, burst_beats=2, outstand
 
 #: (machine, memory)
 GRID: tuple[tuple[MachineConfig, DramParams], ...] = (
-    (CI, DDR3), (CI, ROUGH), (NARROW, DDR3), (NARROW, SLOW), (HUNGRY, ROUGH), (HUNGRY, IDEAL),
-    (CI, SLOW), (WIDE, DDR3), (WIDE, ROUGH), (LEAST, DDR3), (LEAST, IDEAL), (THIN, ROUGH), (THIN, DDR3),
+    (CI, DDR3), (CI, ROUGH), (NARROW, DDR3), (NARROW, SLOW), (LEAST, DDR3), (LEAST, IDEAL),
+    (CI, SLOW), (WIDE, DDR3), (WIDE, ROUGH), (HUNGRY, ROUGH), (HUNGRY, IDEAL), (THIN, ROUGH), (THIN, DDR3),
     (LANES, SLOW), (EVEN, ROUGH), (EVEN, IDEAL), (BROAD, DDR3), (MOST, ROUGH), (SHALLOW, DDR3),
     (BYTES, ROUGH),
 )  # fmt: skip

@@ -102,7 +102,14 @@ def test_widest_row(family: str):
     right()
 
 
-@pytest.mark.parametrize("name", ROWS)
+#: Those of the engines, and one each of three and of four products; `make bench-engines` checks all.
+OFTEN = ("xcup 2 int8 x 12 bit", "xcup 4 int4 x int8", "ecp5 2 int8 x 12 bit", "ecp5 2 int4 x 12 bit",
+         "ecp5 3 int4 x int8")  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in OFTEN else pytest.mark.bench) for name in ROWS]
+)
 def test_netlist(name: str):
     """After synthesis: one DSP block, and the same products from its cells."""
     packing = ROWS[name]

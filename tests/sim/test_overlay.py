@@ -52,11 +52,10 @@ MODELS = {
 RUNS = [
     ("ci", "rms", DDR3, 1, 1, 1), ("ci", "rms", IDEAL, 32, 4, 1), ("ci", "l2", ROUGH, 5, 3, 4),
     ("ci", "plain", IDEAL, 9, 2, 1), ("ci", "one head", ROUGH, 11, 4, 12), ("ci", "plain", DDR3, 4, 4, 5),
-    ("narrow", "rms", ROUGH, 4, 1, 1), ("narrow", "plain", DDR3, 1, 1, 7), ("hungry", "rms", DDR3, 11, 8, 3),
-    ("hungry", "rms", ROUGH, 10, 5, 12),
+    ("narrow", "rms", ROUGH, 4, 1, 1), ("narrow", "plain", DDR3, 1, 1, 7), ("least", "rms", DDR3, 11, 1, 3),
     ("ci", "int8", DDR3, 1, 1, 1), ("ci", "int4", ROUGH, 9, 4, 4), ("ci", "mixed", DDR3, 5, 3, 12),
     ("ci", "int8 12 bit", IDEAL, 11, 4, 1), ("narrow", "int4", DDR3, 4, 1, 5),
-    ("hungry", "mixed", IDEAL, 11, 8, 3),
+    ("least", "int8", IDEAL, 11, 1, 3),
 ]  # fmt: skip
 MACHINES = {machine.name: machine for machine, _ in GRID}
 PROMPT = [1, 7, 3, 29, 5, 5, 11, 0, 30, 2, 17]
