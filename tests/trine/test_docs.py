@@ -106,8 +106,11 @@ def test_commands_in_the_documentation_are_accepted(command: str, monkeypatch: p
     module, *arguments = shlex.split(command)
     monkeypatch.setattr("sys.argv", [module, *arguments])
     monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parse_and_leave)
+    found = importlib.import_module(module)
+    if hasattr(found, "__path__"):  # a package that is run
+        found = importlib.import_module(f"{module}.__main__")
     with pytest.raises(ParsedError):
-        importlib.import_module(module).main()
+        found.main()
 
 
 def test_links_in_the_documentation_exist(root: Path):
