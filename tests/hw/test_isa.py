@@ -75,7 +75,7 @@ def test_encode_refuses(name: str, fields: dict[str, int], message: str):
 def test_decode_refuses():
     with pytest.raises(ValueError, match="opcode 63"):
         isa.decode(63)
-    word = isa.encode("MAP") | 7 << isa.HEADER_BITS + 2
+    word = isa.encode("MAP") | 7 << isa.HEADER_BITS + 3
     with pytest.raises(ValueError, match=r"MAP\.function: 7 is not a Function"):
         isa.decode(word)
 

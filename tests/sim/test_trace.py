@@ -73,7 +73,7 @@ def test_same() -> None:
     """Units interleave, a sum is written more than once, negative numbers are compared by their bits."""
     log = Log()
     log.write("ACC", 4, [1])
-    log.write("Q", 16, [0xFF, 0, 1, 2], token=2)
+    log.write("Q", 16, [0xFFFF, 0, 1, 2], token=2)
     log.write("ACC", 4, [2**32 - 3])
     log.done(Unit.VECTOR)
     log.write("MEMORY", 4096, [1, 2, 3, 4, 5, 6, 7, 8])
