@@ -28,6 +28,7 @@ bench: setup
 
 bench-proof: setup
 	$(BIN)/python -m bench.random_programs --count 5000
+	$(BIN)/python -m pytest -m bench tests/hw/test_vector.py
 	$(BIN)/python -m bench.mutants --count 150 --seed 1
 
 bench-engines: setup

@@ -53,7 +53,7 @@ def test_some_maps(tile):
     run_maps(tiles(CI, tile), sample(100, 110), seed=101)
 
 
-@pytest.mark.slow
+@pytest.mark.bench  # in `make bench-proof`; `make test` draws from the same kinds
 @pytest.mark.parametrize("function", Function)
 def test_every_map(function):
     run_maps(CI, [kind for kind in KINDS if kind["function"] == function], seed=110 + function)
