@@ -1,5 +1,7 @@
 """The dependency limit: what is on the chain, and that no walk of the machine is shorter."""
 
+import itertools
+
 import pytest
 
 from compiler.compile import compile_program
@@ -16,13 +18,13 @@ MODELS = {"ternary": {}, "grouped": {"heads": 8, "kv_heads": 2}, "integers": INT
 
 def chain_of(machine: MachineConfig, context: int, **options) -> tuple[list[Link], list]:
     model = random_model(3, dim=64, hidden=96, context=128, **options)
-    program = decoded(compile_program(model, machine))
+    program = decoded(compile_program(model, machine).program)
     return dependency_chain(machine, program, Entry(1, context - 1)), program
 
 
 @pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("machine", (CI, WIDE), ids=lambda machine: machine.name)
-@pytest.mark.parametrize("context", (1, 90))
+@pytest.mark.parametrize("machine", [CI, WIDE], ids=lambda machine: machine.name)
+@pytest.mark.parametrize("context", [1, 90])
 def test_no_walk_is_shorter(model: str, machine: MachineConfig, context: int) -> None:
     options = dict(MODELS[model])
     if machine is WIDE and "heads" in options:
@@ -36,7 +38,7 @@ def test_no_walk_is_shorter(model: str, machine: MachineConfig, context: int) ->
 def test_links_follow_one_another_through_every_layer() -> None:
     chain, _ = chain_of(CI, 40, layers=4)
     assert chain[0].begin == 0
-    assert all(a.end == b.begin for a, b in zip(chain, chain[1:], strict=False))
+    assert all(a.end == b.begin for a, b in itertools.pairwise(chain))
     assert all(link.end > link.begin + ISSUE for link in chain)
     assert chain[-1].name == "HEAD" and {link.layer for link in chain} >= {0, 1, 2, 3}
 
