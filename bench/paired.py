@@ -88,7 +88,7 @@ class Paired:
     def __init__(
         self, artefact: Artefact, dram: DramParams, seed: int = 1, executable: Path | None = None
     ) -> None:
-        self.config = artefact.config
+        self.config, self.rows = artefact.config, artefact.memory_map["kv_rows"]
         self.rtl = Rtl(artefact, dram, progress=note, seed=seed, executable=executable)
         self.isa = Isa(artefact, seed)
 
