@@ -76,7 +76,8 @@ def test_bytes(striped: Path, params: DramParams) -> None:
 
 @pytest.mark.parametrize(
     ("fault", "rule"),
-    [(Fault.AR_UNALIGNED, "not aligned"), (Fault.AR_BOUNDARY, "4 KiB"), (Fault.AW_UNALIGNED, "not (aligned|whole)"),
+    [(Fault.AR_UNALIGNED, "not aligned"), (Fault.AR_BOUNDARY, "4 KiB"),
+     (Fault.AW_UNALIGNED, "not (aligned|whole)"),
      (Fault.W_EARLY_LAST, "W: last"), (Fault.AR_WITHDRAWN, "AR: valid was withdrawn")],
     ids=lambda value: getattr(value, "name", ""),
 )  # fmt: skip
