@@ -17,6 +17,7 @@ def test_entries_of_all_codes(lanes: int) -> None:
     trits = numerics.unpack_trits(codes, 5)
 
     async def bench(ctx) -> None:
+        ctx.set(dut.en, 1)
         for _ in range(2):  # a walk leaves everything ready for the next
             activations = [rng.randint(-127, 127) for _ in range(5)]
             sums, found, cycles = [0] * lanes, {}, 0
