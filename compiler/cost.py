@@ -49,6 +49,8 @@ NORM, NORM_INTERVAL = 56, 27
 SCORE, WEIGHT, OUTPUT_SCALE = 13, 12, 25
 #: `SplitTables.build_cycles` and `ByteTables.build_cycles`.
 BUILD = {"split": 27, "byte": 248}
+#: Codes of the last two and of the first three trits of a byte: `hw.solo_walk`.
+_TWO, _THREE = 9, 27
 
 
 def tree(terms: int) -> int:
@@ -83,13 +85,20 @@ class MatmulCost:
         return self.rows * sum(self.chunks)
 
 
-def matmul(machine: MachineConfig, f: Fields) -> MatmulCost:
+def build_cycles(machine: MachineConfig, tokens: int) -> int:
+    """From the last group of a chunk to its tables' last entry, for so many live tokens."""
+    if machine.table_form == "byte" and machine.tile > 1 and tokens == 1:
+        return 5 + _THREE * -(-_TWO // machine.tile)
+    return BUILD[machine.table_form]
+
+
+def matmul(machine: MachineConfig, f: Fields, tokens: int) -> MatmulCost:
     """`hw.ternary_engine.TernaryEngine`, `hw.matmul.Matmul`."""
     whole, rest = divmod(-(-f["k"] // TRITS_PER_BYTE), machine.tables)
     chunks = (machine.tables,) * whole + ((rest,) if rest else ())
     split = machine.table_form == "split"
     look_up = 2 + tree(machine.tables) if split else 3 + entry_tree(machine.tables, machine.family)
-    return MatmulCost(f["rows"], chunks, BUILD[machine.table_form], look_up + 1)
+    return MatmulCost(f["rows"], chunks, build_cycles(machine, tokens), look_up + 1)
 
 
 @dataclass(frozen=True)

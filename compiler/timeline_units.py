@@ -89,7 +89,7 @@ class UnitTimes:
             self._built = self._streamed = done = end - 1 + c.tail * late
             self._bank_ends = [done, done]
             return accepted, done
-        c = cost.matmul(self._machine, f)
+        c = cost.matmul(self._machine, f, len(acting))
         accepted = loads = max(ready, self._built + 1, queue.free)
         loads += 2 * late
         for size in c.chunks:

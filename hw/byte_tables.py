@@ -1,16 +1,19 @@
 """Look-up tables in block RAM: a byte of five trits is the address of its sum."""
 
-from amaranth.hdl import Cat, Module, Signal, unsigned
+from amaranth.hdl import Cat, Const, Module, Signal, Value, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from .byte_builder import ByteTableBuilder
 from .byte_walk import WALK
-from .delay_line import delay
+from .delay_line import delay, in_flight
 from .entry_sum import EntrySum
+from .shared import SharedComponent, shared
 from .shared_table_builder import SharedTableBuilder
+from .solo_walk import SWEEP_ADDRESSES, lanes_used, solo_cycles, sweeps
 from .table_set import SUM_OF_FIVE_BITS, TableSet
+from .trit_decode import TWO_ENTRIES, TritDecode
 
 __all__ = ["ByteTables"]
 
@@ -20,14 +23,105 @@ _BANK = 256
 _LOOK_UP = 3
 
 
+class ByteTable(SharedComponent):
+    """One table, both banks, all tokens: its block RAM with a register before and one behind it.
+
+    Parameters
+    ----------
+    bias : int
+        Initial contents: the entry of activations 0.
+    tokens : int
+        Entries side by side.
+
+    Members
+    -------
+    write, address, value : In(1), In(9), In(ArrayLayout(11, tokens))
+        Write an entry of each token; not where one is read.
+    byte, alone, bank : In(8), In(1), In(1)
+        What is read: the entries of a code; where ``alone`` that of the first token, whose entries lie as
+        `SoloWalk` built them. The bank a cycle after both.
+    passing : In(3)
+        Registers that take a value: of the byte, of the memory, of the entries; each needs the one before it
+        to have done so a cycle earlier.
+    entries : Out(ArrayLayout(11, tokens))
+        What was read.
+    """
+
+    def __init__(self, bias: int, tokens: int) -> None:
+        self.bias, self.tokens = bias, tokens
+        self.word = data.ArrayLayout(unsigned(SUM_OF_FIVE_BITS), tokens)
+        super().__init__({
+            "write": In(1),
+            "address": In(range(2 * _BANK)),
+            "value": In(self.word),
+            "byte": In(8),
+            "alone": In(1),
+            "bank": In(1),
+            "passing": In(_LOOK_UP),
+            "entries": Out(self.word),
+        })  # fmt: skip
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        # What is written is never read in that cycle: it is in the other bank.
+        m.submodules.table = memory = Memory(  # pyright: ignore[reportCallIssue]  as `attrs`
+            shape=self.word,
+            depth=2 * _BANK,
+            init=[[self.bias] * self.tokens] * 2 * _BANK,  # pyright: ignore[reportArgumentType]
+            attrs={"no_rw_check": 1, "ram_style": "block"},  # pyright: ignore[reportArgumentType]
+        )
+        write, read = memory.write_port(), memory.read_port()
+        place = Signal(8, reset_less=True)
+        m.d.comb += [
+            write.en.eq(self.write),
+            write.addr.eq(self.address),
+            write.data.eq(self.value),
+            read.en.eq(self.passing[1]),
+            read.addr.eq(Cat(place, self.bank)),
+        ]
+        with m.If(self.passing[0]):
+            m.d.sync += place.eq(self.byte)
+        entries = Signal(self.word, reset_less=True)
+        with m.If(self.passing[2]):
+            m.d.sync += entries.eq(read.data)
+        m.d.comb += self.entries.eq(entries)
+        if self.tokens > 1:
+            self._one_token(m, place, entries)
+        return m
+
+    def _one_token(self, m: Module, place: Signal, entries: data.View) -> None:
+        """Where a token is alone, its entry is in one of the lanes, at an address of a sweep."""
+        each, lanes = sweeps(self.tokens), lanes_used(self.tokens)
+        m.submodules.decode = decode = TritDecode()
+        m.d.comb += decode.byte.eq(self.byte)
+        lane = [Signal(range(lanes), name=f"lane{i}", reset_less=True) for i in range(_LOOK_UP)]
+        with m.If(self.passing[0]):
+            m.d.sync += lane[0].eq(0)
+            with m.If(self.alone), m.Switch(decode.two):
+                for two in range(TWO_ENTRIES):
+                    with m.Case(two):
+                        m.d.sync += [
+                            place.eq(decode.three + SWEEP_ADDRESSES * (two % each)),
+                            lane[0].eq(two // each),
+                        ]
+        for i in range(1, _LOOK_UP):
+            with m.If(self.passing[i]):
+                m.d.sync += lane[i].eq(lane[i - 1])
+        with m.Switch(lane[-1]):
+            for t in range(1, lanes):
+                with m.Case(t):
+                    m.d.comb += self.entries[0].eq(entries[t])
+
+
 class ByteTables(wiring.Component):
     """A table of 243 for each byte of a row; both banks, and all tokens side by side, lie in its block RAM.
 
     A byte needs no decoding. Entries are biased, so that none is negative, and `EntrySum` adds them up. The
     tables of bytes that no row has hold the bias everywhere: at the codes it is built there from activations
     0, at the other addresses (a byte may be anything) it is the memory's initial contents.
-    Building takes t cycles for t groups, 5 for the first entries and 243 for all; with shared builders
-    `SharedTableBuilder.build_cycles`.
+    Building takes t cycles for t groups, 5 for the first entries and 243 for all; where one of several tokens
+    is live, `solo_cycles` for first and all, because the places of the others take a part of its entries;
+    with shared builders `SharedTableBuilder.build_cycles`.
 
     Parameters
     ----------
@@ -46,8 +140,8 @@ class ByteTables(wiring.Component):
     ----------
     latency : int
         Cycles from a row to its sums.
-    build_cycles : int
-        Cycles from the last group of a chunk to its last entry.
+    build_cycles, solo_cycles : int
+        Cycles from the last group of a chunk to its last entry: with several live tokens, and with one.
 
     Members
     -------
@@ -66,19 +160,20 @@ class ByteTables(wiring.Component):
         biases = self.adders[0].biases
         if builders is None:
             self.builder, self.build_cycles = ByteTableBuilder(biases, tokens), WALK
+            self.solo_cycles = solo_cycles(tokens) if tokens > 1 else WALK
         else:
             self.builder = SharedTableBuilder(biases, tokens, builders)
-            self.build_cycles = self.builder.build_cycles
+            self.build_cycles = self.solo_cycles = self.builder.build_cycles
+        self.solo = builders is None and tokens > 1
         read = self.builder.read.signature
         super().__init__({"port": In(TableSet(tables, tokens)), "read": Out(read)})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         port, tokens = self.port, self.tokens
-        biases = self.adders[0].biases
         m.submodules.builder = builder = self.builder
         for t, adder in enumerate(self.adders):
-            m.submodules[f"sum{t}"] = adder
+            m.submodules[f"sum{t}"] = shared(adder, platform)
 
         bank = Signal()
         wiring.connect(m, wiring.flipped(self.read), builder.read)
@@ -86,6 +181,7 @@ class ByteTables(wiring.Component):
             builder.start.eq(port.start),
             builder.q.eq(port.q),
             builder.k.eq(port.k),
+            builder.live.eq(port.live),
             builder.free.eq(port.free),
             port.built.eq(builder.built),
             port.bytes.eq(builder.bytes),
@@ -93,33 +189,32 @@ class ByteTables(wiring.Component):
         ]
         m.d.sync += bank.eq(bank ^ builder.built)
 
-        word = data.ArrayLayout(unsigned(SUM_OF_FIVE_BITS), tokens)
+        # A row passes the register of addresses, the memory, its output register, and the adders of its live
+        # tokens.
+        going = Cat(port.row.valid & (port.row.more >= t) for t in range(tokens))
+        passing = in_flight(m, going, self.latency)
+        looking_up = [passing[i].any() for i in range(_LOOK_UP)]
+        adding: Value = Const(0, tokens)
+        for stage in passing[_LOOK_UP:]:
+            adding = adding | stage
         read_bank = Signal()
         m.d.sync += read_bank.eq(port.bank)
-        for i, bias in enumerate(biases):
-            # What is written is never read in that cycle: it is in the other bank.
-            m.submodules[f"table{i}"] = memory = Memory(  # pyright: ignore[reportCallIssue]  as `attrs`
-                shape=word,
-                depth=2 * _BANK,
-                init=[[bias] * tokens] * 2 * _BANK,  # pyright: ignore[reportArgumentType]
-                attrs={"no_rw_check": 1, "ram_style": "block"},  # pyright: ignore[reportArgumentType]
-            )
-            write = memory.write_port()
+        for i, bias in enumerate(self.adders[0].biases):
+            table = ByteTable(bias, tokens)
+            m.submodules[f"table{i}"] = shared(table, platform)
             m.d.comb += [
-                write.en.eq(builder.write[i]),
-                write.addr.eq(Cat(builder.address, bank)),
-                write.data.eq(builder.value[i]),
+                table.write.eq(builder.write[i]),
+                table.address.eq(Cat(builder.address, bank)),
+                table.value.eq(builder.value[i]),
+                table.passing.eq(Cat(*looking_up)),
+                table.byte.eq(port.data[8 * i : 8 * i + 8]),
+                table.alone.eq((port.row.more == 0) & self.solo),
+                table.bank.eq(read_bank),
             ]
-            address = Signal(8, name=f"address{i}", reset_less=True)
-            m.d.sync += address.eq(port.data[8 * i : 8 * i + 8])
-            read = memory.read_port()
-            m.d.comb += read.addr.eq(Cat(address, read_bank))
-            entries = Signal(word, name=f"entries{i}", reset_less=True)
-            m.d.sync += entries.eq(read.data)
             for t, adder in enumerate(self.adders):
-                m.d.comb += adder.i[i].eq(entries[t])
+                m.d.comb += adder.i[i].eq(table.entries[t])
 
         m.d.comb += port.sum_row.eq(delay(m, port.row.as_value(), self.latency))
         for t, adder in enumerate(self.adders):
-            m.d.comb += port.sums[t].eq(adder.sum.as_signed())
+            m.d.comb += [adder.en.eq(adding[t]), port.sums[t].eq(adder.sum.as_signed())]
         return m

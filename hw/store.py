@@ -1,6 +1,6 @@
 """The store unit: staged K/V rows, activations and logits to memory, as AXI4 write bursts."""
 
-from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out, connect, flipped
@@ -188,7 +188,8 @@ class Store(wiring.Component):
                         full, taken = Signal(), Signal(32)
                         m.d.comb += taken.eq(Mux(logits, queue.r_data, word))
                         m.d.comb += full.eq((filled + 1) << 2 == live)
-                        m.d.comb += beat.eq(partial | (taken << (filled << 5))[: 8 * bus])
+                        placed = (Mux(filled == i, taken, 0) for i in range(bus // 4))
+                        m.d.comb += beat.eq(partial | Cat(*placed))
                         m.d.sync += [partial.eq(Mux(full, 0, beat)), filled.eq(Mux(full, 0, filled + 1))]
                         m.d.comb += emit.eq(full)
                 with m.Else():

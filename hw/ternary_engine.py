@@ -1,6 +1,6 @@
 """The table look-up engine: int8 activations times ternary weights."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
@@ -39,11 +39,12 @@ class TernaryEngine(wiring.Component):
     next instruction, are built while the present ones are read. TeLLMe v2, section 3.2.
 
     The tokens share the bytes, their addresses and all control; each has its own activations, and an entry of
-    its own in each word of a table. Those that are not live do as the others, with activations that mean
-    nothing.
+    its own in each word of a table. Of those that are not live, and of all in cycles without a row, registers
+    stand still.
 
     Cycle budget of any number of tokens, with enough tape, t = min(``tables``, ceil(k / 5)) and b =
-    ``build_cycles`` (27 of `SplitTables`, 248 of `ByteTables`): if no other instruction is executed, the
+    ``build_cycles`` (27 of `SplitTables`, 248 of `ByteTables`), or for one live token of several
+    ``solo_cycles`` (`ByteTables`: 59 for a tile of 8): if no other instruction is executed, the
     first row is taken t + b + 2 cycles after the command. A row of a chunk takes 1 cycle, a chunk
     max(rows, t + b). The first chunk of the next instruction follows without a gap if its command was waiting
     and the last chunk of this one has t + b + 2 rows or more. A sum leaves ``latency`` cycles after its row
@@ -63,8 +64,8 @@ class TernaryEngine(wiring.Component):
     ----------
     latency : int
         Cycles from taking a row to its sum.
-    build_cycles : int
-        Cycles from the last group of a chunk to its last entry.
+    build_cycles, solo_cycles : int
+        Cycles from the last group of a chunk to its last entry, of several live tokens and of one.
     sum_bits : int
         Bits of a sum.
 
@@ -89,6 +90,7 @@ class TernaryEngine(wiring.Component):
         else:
             self.tables = SplitTables(config.tables, config.tile)
         self.latency, self.build_cycles = self.tables.latency, self.tables.build_cycles
+        self.solo_cycles = getattr(self.tables, "solo_cycles", self.build_cycles)
         sums = self.tables.port.sums.shape()
         self.sum_bits = sums.elem_shape.width
         super().__init__({
@@ -117,6 +119,7 @@ class TernaryEngine(wiring.Component):
             port.start.eq(self.command.valid & self.command.ready),
             port.q.eq(command.q),
             port.k.eq(command.k),
+            port.live.eq(Cat(more >= t for t in range(tokens))),
         ]
         wiring.connect(m, wiring.flipped(self.read), self.tables.read)
 
