@@ -23,10 +23,11 @@ from .attention_case import Case, sequence
 Tile = list[list[Case]]
 
 
-def machine(bus: int, word: int, lanes: int, group: int, tile: int) -> MachineConfig:
+def machine(bus: int, word: int, lanes: int, group: int, tile: int, cores: int = 0) -> MachineConfig:
     return dataclasses.replace(
         CI, bus_bytes=bus, attention_bytes=word, lanes=lanes, max_group=group, tables=5, head_lanes=8,
         max_heads=8, max_query=256, score_words=256, tile=tile,
+        attention_cores=cores,
     )  # fmt: skip
 
 
@@ -36,6 +37,11 @@ B8_ONE = machine(8, 8, 4, 4, 1)
 B16 = machine(16, 16, 8, 2, 2)
 B16_SMALL = machine(16, 4, 16, 2, 4)
 B64 = machine(64, 8, 16, 1, 1)
+#: Fewer cores than tokens, words larger than heads or no divisor of them.
+SHARED = machine(8, 32, 4, 4, 4, 1)
+SHARED_TWO = machine(16, 16, 8, 2, 4, 2)
+SHARED_SMALL = machine(64, 4, 16, 8, 8, 2)
+SHARED_WIDE = machine(64, 64, 8, 8, 8, 1)
 
 
 def padded(rows: list[bytes], bus: int, rng: random.Random) -> bytes:
@@ -110,13 +116,14 @@ class Bench:
 
     def write_query(self, number: int, t: int, case: Case) -> None:
         self.written[t] = case
-        flat, lanes = case.q.flatten().remainder(65536).tolist(), self.config.lanes
-        for first in range(0, len(flat), lanes):
-            data = sum(flat[first + i] << 16 * i for i in range(lanes))
-            self.steps.append(("query", number, {"token": t, "address": first, "data": data}))
+        flat, lanes = case.q.remainder(65536).tolist(), self.config.lanes
         for head in range(case.heads):
             scale = int(float_bits(case.s_q)[head])
             self.steps.append(("scale", number, {"scale_token": t, "scale_head": head, "scale": scale}))
+            for first in range(0, case.head_size, lanes):
+                data = sum(flat[head][first + i] << 16 * i for i in range(lanes))
+                address = head * case.head_size + first
+                self.steps.append(("query", number, {"token": t, "address": address, "data": data}))
 
     def staged(self, number: int, t: int, value: int) -> bytes:
         """The row in bank t of the stage."""
@@ -242,6 +249,11 @@ def alone(cases: list[Case]) -> list[Tile]:
         (B16, (3, 1, 32, 4)),
         (B16_SMALL, (3, 2, 16, 4)),
         (B64, (3, 1, 16, 3)),
+        (B8, (2, 3, 12, 3)),
+        (SHARED, (2, 2, 12, 4)),
+        (SHARED_TWO, (2, 1, 24, 3)),
+        (SHARED_SMALL, (1, 5, 16, 3)),
+        (SHARED_WIDE, (3, 1, 40, 3)),
     ],
 )
 def test_shapes(config: MachineConfig, shape: tuple[int, int, int, int]):
@@ -272,6 +284,10 @@ TILES = [
         (B8, (1, 4, 16), 0.0, 3),
         (B16, (2, 1, 16), 0.4, 4),
         (B16_SMALL, (3, 2, 16), 0.2, 3),
+        (SHARED, (2, 2, 12), 0.3, 5),
+        (SHARED_TWO, (2, 2, 24), 0.0, 4),
+        (SHARED_SMALL, (1, 8, 16), 0.2, 3),
+        (SHARED_WIDE, (2, 2, 40), 0.3, 4),
     ],
 )
 def test_tiles(config: MachineConfig, shape: tuple[int, int, int], stall: float, number: int):
