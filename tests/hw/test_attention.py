@@ -12,7 +12,7 @@ from amaranth.sim import Simulator
 from hw.attention import Attention
 from hw.fp32_div import Fp32Div
 from hw.isa import Feed, Pass, encode
-from hw.machine import CI, MachineConfig
+from hw.machine import CI, KV260, MachineConfig
 from hw.output_scale import OutputScale
 from models import numerics
 from models.numerics import float_bits
@@ -42,6 +42,9 @@ SHARED = machine(8, 32, 4, 4, 4, 1)
 SHARED_TWO = machine(16, 16, 8, 2, 4, 2)
 SHARED_SMALL = machine(64, 4, 16, 8, 8, 2)
 SHARED_WIDE = machine(64, 64, 8, 8, 8, 1)
+SHARED_HALF = machine(8, 8, 4, 4, 4, 2)
+#: The sizes of kv260.
+LARGE = dataclasses.replace(KV260, score_words=256, max_context=64)
 
 
 def padded(rows: list[bytes], bus: int, rng: random.Random) -> bytes:
@@ -357,42 +360,72 @@ def test_extreme_scales():
     check(B8_ONE, alone([distant, saturated, both, negative, values, largest]))
 
 
+def row_cycles(config: MachineConfig, shape: tuple[int, int, int], seen: int = 1) -> tuple[int, int]:
+    """Of a K and a V row that ``seen`` tokens of a core see, without padding."""
+    kv_heads, group, head_size = shape
+    steps, parts = seen * group, kv_heads * -(-head_size // config.attention_bytes)
+    pairs = -(-kv_heads // config.scale_pairs)
+    return (parts - 1) * steps + max(steps, 1 + pairs), max(parts * steps, 2)
+
+
 @pytest.mark.parametrize(
-    ("config", "kv_heads", "group", "parts"), [(B8_ONE, 2, 1, 3), (B8_ONE, 2, 4, 2), (B8, 2, 2, 3)]
+    ("config", "shape"),
+    [
+        (B8_ONE, (2, 1, 24)),
+        (B8_ONE, (2, 4, 16)),
+        (B8, (2, 2, 24)),
+        (B8_ONE, (1, 1, 8)),
+        (SHARED, (2, 1, 12)),
+        (SHARED_TWO, (4, 1, 24)),
+        (LARGE, (16, 1, 96)),
+    ],
 )
-def test_cycles(config: MachineConfig, kv_heads: int, group: int, parts: int):
+def test_cycles(config: MachineConfig, shape: tuple[int, int, int]):
     """Without stalls: the slope of each pass, and what start and finish may cost."""
-    cases = [Case(kv_heads, group, 8 * parts, tokens, 1) for tokens in (1, 3, 8)]
+    cases = [Case(*shape, tokens, 1) for tokens in (1, 3, 8)]
     results = check(config, alone(cases), 0.0)
     none, few, many = (result.cycles for result in results)
-    key, value = kv_heads * max(1 + parts, group), kv_heads * max(parts, group)
+    key, value = row_cycles(config, shape)
     assert [after - before for before, after in zip(few, many, strict=True)] == [5 * key, 0, 5 * value, 0]
     assert none[0] == EMPTY
+    print(few, key, value)
     assert few[0] - 2 * key <= 2
-    assert few[1] - key <= 25
-    assert few[2] - 2 * value <= 12
-    assert few[3] - value <= 6
+    assert few[1] - key <= 28
+    assert few[2] - 2 * value <= 13
+    assert few[3] - value <= 9
+    kv_heads, group, head_size = shape
     beats = [OutputScale.LATENCY, OutputScale.LATENCY]
-    beats[1] += (kv_heads * group - 1) * (Fp32Div.LATENCY + 1) + 2 * parts - 1
+    beats[1] += (kv_heads * group - 1) * (Fp32Div.LATENCY + 1) + head_size // config.lanes - 1
     assert [result.beats for result in results] == [beats] * 3
+    if config is LARGE:
+        assert key + value <= 40
 
 
-def test_cycles_of_a_tile():
-    """Rows cost once for all tokens that see them, plus some for each token and each run of rows."""
-    kv_heads, group, parts = 2, 2, 3
-    shape = kv_heads, group, 8 * parts
-    key, value = kv_heads * (1 + parts), kv_heads * parts
+@pytest.mark.parametrize("config", [B8, SHARED, SHARED_HALF], ids=["a core a token", "one core", "two"])
+def test_cycles_of_a_tile(config: MachineConfig):
+    """Rows cost once for all tokens of a core that see them, plus some for each token and each run of rows."""
+    shape = kv_heads, group, head_size = 2, 2, 24
     batch = [sequence(shape, position, 1, position) for position in (3, 0, 7, 2)]
-    results = check(B8, [[sequence(shape, 12, 4, 1)], batch], 0.0)
+    results = check(config, [[sequence(shape, 12, 4, 1)], batch], 0.0)
+    cores = config.attention_cores or 4
     for result, runs in zip(results, (1, 4), strict=True):
         run_tape, run_stage = 3 + 2 * (runs - 1), 3 + 4 * 3
+        key, value = row_cycles(config, shape, -(-4 // cores) if runs == 1 else 1)
+        seen = [-(-n // cores) if runs == 1 else 1 for n in (4, 3, 2, 1)]
+        key_stage, value_stage = (sum(row_cycles(config, shape, n)[half] for n in seen) for half in range(2))
+        print(runs, result.cycles, key, value, key_stage, value_stage)
         assert result.cycles[0] - 12 * key <= 2 + run_tape
-        assert result.cycles[1] - 4 * key <= 25 + run_stage
-        assert result.cycles[2] - 12 * value <= 12 + run_tape
-        assert result.cycles[3] - 4 * value <= 6 + run_stage
-        # A beat a cycle, once the first token's scales are there.
-        last = result.beats[1]
-        assert result.beats[2:] == [last + i for i in (1, 24, 25, 48, 49, 72)]
+        assert result.cycles[1] - key_stage <= 28 + run_stage
+        assert result.cycles[2] - 12 * value <= 13 + run_tape
+        assert result.cycles[3] - value_stage <= 9 + run_stage
+        if cores == 4:
+            # A beat a cycle, once the first token's scales are there.
+            last = result.beats[1]
+            assert result.beats[2:] == [last + i for i in (1, 24, 25, 48, 49, 72)]
+        if cores == 1:
+            step = Fp32Div.LATENCY + 1
+            first = [OutputScale.LATENCY + 4 * t * step for t in range(4)]
+            assert result.beats == [beat for start in first for beat in (start, start + 3 * step + 5)]
 
 
 def test_verilog():
