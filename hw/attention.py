@@ -42,7 +42,8 @@ class Attention(wiring.Component):
     28 (KEY) or 9 (VALUE), as the last of its pass. Only the last ATTEND of a pass waits for the pipelines,
     which keep order.
 
-    The output follows ``done``: the first beat `OutputScale.LATENCY` cycles later, then a head each
+    The output follows ``done``: the first beat `OutputScale.LATENCY` cycles later, or one more where several
+    cores of several tokens take turns, then a head each
     ``Fp32Div.LATENCY + 1`` or head_size / lanes cycles, whichever is more. The scales of the first heads of
     other cores are computed meanwhile. Until its last beat has been sent, no command is taken.
 
