@@ -183,14 +183,19 @@ class AttendCost:
     tail: int
 
 
-def attend(machine: MachineConfig, f: Fields, padded: bool) -> AttendCost:
-    """`hw.attention.Attention`; padded: from the tape, whose rows begin on bus words."""
-    parts, heads, key = f["head_size"] // machine.attention_bytes, f["kv_heads"], f["half"] == Pass.KEY
+def attend(machine: MachineConfig, f: Fields, padded: bool, seen: int = 1) -> AttendCost:
+    """`hw.attention.Attention`; padded: from the tape, whose rows begin on bus words; seen: tokens that see a
+    row, which lie in turn on the cores."""
+    heads, key = f["kv_heads"], f["half"] == Pass.KEY
+    parts = heads * -(-f["head_size"] // machine.attention_bytes)
     size = heads * f["head_size"] + (8 * heads if key else 0)
     padding = -size % machine.bus_bytes if padded else 0
-    row = heads * max(parts + key, f["group"]) + -(-padding // machine.unit_bytes)
-    tail = tree(machine.attention_bytes) + 3 + f["group"] + SCORE + 1 if key else 3
-    return AttendCost(row, size + padding, tail)
+    steps = -(-seen * machine.core_tokens // machine.tile) * f["group"]
+    between = key * -(-heads // machine.scale_pairs) + -(-padding // machine.unit_bytes)
+    row = (parts - 1) * steps + max(steps, 1 + between)
+    # The steps of the last part begin after it was taken; a row counts them, or the pairs of the next one.
+    tail = steps - max(steps - between, 1) + tree(machine.attention_bytes) + SCORE + 4 if key else 4
+    return AttendCost(row if key else max(2, row), size + padding, tail)
 
 
 def store_beats(machine: MachineConfig, size: int) -> int:

@@ -328,7 +328,7 @@ INSTRUCTIONS = (
         "per query head and keep maxima; `first` starts anew, `last` ends the pass (both passes need both). VALUE: for each token take its V row; add value weight "
         "times V to the sums; `first` starts the sums, `last` ends them and sends the output of all heads to MAP. "
         "Rows: on the TAPE, for each sequence of the tile, those of its older tokens (as many as its first token's position), seen by all "
-        "its tokens; in the STAGE row t, seen by t and the later tokens of its sequence. Output: token by token. On the tape every row "
+        "its tokens; in the STAGE row t, seen by t and the later tokens of its sequence. Output: token by token. A token sees at most max_context rows. On the tape every row "
         "is padded to the bus width; scales are +0, positive normal or infinite.",
         (
             Field("half", 1, "pass", values=Pass),
@@ -337,7 +337,7 @@ INSTRUCTIONS = (
             Field("last", 1, "last ATTEND of this pass"),
             Field("kv_heads", 8, "K/V heads"),
             Field("group", 6, "query heads per K/V head"),
-            Field("head_size", 10, "elements of a head; multiple of attention_bytes and of the lanes"),
+            Field("head_size", 10, "elements of a head; multiple of the lanes; `segment` of the QUANTISE of its queries"),
         ),
     ),
     Instruction(

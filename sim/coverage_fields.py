@@ -267,7 +267,7 @@ def _norm(machine: MachineConfig) -> dict[str, Classes]:
 
 
 def _attend(machine: MachineConfig) -> dict[str, Classes]:
-    step = max(machine.attention_bytes, machine.lanes)
+    step = machine.lanes
     return {
         "kv_heads": _corners("kv_heads", 1, 1, machine.max_heads),
         "group": _corners("group", 1, 1, machine.max_group),

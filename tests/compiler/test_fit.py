@@ -21,7 +21,7 @@ def shape(**changes: object) -> ModelConfig:
 #: Changes to model and machine, and the machine field or limit in the message.
 TOO_LARGE = {
     "lanes": ({"hidden": 254}, {}, "hidden.*lanes"),
-    "attention bytes": ({"dim": 96}, {}, "head_size.*attention_bytes"),
+    "filled heads": ({"dim": 96}, {"max_query": 64}, "8 heads of 12.*max_query.*found 128"),
     "group": ({"kv_heads": 1}, {}, "max_group"),
     "heads": ({"dim": 256, "heads": 32, "kv_heads": 8, "context": 64}, {}, "max_heads"),
     "query": ({}, {"max_query": 64}, "max_query"),
