@@ -25,6 +25,7 @@ from hw.isa import (
     MANY_TILES,
     NO_WAIT,
     SCALARS,
+    TWO_OPERANDS,
     Dest,
     Feed,
     Function,
@@ -105,7 +106,7 @@ def accesses(name: str, fields: dict[str, int], tile: int = 1) -> list[Access]:
         if f.scaled:
             scalars(f.s1, read)
             read("SCALAR", f.s2)
-        if f.function in (Function.ADD, Function.MULTIPLY, Function.SILU_MULTIPLY):
+        if f.function in TWO_OPERANDS:
             read("ACT", f.b, f.n)
         elif f.function == Function.ROPE:
             read("CONST", f.c, tokens * (f.segment or f.n))
