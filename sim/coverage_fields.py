@@ -220,7 +220,9 @@ def _map(machine: MachineConfig) -> dict[str, Classes]:
     return {
         "n": _corners("n", 0, lanes, machine.activation_words),
         "a": a,
-        "b": _corners("b", 0, lanes, machine.activation_words - lanes, lambda f, n: f["function"] in TWO_OPERANDS),
+        "b": _corners(
+            "b", 0, lanes, machine.activation_words - lanes, lambda f, n: f["function"] in TWO_OPERANDS
+        ),
         "c": _corners(
             "c", 0, lanes, const - lanes,
             lambda f, n: f["function"] == Function.ROPE or (f["gain"] and f["statistics"]) == 1,

@@ -24,6 +24,7 @@ from ..models.random_model import random_model
 SHAPES = {
     "rms": {},
     "l2": {"norm": "l2", "gains": False},
+    "squared ReLU, sub-norms": {"inner_gain": True, "activation": "relu2", "tied": False},
     "plain": {"inner_norm": False, "tied": False, "layers": 1},
 }
 #: Rows of KV memory: the sequences of a batch lie in one pool.
