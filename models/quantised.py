@@ -264,8 +264,8 @@ class QuantisedModel:
                     tensors.get(f"layers.{i}.attention_gain"),
                     tensors.get(f"layers.{i}.mlp_gain"),
                     *(matrix(f"layers.{i}.{name}", forms.get(name), shapes[name][1]) for name in MATRICES),
-                    tensors.get(f"layers.{i}.o_gain"),
-                    tensors.get(f"layers.{i}.down_gain"),
+                    o_gain=tensors.get(f"layers.{i}.o_gain"),
+                    down_gain=tensors.get(f"layers.{i}.down_gain"),
                 )
                 for i in range(config.layers)
             )

@@ -59,8 +59,9 @@ def load(path: Path, recipe: Recipe) -> QuantisedModel:
         QuantisedLayer(
             reader.gain(f"layers.{index}.attention_gain", config),
             reader.gain(f"layers.{index}.mlp_gain", config),
-            **reader.inner_gains(f"layers.{index}", config),
             **{name: reader.linear(f"layers.{index}.{name}", *shape) for name, shape in shapes.items()},
+            o_gain=reader.inner_gain(f"layers.{index}.o_gain", config.dim, config),
+            down_gain=reader.inner_gain(f"layers.{index}.down_gain", config.hidden, config),
         )
         for index in range(config.layers)
     )
@@ -110,10 +111,9 @@ class _Reader:
             raise CheckpointError(f"{self._path}: {name}", "no gain (block_gain is false)", "one", _EXPORT)
         return gain if config.block_gain else None
 
-    def inner_gains(self, path: str, config: ModelConfig) -> dict[str, Tensor]:
-        """The gains of the norms before o and down, by field of `QuantisedLayer`, as far as there are any."""
-        sizes = {f"{site}_gain": n for site, n in config.gains().items() if site in ("o", "down")}
-        return {name: self.floats(f"{path}.{name}", (n,), (torch.float32,)) for name, n in sizes.items()}
+    def inner_gain(self, name: str, n: int, config: ModelConfig) -> Tensor | None:
+        """The gain of the norm before o or down, of n elements; None where the model has none."""
+        return self.floats(name, (n,), (torch.float32,)) if config.inner_gain else None
 
     def linear(self, name: str, rows: int, columns: int) -> Linear:
         """A ternary matrix [rows, columns]."""

@@ -127,8 +127,8 @@ def random_model(
             gain() if gains else None,
             gain() if gains else None,
             *(matrix(name) for name in MATRICES),
-            gain() if inner_gain else None,
-            gain(hidden) if inner_gain else None,
+            o_gain=gain() if inner_gain else None,
+            down_gain=gain(hidden) if inner_gain else None,
         )
         for _ in range(layers)
     )
