@@ -37,6 +37,7 @@ RUN_TO_ADDRESS, ADDRESS_INTERVAL, BEAT_TO_TAKE = 3, 2, 4
 OPERAND, CONVERT, SCALE, GAIN, ROUND = 2, 3, 3, 3, 6
 FUNCTION = {
     Function.COPY: 0, Function.ADD: 4, Function.MULTIPLY: 3, Function.ROPE: 7, Function.SILU_MULTIPLY: 15,
+    Function.RELU2_MULTIPLY: 15,
 }  # fmt: skip
 TOTAL, MAXIMUM = 3, 1
 #: `Fp32Mul.LATENCY`, `Fp32Div.LATENCY`, `Fp32FromInt.LATENCY`.

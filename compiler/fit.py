@@ -139,8 +139,9 @@ def place(config: ModelConfig, machine: MachineConfig) -> Places:
     need.most("every layer", "activations", max(first, second), "activation_words")
     activation = {"x": 0, **attention, **mlp}
 
-    gains = {"attention": c.dim, "mlp": c.dim} if c.block_gain else {"final": c.dim}
-    constant, end = _pack({**gains, "rope": machine.tile * size})
+    constant, end = _pack(
+        {**c.gains(), **({} if c.block_gain else {"final": c.dim}), "rope": machine.tile * size}
+    )
     if c.block_gain:
         constant |= {"next": constant["attention"], "final": constant["attention"]}
     need.most("every layer, gains and the RoPE rows of a tile", "constants", end, "constant_words")
