@@ -64,9 +64,8 @@ def main() -> int:
     limit = chain[-1].end
     guess = Timeline(machine, DDR4_2400.at(machine).plain(), program).step([Entry(token, position)]).cycles
     layers = int(artefact.config["layers"])
-    print(
-        f"{artefact.config['name']} on {machine.name}, one token at context {context}, equal to the interpreter"
-    )
+    name = artefact.config["name"]
+    print(f"{name} on {machine.name}, one token at context {context}, equal to the interpreter")
     print(f"{run.cycles:,} cycles")
     print(f"{machine.clock_mhz * 1e6 / run.cycles:,.0f} tokens/s at {machine.clock_mhz:g} MHz; "
           f"estimate {guess:,.0f} ({guess / run.cycles - 1:+.2%})")  # fmt: skip
