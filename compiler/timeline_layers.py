@@ -1,6 +1,6 @@
-"""The walk of `compiler.timeline`, with what each instruction did: the estimate's counterpart of an activity log.
+"""The walk of `compiler.timeline`, with what each instruction did: the estimate's kind of activity log.
 
-Cycles are given the names of the machine's counters (``matmul_active`` .. ``overhead``), so that a report has the
+Cycles have the names of the machine's counters (``matmul_active`` .. ``overhead``), so that a report has the
 same form whichever it is made from.
 """
 

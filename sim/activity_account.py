@@ -13,7 +13,7 @@ OWNER = tuple(next((unit for unit in UNITS if name.startswith(unit)), None) for 
 
 @dataclass(frozen=True)
 class Share:
-    """A command and the cycles that are its own, by `ACCOUNT`; all shares add up to the cycles of the runs."""
+    """A command and its own cycles, by `ACCOUNT`; all shares add up to the cycles of the runs."""
 
     command: Command
     cycles: tuple[int, ...]
@@ -31,7 +31,7 @@ def shares(activity: Activity) -> list[Share]:
         return []
     sums = [[0] * len(ACCOUNT) for _ in commands]
     queues = {unit: [i for i, one in enumerate(commands) if one.unit == unit] for unit in UNITS}
-    at = dict.fromkeys(UNITS, 0)
+    at: dict[str, int] = dict.fromkeys(UNITS, 0)
     last, latest = 0, -1
     for sample in activity.samples:
         under: dict[str, int] = {}

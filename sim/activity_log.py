@@ -15,7 +15,18 @@ from hw.isa import decode
 from .activity_module import ACCOUNT, BUS, UNITS
 from .errors import SimulationError
 
-__all__ = ["ACCOUNT", "BUS", "EVENT", "UNITS", "Activity", "ActivityLog", "Command", "Fetch", "Sample", "Span"]
+__all__ = [
+    "ACCOUNT",
+    "BUS",
+    "EVENT",
+    "UNITS",
+    "Activity",
+    "ActivityLog",
+    "Command",
+    "Fetch",
+    "Sample",
+    "Span",
+]
 
 #: Layout of ``activity.cpp``.
 EVENT = np.dtype([("cycle", "<u8"), ("length", "<u4"), ("kind", "u1"), ("which", "u1"), ("layer", "<u2"),
@@ -109,11 +120,12 @@ class Activity:
 
     def in_turn(self, unit: str) -> list[tuple[Command, Span, Span | None]]:
         """Commands of a unit, the cycles in which each is the oldest there, and those before in which it had
-        begun behind another (MATMUL builds tables while the one before streams)."""
+        begun behind another (MATMUL builds tables while the one before streams), if it is more than the
+        cycle of that one's ``done``."""
         found, before = [], 0
         for command in (one for one in self.commands if one.unit == unit):
             start = max(command.accepted, before)
-            ahead = Span(command.accepted, start) if command.accepted < start else None
+            ahead = Span(command.accepted, start) if command.accepted + 1 < start else None
             before = command.done + 1
             found.append((command, Span(start, before), ahead))
         return found

@@ -1,4 +1,4 @@
-"""The part of the generated module ``trace`` that watches what every unit does: ``activity.cpp`` keeps the log.
+"""The part of the module ``trace`` that watches what every unit does; ``activity.cpp`` keeps the log.
 
 What a cycle was is taken from the increments of the machine's own counters, so that sums over the log are the
 counters. `sim.activity_log` reads the file.
@@ -18,6 +18,7 @@ ACCOUNT = ("matmul_active", "attention_active", "matmul_starved", "attention_sta
 UNITS = ("matmul", "vector", "attention", "store")
 #: `hw.ports.command_layout`: word, layer (16), first (8), more (3).
 _COMMAND_BITS = INSTRUCTION_BITS + 16 + 8 + 3
+_IMPORT = 'import "DPI-C" function void'
 
 
 def activity_block(expression: Callable[[str, str], str], bus_bytes: int) -> str:
@@ -34,24 +35,24 @@ def activity_block(expression: Callable[[str, str], str], bus_bytes: int) -> str
         expression("steps", "begin"), expression("steps", "step"), *accepted, *dones,
     ]  # fmt: skip
     status = "{" + ", ".join(f"1'({flag})" for flag in reversed(flags)) + "}"
+    payloads = [expression(unit, "unit.command.payload") for unit in UNITS]
     commands = "\n".join(
-        f"        if ({taken}) activity_command({number}, run_cycle, {expression(unit, 'unit.command.payload')});"
-        for number, (unit, taken) in enumerate(zip(UNITS, accepted, strict=True))
+        f"        if ({taken}) activity_command({number}, run_cycle, {payload});"
+        for number, (taken, payload) in enumerate(zip(accepted, payloads, strict=True))
     )
-    appended, kind, size, layer = (
-        expression("sequencer", name) for name in ("appended", "kind", "bytes", "layer")
-    )
+    names = ("appended", "kind", "bytes", "layer")
+    appended, kind, size, layer = (expression("sequencer", name) for name in names)
     taken = expression("fetch", "run.valid & run.ready")
     run = expression("fetch", "run.payload")
     return f"""
     // The activity log, if +activity=FILE.
-    import "DPI-C" function void activity_open(input string path, input int bus_bytes);
-    import "DPI-C" function void activity_command(input int unit, input longint unsigned cycle,
+    {_IMPORT} activity_open(input string path, input int bus_bytes);
+    {_IMPORT} activity_command(input int unit, input longint unsigned cycle,
         input bit [{_COMMAND_BITS - 1}:0] command);
-    import "DPI-C" function void activity_append(input int kind, input int unsigned bytes, input int layer);
-    import "DPI-C" function void activity_run(input longint unsigned cycle, input longint unsigned run);
-    import "DPI-C" function void activity_cycle(input longint unsigned cycle, input int status, input int level);
-    import "DPI-C" function void activity_flush();
+    {_IMPORT} activity_append(input int kind, input int unsigned bytes, input int layer);
+    {_IMPORT} activity_run(input longint unsigned cycle, input longint unsigned run);
+    {_IMPORT} activity_cycle(input longint unsigned cycle, input int status, input int level);
+    {_IMPORT} activity_flush();
 
     string activity_path = "";
     bit watching = 0, watched = 0;

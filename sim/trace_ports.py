@@ -17,6 +17,8 @@ from hw.machine import MachineConfig
 UNITS = (Unit.MATMUL, Unit.VECTOR, Unit.ATTENTION, Unit.STORE)
 #: File beside the simulator that has `Table.layout`.
 LAYOUT = "trace.json"
+#: Our files that say what the module ``trace`` is.
+MAKERS = ("trace_ports.py", "trace_module.py", "activity_module.py")
 #: Event kinds below are writes, by index in the table; from here on dones, by index in `UNITS`.
 DONE = 128
 #: Bytes of an event before its data: cycle (8), address (4), kind, token, 2 unused.

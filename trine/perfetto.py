@@ -1,7 +1,7 @@
 """A run on RTL as a Perfetto file: the trace-event JSON that ui.perfetto.dev and chrome://tracing open.
 
-Every interval is from the RTL's activity log (`sim.activity_log`). A cycle is shown as a period of the machine's
-clock: cycle n begins at n / clock, rounded to whole ns; `cycle` and `cycles` of an event's arguments are exact.
+Every interval is from the RTL's activity log (`sim.activity_log`). A cycle is shown as a period of the
+machine's clock: cycle n begins at n / clock, rounded to whole ns; the arguments have exact cycles.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,7 +21,12 @@ ROWS = ("runs of the program", "fetch", "bus",
         *(row for unit in UNITS for row in (unit, f"{unit}: begun behind another")))  # fmt: skip
 _ROW = {name: i + 1 for i, name in enumerate(ROWS)}
 _BUS = dict(zip(BUS, ("busy", "full", "wait", "idle"), strict=True))
-_ROLE = {"MAP": ("function", Function), "QUANTISE": ("target", Target), "ATTEND": ("half", Pass), "STORE": ("payload", Payload)}
+_ROLE = {
+    "MAP": ("function", Function),
+    "QUANTISE": ("target", Target),
+    "ATTEND": ("half", Pass),
+    "STORE": ("payload", Payload),
+}
 
 
 class _Writer:
@@ -37,8 +42,15 @@ class _Writer:
     def slice(self, row: str, name: str, span: Span, **args: Any) -> dict[str, Any]:
         """An interval; in whole ns its end is the beginning of the cycle after it."""
         start, end = self.at(span.start), self.at(span.end)
-        return {"ph": "X", "pid": 1, "tid": _ROW[row], "name": name, "ts": start,
-                "dur": round(end - start, 3), "args": {"cycle": span.start, "cycles": span.end - span.start, **args}}
+        return {
+            "ph": "X",
+            "pid": 1,
+            "tid": _ROW[row],
+            "name": name,
+            "ts": start,
+            "dur": round(end - start, 3),
+            "args": {"cycle": span.start, "cycles": span.end - span.start, **args},
+        }
 
     def counter(self, name: str, cycle: int, **values: float) -> dict[str, Any]:
         """A point of a counter track."""
@@ -57,8 +69,9 @@ def trace_events(
         events.append(write.slice("runs of the program", f"step {number}", span, step=number))
     for fetch in activity.fetches:
         events.append(
-            write.slice("fetch", Kind(fetch.kind).name.lower(), Span(fetch.start, fetch.end), bytes=fetch.bytes,
-                        address=fetch.address, layer=fetch.layer, asked_in_cycle=fetch.asked)
+            write.slice("fetch", Kind(fetch.kind).name.lower(), Span(fetch.start, fetch.end),
+                        bytes=fetch.bytes, address=fetch.address, layer=fetch.layer,
+                        asked_in_cycle=fetch.asked)
         )  # fmt: skip
     for state, span in activity.bus:
         events.append(write.slice("bus", _BUS[BUS[state]], span))
@@ -107,8 +120,9 @@ def _arguments(command: Command, index: int | None, own: tuple[int, ...]) -> dic
     name, fields = command.decoded()
     cycles = {f"{kind}_cycles": count for kind, count in zip(ACCOUNT, own, strict=True) if count}
     return {
-        "instruction": line(name, fields), "index": index, "layer": command.layer, "first": command.first,
-        "tokens": command.tokens, "accepted_in_cycle": command.accepted, "done_in_cycle": command.done, **cycles,
+        "instruction": line(name, fields), "index": index, "layer": command.layer,
+        "first": command.first, "tokens": command.tokens,
+        "accepted_in_cycle": command.accepted, "done_in_cycle": command.done, **cycles,
     }  # fmt: skip
 
 
@@ -129,4 +143,3 @@ def _counters(write: _Writer, samples: Sequence[Sample], bus_bytes: int) -> Iter
         shown = {kind: round(100 * count / cycles, 1) for kind, count in zip(ACCOUNT, account, strict=True)}
         yield write.counter("where the cycles go, %", start, **shown)
         group = []
-

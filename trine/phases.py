@@ -1,4 +1,4 @@
-"""The figures of a report, phase by phase (a decode token at a context, a prompt), from the estimate or from RTL.
+"""The figures of a report by phase (a decode token at a context, a prompt), from the estimate or from RTL.
 
 A phase is a JSON object; its members are the same whatever it was made from (docs/cli.md has them).
 """
@@ -26,6 +26,11 @@ __all__ = ["Subject", "estimated", "simulated"]
 #: Depths from which a long prompt on a deep model is extrapolated.
 _DEPTHS = (3, 5)
 _KINDS = {"MATMUL": "ternary", "LINEAR": "integer", "HEAD": "integer"}
+_BINDS = {
+    "memory": ("matmul_starved", "attention_starved", "vector_starved"), "matmul": ("matmul_active",),
+    "attention": ("attention_active",), "vector": ("vector_only",), "latency": ("overhead",),
+}  # fmt: skip
+_READ = {"weights": "weight", "kv": "kv_read", "other": "other"}
 _WRITTEN = ("kv_write_bytes", "logit_bytes", "spill_bytes")
 
 
@@ -69,7 +74,7 @@ def simulated(
         rtl.run(request)
         bar.ended(rtl.counters()["cycles"])
     found = _of_rtl(rtl, before)
-    return [*phases, _phase(subject, "prompt", range(subject.prompt), found, guesses[-1]["binds"])]
+    return [*phases, _phase(subject, "prompt", range(subject.prompt), found, _most(found["account"]))]
 
 
 def _timeline(subject: Subject, depth: int = 0) -> LayerTimeline:
@@ -118,11 +123,7 @@ def _prompt(subject: Subject) -> dict[str, Any]:
         low, high = (walked(depth) for depth in _DEPTHS)
         found = _extrapolated(low, high, (layers - _DEPTHS[1]) / (_DEPTHS[1] - _DEPTHS[0]))
         found |= {"layers": {}, "extrapolated_from_layers": _DEPTHS[1]}
-    account = found["account"]
-    units = {"memory": ("matmul_starved", "attention_starved", "vector_starved"), "matmul": ("matmul_active",),
-             "attention": ("attention_active",), "vector": ("vector_only",), "latency": ("overhead",)}  # fmt: skip
-    binds = max(units, key=lambda unit: sum(account[name] for name in units[unit]))
-    return _phase(subject, "prompt", range(subject.prompt), found, binds)
+    return _phase(subject, "prompt", range(subject.prompt), found, _most(found["account"]))
 
 
 def _extrapolated(low: Any, high: Any, by: float) -> Any:
@@ -159,6 +160,11 @@ def _macs(instructions: Iterable[tuple[str, Any, int]]) -> dict[str, int]:
     return found
 
 
+def _most(account: dict[str, Any]) -> str:
+    """What took most of the cycles."""
+    return max(_BINDS, key=lambda unit: sum(account[name] for name in _BINDS[unit]))
+
+
 def _phase(
     subject: Subject, kind: str, positions: Sequence[int], found: dict[str, Any], binds: str
 ) -> dict[str, Any]:
@@ -168,7 +174,7 @@ def _phase(
     seconds = cycles / (machine.clock_mhz * 1e6)
     visible = sum(position + 1 for position in positions)
     macs = {**found["macs"], "attention": 2 * config.layers * config.dim * visible}
-    read = {"weights": counters["weight_bytes"], "kv": counters["kv_read_bytes"], "other": counters["other_bytes"]}
+    read = {name: counters[f"{of}_bytes"] for name, of in _READ.items()}
     written = sum(counters[name] for name in _WRITTEN)
     moved = sum(read.values()) + written
     return {

@@ -1,5 +1,8 @@
-"""Published accelerators to set beside ours. Every figure is as its paper states it, or derived from such ones
-where `derived` says so; none was measured here, and the machines, models and memories are not the same."""
+"""Published accelerators to set beside ours.
+
+Every figure is as its paper states it, or derived from such ones where `derived` says so; none was measured
+here, and machines, models and memories differ.
+"""
 
 from dataclasses import asdict, dataclass
 
@@ -38,7 +41,8 @@ PUBLISHED = (
     System(
         "TeLLMe v2", "KV260, 19.2 GB/s", "BitNet b1.58 0.73B, ternary", clock_mhz=250, tokens_per_second=25,
         bandwidth=0.29, first_token=((64, 0.45), (128, 0.96)), lut=98_303, ff=136_721, dsp=610,
-        block_ram=98.5, ultra_ram=60, derived=("bandwidth",), note="up to 25 tokens/s; LM head on the CPU; under 5 W",
+        block_ram=98.5, ultra_ram=60, derived=("bandwidth",),
+        note="up to 25 tokens/s; LM head on the CPU; under 5 W",
     ),
     System("PD-Swap", "KV260", "the same, ternary", tokens_per_second=27, note="successor of TeLLMe"),
     System(

@@ -1,8 +1,8 @@
-"""Report how a model runs on a machine: roofline, cycles per layer and unit, bytes, stalls, published systems.
+"""Report how a model runs on a machine: roofline, cycles by layer and unit, bytes, stalls, published systems.
 
 One HTML file without scripts or other files, and the same as JSON. By default the figures are the estimate's
-(docs/estimate.md); with --on rtl they are the counters and the activity log of runs on RTL: a decode token at each
-context, its older tokens random rows of KV memory, and a prompt.
+(docs/estimate.md); with --on rtl they are the counters and the activity log of runs on RTL: a decode token at
+each context, its older tokens random rows of KV memory, and a prompt.
 """
 
 import argparse
@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from compiler.timeline import decoded
+from hw.isa import Width
 from hw.machine import MACHINES, MachineConfig
+from sim.ddr4 import Ddr4Params
 from sim.dram import DramParams, dram_ceiling
 from sim.rtl_backend import Rtl
 
@@ -115,8 +117,9 @@ def _machine(machine: MachineConfig, subject: Subject) -> dict[str, Any]:
     peaks = {}
     if any(name == "MATMUL" for name, _ in names):
         peaks["ternary"] = 5 * machine.tables
-    if any(name in ("LINEAR", "HEAD") for name, _ in names):
-        peaks["integer"] = machine.head_lanes
+    codes = [8 if f["width"] == Width.INT8 else 4 for name, f in names if name in ("LINEAR", "HEAD")]
+    if codes:
+        peaks["integer"] = 2 * machine.unit_codes(min(codes))
     return {
         "name": machine.name, "digest": machine.digest(), "named": machine.name in MACHINES,
         "clock_mhz": machine.clock_mhz, "bus_bytes": machine.bus_bytes,
@@ -126,8 +129,10 @@ def _machine(machine: MachineConfig, subject: Subject) -> dict[str, Any]:
 
 
 def _ceiling(source: str, dram: DramParams, machine: MachineConfig, seed: int) -> dict[str, Any]:
-    """Beats a cycle that an ideal sequential reader gets: measured, or where nothing is simulated computed."""
+    """Beats a cycle that an ideal sequential reader gets: measured on RTL, else computed where it can be."""
     if source == "rtl":
         return {"value": dram_ceiling(dram.at(machine), machine.bus_bytes, seed), "how": "measured"}
+    if isinstance(dram, Ddr4Params):
+        return {"value": None, "how": "not known without a run"}
     kept = 1 - (dram.refresh_cycles / dram.refresh_every if dram.refresh_every else 0)
     return {"value": (1 - dram.stall_r / 1024) * kept, "how": "computed"}

@@ -19,9 +19,8 @@ from sim.rtl_backend import Rtl
 __all__ = ["CycleBar", "decode_at", "dram_json", "file_digest", "random_rows", "take"]
 
 
-
 def random_rows(config: ModelConfig, count: int, seed: int = 1) -> list[list[KVRow]]:
-    """`count` rows of every layer [layer][position]; what they hold changes no cycle, only what is computed."""
+    """`count` rows of every layer [layer][position]; what they hold changes results, but no cycle."""
     rng = np.random.default_rng(seed)
     shape = (config.kv_heads, config.head_size)
 

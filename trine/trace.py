@@ -1,7 +1,7 @@
 """Show a run on RTL in Perfetto: what fetch, bus, matmul, vector, attention and store did in each cycle.
 
-The file is trace-event JSON; open it at ui.perfetto.dev. Every interval comes from the RTL. A cycle is shown as a
-period of the machine's clock (10 ns at 100 MHz); the arguments of an event have the exact cycles.
+The file is trace-event JSON; open it at ui.perfetto.dev. Every interval comes from the RTL. A cycle is shown
+as a period of the machine's clock (10 ns at 100 MHz); the arguments of an event have the exact cycles.
 """
 
 import argparse
@@ -53,7 +53,9 @@ def main(args: argparse.Namespace) -> int:
                 f"--context: wanted 1 to {most} (the model's context of {job.config.context}, {job.count} "
                 f"tokens to decode), found {args.context}"
             )
-    content = traced(job, args.context, {"artefact": args.artefact.name, "sha256": file_digest(args.artefact)})
+    content = traced(
+        job, args.context, {"artefact": args.artefact.name, "sha256": file_digest(args.artefact)}
+    )
     events = content["traceEvents"]
     write_file(target, (json.dumps(content, separators=(",", ":")) + "\n").encode())
     note(
@@ -103,4 +105,3 @@ def _opened(job: Job, bar: CycleBar) -> Rtl:
     backend = job.open("rtl", activity=True, cycles=bar.progress)
     assert isinstance(backend, Rtl)
     return backend
-
