@@ -11,7 +11,7 @@ from hw.isa import BY_NAME, Unit
 from hw.machine import MachineConfig
 
 from .cost_memory import Memory
-from .timeline import Place, Timeline
+from .timeline import Place, Run, Timeline
 from .timeline_units import UNITS
 
 __all__ = ["ACCOUNT", "Act", "LayerTimeline", "by_layer"]
@@ -42,7 +42,13 @@ class Act:
 
 
 class LayerTimeline(Timeline):
-    """A `Timeline` that keeps `acts`, in program order, over all steps; parameters as there."""
+    """A `Timeline` that keeps what it walks; parameters as there.
+
+    Members
+    -------
+    acts: instructions of all steps, in program order.
+    layers: what `by_layer` makes of each step, added up.
+    """
 
     def __init__(
         self,
@@ -53,6 +59,18 @@ class LayerTimeline(Timeline):
     ) -> None:
         super().__init__(machine, memory, program, layers=layers)
         self.acts: list[Act] = []
+        self.layers: dict[int, dict[str, dict[str, float]]] = {}
+
+    def step(self, entries: Sequence[Place], tile: int = 1, head: bool = True, logits: bool = False) -> Run:
+        """As there."""
+        start, first = self._time, len(self.acts)
+        run = super().step(entries, tile, head, logits)
+        for layer, row in by_layer(self.acts[first:], start, self._time).items():
+            sums = self.layers.setdefault(layer, {})
+            for member, values in row.items():
+                old = sums.get(member, {})
+                sums[member] = {name: value + old.get(name, 0.0) for name, value in values.items()}
+        return run
 
     def _command(self, name: str, f: dict[str, int], acting: Sequence[Place]) -> None:
         unit = BY_NAME[name].unit
@@ -67,14 +85,18 @@ class LayerTimeline(Timeline):
 
 
 def by_layer(acts: Sequence[Act], start: float, end: float) -> dict[int, dict[str, dict[str, float]]]:
-    """By layer: `account`, cycles by `ACCOUNT`; `occupied`, cycles in which a unit had an instruction of it.
+    """One step by layer: `account`, cycles by `ACCOUNT`; `occupied`, cycles in which a unit had an instruction
+    of it.
 
-    A layer ends with its last instruction; what comes before the loop counts as layer 0, what comes after it
-    has the number of layers. The division within a layer is approximate: units that overlap are counted in
-    the order of `ACCOUNT` until the layer's cycles are used up.
+    A layer ends with its last instruction other than a STORE; what comes before the loop counts as layer 0,
+    what comes after it has the number of layers. The division within a layer is approximate: units that
+    overlap are counted in the order of `ACCOUNT` until the layer's cycles are used up.
     """
     layers = sorted({act.layer for act in acts})
-    ends = {layer: max(act.done for act in acts if act.layer == layer) for layer in layers}
+    ends = {
+        layer: max((act.done for act in acts if act.layer == layer and act.unit != Unit.STORE), default=start)
+        for layer in layers
+    }
     found, before = {}, start
     for number, layer in enumerate(layers):
         until = end if number + 1 == len(layers) else max(before, ends[layer])

@@ -119,14 +119,15 @@ class Activity:
         return dict(zip(ACCOUNT, map(int, sums), strict=True))
 
     def in_turn(self, unit: str) -> list[tuple[Command, Span, Span | None]]:
-        """Commands of a unit, the cycles in which each is the oldest there, and those before in which it had
-        begun behind another (MATMUL builds tables while the one before streams), if it is more than the
-        cycle of that one's ``done``."""
-        found, before = [], 0
+        """Commands of a unit, the cycles in which each is the oldest there, and those before in which it was
+        the second (MATMUL builds tables while the one before streams), if they are more than the cycle of
+        that one's ``done``."""
+        found, first, before = [], 0, 0
         for command in (one for one in self.commands if one.unit == unit):
             start = max(command.accepted, before)
-            ahead = Span(command.accepted, start) if command.accepted + 1 < start else None
-            before = command.done + 1
+            second = max(command.accepted, first)
+            ahead = Span(second, start) if second + 1 < start else None
+            first, before = start, command.done + 1
             found.append((command, Span(start, before), ahead))
         return found
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from compiler.estimate import WALKED, Token, estimate
 from compiler.timeline import Run, decoded
-from compiler.timeline_layers import ACCOUNT, LayerTimeline, by_layer
+from compiler.timeline_layers import ACCOUNT, LayerTimeline
 from hw.isa import Loop, decode
 from hw.machine import MachineConfig
 from models.config import ModelConfig
@@ -94,7 +94,7 @@ def _of_run(timeline: LayerTimeline, *runs: Run) -> dict[str, Any]:
     """Figures of walks that followed one another from cycle 0 on."""
     cycles = sum(run.cycles for run in runs)
     counters = {name: sum(run.counters[name] for run in runs) for name in runs[0].counters}
-    layers = by_layer(timeline.acts, 0, cycles)
+    layers = timeline.layers
     return {
         "cycles": cycles, "counters": counters, "layers": layers, "extrapolated_from_layers": 0,
         "account": {name: sum(row["account"][name] for row in layers.values()) for name in ACCOUNT},

@@ -44,7 +44,10 @@ PUBLISHED = (
         block_ram=98.5, ultra_ram=60, derived=("bandwidth",),
         note="up to 25 tokens/s; LM head on the CPU; under 5 W",
     ),
-    System("PD-Swap", "KV260", "the same, ternary", tokens_per_second=27, note="successor of TeLLMe"),
+    System(
+        "PD-Swap", "KV260", "BitNet-style, ternary", tokens_per_second=27,
+        note="up to 27 tokens/s; successor of TeLLMe (arXiv 2512.11550)",
+    ),
     System(
         "SkipOPU", "U280, HBM 460 GB/s", "LLaMA-2 7B and 13B, int4, about 25 % of blocks skipped",
         clock_mhz=225,

@@ -19,7 +19,7 @@ from sim.rtl_backend import Rtl
 from . import VERSION
 from .artefact import open_artefact
 from .errors import EXIT_OK, UsageError
-from .output import note, write_file, write_json
+from .output import beside, note, write_file, write_json
 from .phases import Subject, estimated, simulated
 from .published import PUBLISHED
 from .report_html import page
@@ -65,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Measure or estimate, and write."""
-    target = args.output or args.artefact.with_suffix(".html")
+    target = beside(args.artefact, ".html", args.output)
     dram = parse_dram(args.dram)
     opened = open_artefact(args.artefact)
     config, machine = opened.config, opened.artefact.machine
@@ -74,9 +74,12 @@ def main(args: argparse.Namespace) -> int:
         _need("context", context, config.context, "the model's context")
     prompt = min(PROMPT, config.context) if args.prompt_length is None else args.prompt_length
     _need("prompt-length", prompt, config.context, "the model's context")
-    tile, chunk = args.tile or machine.tile, args.chunk or machine.max_chunk
+    tile = machine.tile if args.tile is None else args.tile
+    chunk = machine.max_chunk if args.chunk is None else args.chunk
     _need("tile", tile, machine.tile, f"machine {machine.name!r}")
     _need("chunk", chunk, machine.max_chunk, f"machine {machine.name!r}")
+    if not 0 <= args.memory_seed < 2**63:
+        raise UsageError(f"--memory-seed: wanted 0 to {2**63 - 1}, found {args.memory_seed}")
     subject = Subject(
         config, machine, dram, opened.artefact.program, sorted(set(contexts)), prompt, tile, chunk
     )

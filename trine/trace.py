@@ -15,7 +15,7 @@ from sim.rtl_backend import Rtl
 
 from .errors import EXIT_OK, UsageError
 from .generate import Plan, Text, generate
-from .output import note, write_file, write_json
+from .output import beside, note, write_file, write_json
 from .perfetto import ROWS, trace_events
 from .rtl_runs import CycleBar, decode_at, dram_json, file_digest, take
 from .session import Job, add_artefact_arguments
@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Run and write."""
-    target = args.output or args.artefact.with_suffix(".trace.json")
+    target = beside(args.artefact, ".trace.json", args.output)
     if args.context is not None and args.prompt:
         raise UsageError("--context: wanted no --prompt beside it, found one; leave one of them out")
     job = Job.from_arguments(args)
