@@ -85,8 +85,8 @@ class LayerTimeline(Timeline):
 
 
 def by_layer(acts: Sequence[Act], start: float, end: float) -> dict[int, dict[str, dict[str, float]]]:
-    """One step by layer: `account`, cycles by `ACCOUNT`; `occupied`, cycles in which a unit had an instruction
-    of it.
+    """One step by layer: `account`, cycles by `ACCOUNT`; `occupied`, cycles in which a unit had an
+    instruction of it.
 
     A layer ends with its last instruction other than a STORE; what comes before the loop counts as layer 0,
     what comes after it has the number of layers. The division within a layer is approximate: units that
