@@ -70,6 +70,8 @@ class MachineConfig:
     table_form: str = "split"
     #: Largest logits that HEAD keeps for each token of the tile.
     top_k: int = 32
+    #: AXI4 ports that share the bus's bytes: reads go to them burst by burst, writes to the first.
+    ports: int = 1
     #: Instructions in program memory.
     program_words: int = 256
     #: Instructions decoded ahead of execution.
@@ -95,8 +97,14 @@ class MachineConfig:
             "a power of two, 4 or more",
         )
         need(self.tables >= 1, "tables", "1 or more")
+        need(
+            power(self.ports) and 4 * self.ports <= self.bus_bytes,
+            "ports",
+            "a power of two, 4 bytes of the bus or more each",
+        )
         need(1 <= self.burst_beats <= 256, "burst_beats", "1 to 256 (AXI4)")
         need(self.burst_beats * self.bus_bytes <= 4096, "burst_beats", "at most 4096 bytes a burst (AXI4)")
+        need(self.burst_beats * self.ports <= 256, "burst_beats", "at most 256 beats of a port (AXI4)")
         # A SyncFIFOBuffered of two entries refuses a word while it holds one: Fetch would lose it.
         need(self.fifo_words >= max(4, self.burst_beats), "fifo_words", "4 or more, and room for two bursts")
         need(self.tile in (1, 2, 4, 8), "tile", "1, 2, 4 or 8")
@@ -169,10 +177,11 @@ WIDE = dataclasses.replace(
     burst_beats=16,
     tile=2,
 )
-#: The memory bus of a Kria K26 (64 bit of DDR4-2400: 19.2 GB/s) at 300 MHz; 385 weights a cycle for 8 tokens.
+#: The memory of a Kria K26 (64 bit of DDR4-2400: 19.2 GB/s) by 4 ports of 128 bit at 300 MHz; 385 weights a
+#: cycle for each of 8 tokens.
 KV260 = MachineConfig(
     name="kv260", bus_bytes=64, tables=77, head_lanes=64, lanes=8, attention_bytes=32, max_group=1,
-    fifo_words=4096, outstanding=16, burst_beats=16, activation_words=16384, constant_words=4096,
+    fifo_words=4096, ports=4, outstanding=16, burst_beats=16, activation_words=16384, constant_words=4096,
     accumulator_rows=8192, quantised_words=8192, score_words=16384, max_heads=16, max_query=2048,
     max_context=1024, stage_bytes=2048, tile=8, activation_bits=8, family="xcup",
     table_form=table_form("xcup", 1536), clock_mhz=300.0,
