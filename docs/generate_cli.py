@@ -42,9 +42,8 @@ The same whatever `--on` says; only where stated is a member null.
 | `model`, `artefact` | name; `file` and `sha256` of the whole file |
 | `machine` | `name`, `digest`, `named`, `family`, `clock_mhz`, `bus_bytes`, `bytes_per_second`, `tile`, and \
 `peak_macs_per_cycle` of one token, by engine that the program uses: `ternary`, `integer` |
-| `dram`, `ceiling` | the memory's parameters; `value`: beats a cycle of an ideal sequential reader \
-(null where not \
-known), `how`: "measured", "computed" or "not known without a run" |
+| `dram`, `ceiling` | the memory's parameters; `value`: beats a cycle of an ideal sequential reader, `how`: \
+"measured" or "computed" |
 | `phases` | first one decode token at each `--context`, then the prompt: the members below |
 | `published` | figures of other systems, as their papers state them (`source`); `derived`: members computed \
 from such figures |

@@ -47,6 +47,11 @@ class Subject:
     tile: int
     chunk: int
 
+    @property
+    def timing(self) -> DramParams:
+        """The plain model nearest to the memory, for the estimate."""
+        return self.dram.at(self.machine).plain()
+
 
 def estimated(subject: Subject) -> list[dict[str, Any]]:
     """Phases by the estimate."""
@@ -78,11 +83,11 @@ def simulated(
 
 
 def _timeline(subject: Subject, depth: int = 0) -> LayerTimeline:
-    return LayerTimeline(subject.machine, subject.dram, decoded(subject.program), depth)
+    return LayerTimeline(subject.machine, subject.timing, decoded(subject.program), depth)
 
 
 def _binds(subject: Subject, context: int) -> str:
-    found = estimate(subject.machine, subject.dram, subject.program, position=context - 1, prompt=1,
+    found = estimate(subject.machine, subject.timing, subject.program, position=context - 1, prompt=1,
                      tile=1, chunk=1)  # fmt: skip
     return found.decode.binds
 

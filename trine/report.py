@@ -12,7 +12,6 @@ from typing import Any
 from compiler.timeline import decoded
 from hw.isa import Width
 from hw.machine import MACHINES, MachineConfig
-from sim.ddr4 import Ddr4Params
 from sim.dram import DramParams, dram_ceiling
 from sim.rtl_backend import Rtl
 
@@ -132,10 +131,9 @@ def _machine(machine: MachineConfig, subject: Subject) -> dict[str, Any]:
 
 
 def _ceiling(source: str, dram: DramParams, machine: MachineConfig, seed: int) -> dict[str, Any]:
-    """Beats a cycle that an ideal sequential reader gets: measured on RTL, else computed where it can be."""
+    """Beats a cycle that an ideal sequential reader gets: measured on RTL, else computed."""
     if source == "rtl":
         return {"value": dram_ceiling(dram.at(machine), machine.bus_bytes, seed), "how": "measured"}
-    if isinstance(dram, Ddr4Params):
-        return {"value": None, "how": "not known without a run"}
-    kept = 1 - (dram.refresh_cycles / dram.refresh_every if dram.refresh_every else 0)
-    return {"value": (1 - dram.stall_r / 1024) * kept, "how": "computed"}
+    plain = dram.at(machine).plain()
+    kept = 1 - (plain.refresh_cycles / plain.refresh_every if plain.refresh_every else 0)
+    return {"value": (1 - plain.stall_r / 1024) * kept, "how": "computed"}

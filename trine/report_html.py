@@ -47,7 +47,7 @@ estimate."""
 ON_ESTIMATE = """ESTIMATE: the compiled program walked with the units' cycle budgets; nothing was
 simulated (method and measured error: docs/estimate.md). Bytes are exact. The division of cycles within a
 layer is approximate."""
-BANKS = " The estimate does not know this memory's banks and rows: use --on rtl."
+BANKS = " It takes this memory's banks and rows as the nearest plain model: --on rtl has them."
 BINDS = """<p>What binds: decode, by the estimate, the one without whose cost the token would be shortest;
 a prompt, the one with the most cycles.</p>"""
 ROOFLINE = """<p>A product is one weight or one K or V element times one activation, ternary ones
@@ -90,14 +90,12 @@ def _table(rows: Iterable[Sequence[object]], head: Sequence[str], text: Sequence
 
 def _head(result: Mapping[str, Any]) -> str:
     machine, dram, ceiling = result["machine"], result["dram"], result["ceiling"]
-    known = ceiling["value"] is not None
     rows = [
         ("artefact", f"{result['artefact']['file']}, SHA-256 {result['artefact']['sha256']}"),
         ("machine", f"{machine['name']} (digest {machine['digest'][:16]}), {machine['clock_mhz']:g} MHz, "
          f"bus of {machine['bus_bytes']} bytes: {machine['bytes_per_second'] / 1e9:.3g} GB/s"),
         ("memory", ", ".join(f"{name} {value}" for name, value in dram.items())),
-        ("ideal sequential reader", f"{ceiling['value']:.4f} beats a cycle ({ceiling['how']})" if known
-         else ceiling["how"]),
+        ("ideal sequential reader", f"{ceiling['value']:.4f} beats a cycle ({ceiling['how']})"),
         ("figures", _origin(result)),
         ("made by", f"trine {result['trine']}"),
     ]  # fmt: skip
@@ -116,7 +114,7 @@ def _summary(result: Mapping[str, Any]) -> str:
     for phase in result["phases"]:
         first = f"{phase['seconds']:.4g}" if phase["kind"] == "prompt" else ""
         ceiling = result["ceiling"]["value"]
-        of = f"{phase['bus_utilisation'] / ceiling:.1%}" if ceiling else ""
+        of = f"{phase['bus_utilisation'] / ceiling:.1%}"
         rows.append((phase["name"], phase["tile"], f"{phase['cycles']:,.0f}",
                      f"{phase['tokens_per_second']:,.1f}", first, f"{phase['bus_utilisation']:.1%}", of,
                      phase["binds"]))  # fmt: skip
@@ -132,7 +130,7 @@ def _summary(result: Mapping[str, Any]) -> str:
 def _roofline(result: Mapping[str, Any]) -> str:
     machine, ceiling = result["machine"], result["ceiling"]["value"]
     rate, clock, tile = machine["bytes_per_second"], machine["clock_mhz"] * 1e6, machine["tile"]
-    memories = {"bus": rate} | ({"ideal reader": rate * ceiling} if ceiling else {})
+    memories = {"bus": rate, "ideal reader": rate * ceiling}
     peaks = {}
     for engine, each in machine["peak_macs_per_cycle"].items():
         for tokens in sorted({1, tile}):
@@ -140,7 +138,7 @@ def _roofline(result: Mapping[str, Any]) -> str:
     points = [(phase["name"], phase["intensity"], phase["macs_per_second"]) for phase in result["phases"]]
     rows = []
     for phase in result["phases"]:
-        roof = phase["intensity"] * rate * (ceiling or 1)
+        roof = phase["intensity"] * rate * ceiling
         macs = phase["macs"]
         rows.append((phase["name"], *(f"{macs[kind]:,}" for kind in ("ternary", "integer", "attention")),
                      f"{phase['intensity']:.2f}", f"{phase['macs_per_second'] / 1e9:.3f}",

@@ -173,10 +173,13 @@ def test_deep_model_is_extrapolated(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found["layers"] == [] and len(whole["layers"]) == 7
 
 
-def test_ddr4_has_no_computed_ceiling(artefact_path: Path, tmp_path: Path) -> None:
+def test_ddr4_is_taken_as_the_nearest_plain_model(artefact_path: Path, tmp_path: Path) -> None:
     found, text = report(tmp_path, artefact_path, *OPTIONS, "--dram", "ddr4-2400")
-    assert found["ceiling"] == {"value": None, "how": "not known without a run"}
-    assert "banks and rows" in text
+    plain, other = report(tmp_path, artefact_path, *OPTIONS)
+    assert found["dram"]["model"] == "Ddr4Params" and found["dram"]["tRCD"] == 17
+    assert found["ceiling"]["how"] == "computed" and 0.8 < found["ceiling"]["value"] < 1
+    assert found["phases"][0]["cycles"] != plain["phases"][0]["cycles"]
+    assert "banks and rows" in text and "banks and rows" not in other
 
 
 @pytest.mark.parametrize(
