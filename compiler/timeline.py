@@ -76,6 +76,7 @@ class Timeline(UnitTimes):
         layers: int = 0,
     ) -> None:
         self._layers = layers or 1 << 16
+        self._layer_now = 0  #: LAYER register of the instruction at hand
         super().__init__(machine, memory, free)
         self._program = program
         self._time = 0.0
@@ -131,6 +132,7 @@ class Timeline(UnitTimes):
             if name == "FETCH":
                 self._fetch(f, layer, first, acting)
             else:
+                self._layer_now = layer
                 self._command(name, f, acting)
 
     def _fetch(self, f: dict[str, int], layer: int, first: int, acting: Sequence[Place]) -> None:

@@ -52,6 +52,8 @@ class Rtl:
         Cycles that become a waveform file; the simulator for it is another one.
     trace : bool
         Keep an event log, for `sim.lockstep`'s comparison at each instruction.
+    activity : bool
+        Keep an activity log (`sim.activity_log`).
 
     Members
     -------
@@ -73,6 +75,7 @@ class Rtl:
         limit: int = TOKEN_LIMIT,
         wave: WaveWindow | None = None,
         trace: bool = False,
+        activity: bool = False,
     ):
         self.limit = limit
         self.machine = artefact.machine
@@ -83,7 +86,7 @@ class Rtl:
         memory = initial_memory(artefact, seed)
         self.session = RtlSession(
             executable, memory, dram.at(artefact.machine), seed, cycles, report=200_000, plusargs=plusargs,
-            wave=wave, trace=trace,
+            wave=wave, trace=trace, activity=activity,
         )  # fmt: skip
         try:
             self._identify(artefact.machine)

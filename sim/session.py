@@ -17,6 +17,7 @@ import cocotb_tools.config
 import find_libpython
 import numpy as np
 
+from .activity_log import ActivityLog
 from .bench import COMMANDS, REPLIES
 from .dram import DramParams
 from .errors import SimulationError, SimulationTimeoutError, ToolError
@@ -71,13 +72,15 @@ class RtlSession:
     wave : WaveWindow or None
         Cycles that are written to a file, which is there at the latest when the session is closed; needs a
         simulator built with `wave`.
-    trace : bool
-        Keep an event log; needs a simulator of `sim.verilate.build_overlay`.
+    trace, activity : bool
+        Keep an event log, an activity log; both need a simulator of `sim.verilate.build_overlay`.
 
     Members
     -------
     trace : TraceLog or None
         The event log, where asked for.
+    activity : ActivityLog or None
+        The activity log, likewise.
     memory : np.ndarray
         The DRAM's bytes (uint8), shared with the simulator. The machine's writes are there when their
         response was sent. Write before a run, read after its interrupt.
@@ -97,8 +100,10 @@ class RtlSession:
         plusargs: Sequence[str] = (),
         wave: WaveWindow | None = None,
         trace: bool = False,
+        activity: bool = False,
     ):
         self._wave = wave
+        self.activity: ActivityLog | None = None
         self.trace: TraceLog | None = None
         self._progress = progress
         self._report = report
@@ -114,6 +119,9 @@ class RtlSession:
             if trace:
                 self.trace = TraceLog(Layout.of(executable), home / "trace")
                 arguments.append(f"+trace={home / 'trace'}")
+            if activity:
+                self.activity = ActivityLog(executable, home / "activity")
+                arguments += self.activity.plusargs
             self._start(executable, home, arguments)
         except BaseException:
             self.close()
@@ -146,8 +154,8 @@ class RtlSession:
         command = {"op": "run", "writes": [list(pair) for pair in writes], "reads": list(reads),
                    "max_cycles": max_cycles, "report": self._report}  # fmt: skip
         reply = self._ask(command)
-        if self.trace is not None and not reads:
-            self.read(0)  # the log is flushed at the clock edge after the run
+        if (self.trace or self.activity) is not None and not reads:
+            self.read(0)  # the logs are flushed at the clock edge after the run
         values = dict(zip(reads, reply["reads"], strict=True))
         if not reply["done"]:
             state = ", ".join(f"CSR 0x{addr:03x} = 0x{value:08x}" for addr, value in values.items())

@@ -17,6 +17,8 @@ from hw.machine import MachineConfig
 UNITS = (Unit.MATMUL, Unit.VECTOR, Unit.ATTENTION, Unit.STORE)
 #: File beside the simulator that has `Table.layout`.
 LAYOUT = "trace.json"
+#: Our files that say what the module ``trace`` is.
+MAKERS = ("trace_ports.py", "trace_module.py", "activity_module.py")
 #: Event kinds below are writes, by index in the table; from here on dones, by index in `UNITS`.
 DONE = 128
 #: Bytes of an event before its data: cycle (8), address (4), kind, token, 2 unused.
@@ -63,11 +65,13 @@ class Table:
     -------
     dones: component and expression of each unit's `done`.
     sizes: of each memory: elements of one token, at which addresses wrap; 0 for the bytes of the DRAM.
+    bus_bytes: of a machine whose activity is logged too (`sim.activity_module`); 0: it is not.
     """
 
     hooks: list[Hook]
     dones: dict[Unit, tuple[str, str]]
     sizes: dict[str, int]
+    bus_bytes: int = 0
 
     @property
     def data_bytes(self) -> int:
@@ -104,7 +108,8 @@ def machine_table(machine: MachineConfig) -> Table:
         *_targets(machine),
         dram_hook(machine.bus_bytes),
     ]
-    return Table(hooks, {unit: (unit.name.lower(), "unit.done") for unit in UNITS}, sizes)
+    dones = {unit: (unit.name.lower(), "unit.done") for unit in UNITS}
+    return Table(hooks, dones, sizes, machine.bus_bytes)
 
 
 def _vector_memory(machine: MachineConfig) -> list[Hook]:

@@ -25,7 +25,7 @@ import cocotb_tools.config
 from hw.machine import MachineConfig
 
 from .errors import ToolError
-from .trace_ports import LAYOUT, UNTRACED, Traced, machine_table
+from .trace_ports import LAYOUT, MAKERS, UNTRACED, Traced, machine_table
 from .waves import WRITER
 
 #: Called with one line for each stage of a build; nothing is called when the cache has it.
@@ -138,7 +138,7 @@ def build(
     link = f"-Wl,-rpath,{libs} -L{libs} -lcocotbvpi_verilator"
     files = ["top.vlt", "top.sv", "axi_checker.sv", "axi_ports.sv", "stop.cpp", "main.cpp", *MEMORY]
     if isinstance(verilog, Traced):
-        files.append("trace.cpp")
+        files += ["trace.cpp", "activity.cpp"]
         texts = {"overlay.v": verilog.verilog, "trace.sv": verilog.module, LAYOUT: verilog.layout}
     else:
         texts = {"overlay.v": verilog, "trace.sv": UNTRACED}
@@ -271,7 +271,7 @@ def traced_overlay(machine: MachineConfig, progress: Progress = _quiet) -> Trace
         traced = traced_verilog(Overlay(machine), machine_table(machine))
         return traced.verilog, traced.module, traced.layout
 
-    sources = [(SOURCES / name).read_bytes() for name in ("trace_ports.py", "trace_module.py")]
+    sources = [(SOURCES / name).read_bytes() for name in MAKERS]
     return Traced(*_converted(machine, sources, (".v", ".sv", ".json"), convert, progress))
 
 

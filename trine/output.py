@@ -43,6 +43,16 @@ def require_folder(path: Path) -> None:
         raise UsageError(f"cannot write {path}: {what}; give another path")
 
 
+def beside(artefact: Path, suffix: str, output: Path | None) -> Path:
+    """`output`, or by default the artefact's path with another suffix; UsageError where no file can be made
+    there, or the artefact is."""
+    target = artefact.with_suffix(suffix) if output is None else output
+    require_folder(target)
+    if target.exists() and artefact.exists() and target.samefile(artefact):
+        raise UsageError(f"cannot write {target}: it is the artefact; give another path with -o")
+    return target
+
+
 def read_file(path: Path, what: str) -> bytes:
     """Bytes of `path`; UsageError that names what it should be where it cannot be read."""
     try:

@@ -52,6 +52,11 @@ def add_artefact_arguments(parser: argparse.ArgumentParser, tokens: int) -> None
     parser.add_argument(
         "--machine", choices=sorted(MACHINES), help="refuse an artefact made for another machine"
     )
+    add_memory_arguments(parser)
+
+
+def add_memory_arguments(parser: argparse.ArgumentParser) -> None:
+    """--dram, --memory-seed."""
     parser.add_argument(
         "--dram",
         metavar="NAME=VALUE,...",
