@@ -9,9 +9,9 @@ the emitter of `sim.emit` the parent gets an instance of a module that all equal
 import hashlib
 import inspect
 from collections.abc import Iterator
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
-from amaranth.hdl import ClockSignal, Elaboratable, Instance, ResetSignal, Value
+from amaranth.hdl import ClockSignal, Instance, ResetSignal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
@@ -32,6 +32,9 @@ class SharedComponent(wiring.Component):
         Name and value of each argument: numbers, strings, frozen dataclasses, tuples or lists of them.
     """
 
+    #: Whether a simulator shall keep the code of the module apart: where it is long, copies of it cost more
+    #: than is gained where each is put in its place.
+    APART: ClassVar[bool] = False
     parameters: tuple[tuple[str, object], ...]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
@@ -90,6 +93,6 @@ def ports(component: wiring.Component) -> Iterator[tuple[str, Value, bool]]:
             yield "__".join(map(str, path)), signal, member.flow == In
 
 
-def shared(component: SharedComponent, platform: object) -> Elaboratable | Instance:
+def shared(component: SharedComponent, platform: object) -> Any:
     """What a parent adds as its submodule: the component, or its instance where modules are shared."""
     return platform.instance(component) if isinstance(platform, SharedModules) else component
