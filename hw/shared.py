@@ -39,6 +39,7 @@ class SharedComponent(wiring.Component):
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         self = super().__new__(cls)
+        setattr(self, "_MustUse__used", True)  # noqa: B010  Amaranth warns of what is not elaborated: most copies
         if cls.__init__ is wiring.Component.__init__:
             self.parameters = ()
         else:
@@ -78,7 +79,6 @@ class SharedModules:
         """An instance that has the component's signals on its ports."""
         name = component.module_name
         self.components.setdefault(name, component)
-        setattr(component, "_MustUse__used", True)  # noqa: B010  or Amaranth warns of one not elaborated
         connections: dict[str, Any] = {"i_clk": ClockSignal(), "i_rst": ResetSignal()}
         for port, value, is_input in ports(component):
             connections[f"{'i' if is_input else 'o'}_{port}"] = value
