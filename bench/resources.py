@@ -7,12 +7,14 @@ the Verilog, so that a second one is quick.
 
 import argparse
 import dataclasses
+import re
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
 from tqdm import tqdm
 
 from hw.machine import MACHINES, MachineConfig
+from hw.shared import PREFIX
 from sim.verilate import overlay_verilog
 from trine.output import note, table, write_json
 
@@ -36,9 +38,32 @@ DEPTH = 2
 
 
 def measure(machine: MachineConfig) -> dict[str, Resources]:
-    """Resources by component path (`overlay`, `overlay.matmul`, ...)."""
+    """Resources by component path (`overlay`, `overlay.matmul`, ...); copies of a shared module together, as
+    ``overlay.vector.4 x VectorLane``."""
     modules = synthesise(overlay_verilog(machine, note), "overlay", machine.family)
-    return by_instance(modules, machine.family, "overlay")
+    found = by_instance(modules, machine.family, "overlay")
+    paths = {"overlay": found["overlay"]}
+
+    def below(module: str, path: str, copies: int) -> None:
+        for cell, count in modules[module].items():
+            name = cell.lstrip("\\")
+            if name in modules:
+                shared = name.startswith(PREFIX)
+                label = f"{count} x {_class(name)}" if shared else name.rpartition(".")[2]
+                number = copies * count
+                one = found[name]
+                key = f"{path}.{label}"
+                total = Resources(*(number * value for value in one.values()))
+                paths[key] = paths[key] + total if key in paths else total
+                below(name, key, number)
+
+    below("overlay", "overlay", 1)
+    return paths
+
+
+def _class(module: str) -> str:
+    """The class of a shared module: its name without prefix and hash."""
+    return re.sub("_[0-9a-f]{8}$", "", module.removeprefix(PREFIX))
 
 
 def listing(found: dict[str, Resources], family: str, depth: int) -> list[tuple[object, ...]]:

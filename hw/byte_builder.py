@@ -44,6 +44,8 @@ class ByteBuilder(SharedComponent):
         The entry.
     """
 
+    APART = True
+
     def __init__(self, bias: int, tokens: int) -> None:
         self.bias, self.tokens = bias, tokens
         super().__init__({
@@ -123,7 +125,7 @@ class ByteTableBuilder(wiring.Component):
             "start": In(1),
             "q": In(16),
             "k": In(16),
-            "live": In(tokens, init=-1),
+            "live": In(tokens, init=-1),  # pyright: ignore[reportCallIssue]
             "read": Out(BlockRead(1, tokens)),
             "free": In(1),
             "write": Out(tables),

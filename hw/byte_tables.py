@@ -47,6 +47,8 @@ class ByteTable(SharedComponent):
         What was read.
     """
 
+    APART = True
+
     def __init__(self, bias: int, tokens: int) -> None:
         self.bias, self.tokens = bias, tokens
         self.word = data.ArrayLayout(unsigned(SUM_OF_FIVE_BITS), tokens)

@@ -123,6 +123,8 @@ class EntrySum(SharedComponent):
         without biases, and ``partial``.
     """
 
+    APART = True
+
     def __init__(
         self,
         terms: int,
@@ -139,7 +141,7 @@ class EntrySum(SharedComponent):
         self.largest = largest
         self.latency = self._stages()
         super().__init__({
-            "en": In(1, init=1),
+            "en": In(1, init=1),  # pyright: ignore[reportCallIssue]
             "i": In(data.ArrayLayout(unsigned(SUM_OF_FIVE_BITS), terms)),
             **({"partial": In(partial_bits)} if partial_bits else {}),
             "sum": Out(partial_bits or self.bits),

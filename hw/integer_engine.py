@@ -69,6 +69,8 @@ class IntegerToken(SharedComponent):
         Of the even and the odd row.
     """
 
+    APART = True
+
     def __init__(self, family: str, lanes: int, bits: int) -> None:
         self.lanes, self.bits = lanes, bits
         self.packings = FAMILIES[family].of(bits)
@@ -192,7 +194,7 @@ class IntegerEngine(wiring.Component):
             "codes": In(8 * lanes),
             "live": In(lanes),
             "activations": In(data.ArrayLayout(bits * lanes, tokens)),
-            "live_tokens": In(tokens, init=-1),
+            "live_tokens": In(tokens, init=-1),  # pyright: ignore[reportCallIssue]
             "end": In(1),
             "factors": In(factors_layout()),
             "final": In(1),

@@ -9,9 +9,9 @@ the emitter of `sim.emit` the parent gets an instance of a module that all equal
 import hashlib
 import inspect
 from collections.abc import Iterator
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
-from amaranth.hdl import ClockSignal, Elaboratable, Instance, ResetSignal, Value
+from amaranth.hdl import ClockSignal, Instance, ResetSignal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
@@ -32,10 +32,14 @@ class SharedComponent(wiring.Component):
         Name and value of each argument: numbers, strings, frozen dataclasses, tuples or lists of them.
     """
 
+    #: Whether a simulator shall keep the code of the module apart: where it is long, copies of it cost more
+    #: than is gained where each is put in its place.
+    APART: ClassVar[bool] = False
     parameters: tuple[tuple[str, object], ...]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         self = super().__new__(cls)
+        setattr(self, "_MustUse__used", True)  # noqa: B010  Amaranth warns of what is not elaborated: most copies
         if cls.__init__ is wiring.Component.__init__:
             self.parameters = ()
         else:
@@ -75,7 +79,6 @@ class SharedModules:
         """An instance that has the component's signals on its ports."""
         name = component.module_name
         self.components.setdefault(name, component)
-        setattr(component, "_MustUse__used", True)  # noqa: B010  or Amaranth warns of one not elaborated
         connections: dict[str, Any] = {"i_clk": ClockSignal(), "i_rst": ResetSignal()}
         for port, value, is_input in ports(component):
             connections[f"{'i' if is_input else 'o'}_{port}"] = value
@@ -90,6 +93,6 @@ def ports(component: wiring.Component) -> Iterator[tuple[str, Value, bool]]:
             yield "__".join(map(str, path)), signal, member.flow == In
 
 
-def shared(component: SharedComponent, platform: object) -> Elaboratable | Instance:
+def shared(component: SharedComponent, platform: object) -> Any:
     """What a parent adds as its submodule: the component, or its instance where modules are shared."""
     return platform.instance(component) if isinstance(platform, SharedModules) else component

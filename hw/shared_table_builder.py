@@ -92,7 +92,7 @@ class SharedTableBuilder(wiring.Component):
             "start": In(1),
             "q": In(16),
             "k": In(16),
-            "live": In(tokens, init=-1),
+            "live": In(tokens, init=-1),  # pyright: ignore[reportCallIssue]
             "read": Out(ElementRead(builders, tokens)),
             "free": In(1),
             "write": Out(tables),

@@ -132,7 +132,7 @@ class TableBuilder(wiring.Component):
         self.tables, self.tokens = tables, tokens
         super().__init__({
             "groups": In(stream.Signature(group_layout(tokens))),
-            "live": In(tokens, init=-1),
+            "live": In(tokens, init=-1),  # pyright: ignore[reportCallIssue]
             "free": In(1),
             "write_three": Out(1),
             "write_two": Out(1),

@@ -55,7 +55,7 @@ class TableSet(wiring.Signature):
             "start": Out(1),
             "q": Out(16),
             "k": Out(16),
-            "live": Out(tokens, init=-1),
+            "live": Out(tokens, init=-1),  # pyright: ignore[reportCallIssue]
             "free": Out(1),
             "built": In(1),
             "bytes": In(range(tables + 1)),

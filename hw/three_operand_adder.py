@@ -41,7 +41,7 @@ class ThreeOperandAdder(SharedComponent):
     def __init__(self, width: int, primitives: bool) -> None:
         self.width, self.primitives = width, primitives
         super().__init__({
-            "en": In(1, init=1),
+            "en": In(1, init=1),  # pyright: ignore[reportCallIssue]
             "a": In(width),
             "b": In(width),
             "c": In(width),

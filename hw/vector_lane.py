@@ -90,6 +90,8 @@ class VectorLane(SharedComponent):
         rne(fl(x * inverse)) clipped to +-127, or +-32767 where wide, or +-2047 where mantissa.
     """
 
+    APART = True
+
     CONVERT = Fp32FromInt.LATENCY
     SCALE = Fp32Mul.LATENCY
     GAIN = Fp32Mul.LATENCY

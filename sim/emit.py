@@ -4,14 +4,15 @@ Memories that begin with zeros have no initial contents in the text: Verilator's
 bitstream of an FPGA zero them, and a text that names each word is long and slow to make and to read.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 from unittest.mock import patch
 
-from amaranth.back import rtlil
-from amaranth.back.verilog import _convert_rtlil_text  # pyright: ignore[reportPrivateUsage]
+from amaranth.back import rtlil  # pyright: ignore[reportAttributeAccessIssue]  the stubs lack it
+from amaranth.back.verilog import _convert_rtlil_text  # pyright: ignore[reportAttributeAccessIssue]
 from amaranth.hdl import ClockDomain, Fragment, Value
-from amaranth.hdl._ir import PortDirection  # pyright: ignore[reportPrivateUsage]
+from amaranth.hdl._ir import PortDirection
 from amaranth.lib import wiring
 
 from hw.shared import SharedModules, ports
@@ -40,14 +41,20 @@ def emit(
             for module in left:
                 texts.append(_module(modules, module, sources).replace(_TOP, ""))
                 done.add(module)
-    return _convert_rtlil_text("\n".join(texts))
+    text = _convert_rtlil_text("\n".join(texts))
+    for module, component in modules.components.items():
+        if component.APART:
+            text = re.sub(
+                rf"^(module {module}\(.*)$", r"\1 /*verilator no_inline_module*/", text, flags=re.MULTILINE
+            )
+    return text
 
 
 def _module(modules: SharedModules, name: str, sources: bool) -> str:
     """RTLIL of one shared module; elaborating it may add others."""
     component = modules.components[name]
     fragment = Fragment.get(component, modules)
-    clock = ClockDomain("sync")
+    clock: Any = ClockDomain("sync")
     fragment.add_domains(clock)
     own = _ports(component)
     own |= {"clk": (clock.clk, PortDirection.Input), "rst": (clock.rst, PortDirection.Input)}
