@@ -50,8 +50,8 @@ NORM, NORM_INTERVAL = 56, 27
 SCORE, WEIGHT, OUTPUT_SCALE = 13, 12, 25
 #: `SplitTables.build_cycles` and `ByteTables.build_cycles`.
 BUILD = {"split": 27, "byte": 248}
-#: Codes of the last two and of the first three trits of a byte: `hw.solo_walk`.
-_TWO, _THREE = 9, 27
+#: Values of the last three and of the first two trits of a byte: `hw.solo_walk`.
+_BLOCKS, _SWEEP = 27, 9
 
 
 def tree(terms: int) -> int:
@@ -89,7 +89,7 @@ class MatmulCost:
 def build_cycles(machine: MachineConfig, tokens: int) -> int:
     """From the last group of a chunk to its tables' last entry, for so many live tokens."""
     if machine.table_form == "byte" and machine.tile > 1 and tokens == 1:
-        return 5 + _THREE * -(-_TWO // machine.tile)
+        return 5 + _SWEEP * -(-_BLOCKS // machine.tile)
     return BUILD[machine.table_form]
 
 

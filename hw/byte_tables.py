@@ -1,6 +1,6 @@
 """Look-up tables in block RAM: a byte of five trits is the address of its sum."""
 
-from amaranth.hdl import Cat, Const, Module, Signal, Value, unsigned
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -11,9 +11,8 @@ from .delay_line import delay, in_flight
 from .entry_sum import EntrySum
 from .shared import SharedComponent, shared
 from .shared_table_builder import SharedTableBuilder
-from .solo_walk import SWEEP_ADDRESSES, lanes_used, solo_cycles, sweeps
+from .solo_walk import SoloPlace, lanes_used, solo_cycles
 from .table_set import SUM_OF_FIVE_BITS, TableSet
-from .trit_decode import TWO_ENTRIES, TritDecode
 
 __all__ = ["ByteTables"]
 
@@ -88,24 +87,20 @@ class ByteTable(SharedComponent):
             m.d.sync += entries.eq(read.data)
         m.d.comb += self.entries.eq(entries)
         if self.tokens > 1:
-            self._one_token(m, place, entries)
+            self._one_token(m, platform, place, entries)
         return m
 
-    def _one_token(self, m: Module, place: Signal, entries: data.View) -> None:
-        """Where a token is alone, its entry is in one of the lanes, at an address of a sweep."""
-        each, lanes = sweeps(self.tokens), lanes_used(self.tokens)
-        m.submodules.decode = decode = TritDecode()
-        m.d.comb += decode.byte.eq(self.byte)
+    def _one_token(self, m: Module, platform: object, place: Signal, entries: data.View) -> None:
+        """Where a token is alone, its entry is in one of the lanes, where `SoloWalk` put it."""
+        lanes = lanes_used(self.tokens)
+        where = SoloPlace(self.tokens)
+        m.submodules.where = shared(where, platform)
+        m.d.comb += where.byte.eq(self.byte)
         lane = [Signal(range(lanes), name=f"lane{i}", reset_less=True) for i in range(_LOOK_UP)]
         with m.If(self.passing[0]):
-            m.d.sync += lane[0].eq(0)
-            with m.If(self.alone), m.Switch(decode.two):
-                for two in range(TWO_ENTRIES):
-                    with m.Case(two):
-                        m.d.sync += [
-                            place.eq(decode.three + SWEEP_ADDRESSES * (two % each)),
-                            lane[0].eq(two // each),
-                        ]
+            m.d.sync += lane[0].eq(Mux(self.alone, where.lane, 0))
+            with m.If(self.alone):
+                m.d.sync += place.eq(where.address)
         for i in range(1, _LOOK_UP):
             with m.If(self.passing[i]):
                 m.d.sync += lane[i].eq(lane[i - 1])

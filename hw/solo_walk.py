@@ -1,32 +1,40 @@
 """The order in which the builders of all tokens build the tables of one; each token's place holds a part."""
 
+from typing import Any
+
 from amaranth.hdl import Module, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from .trit_decode import THREE_ENTRIES, TRITS_PER_BYTE, TWO_ENTRIES
+from .shared import SharedComponent
+from .trit_decode import TRITS_PER_BYTE
 
-__all__ = ["SWEEP_ADDRESSES", "SoloWalk", "lanes_used", "solo_cycles", "sweeps"]
+__all__ = ["SoloPlace", "SoloWalk", "lanes_used", "solo_cycles", "sweeps"]
 
-#: Addresses of a sweep through the first three trits.
-SWEEP_ADDRESSES = 32
+#: The first trits of a code are swept, the others stay during a sweep.
+_SWEPT = 2
+_SWEEP, _BLOCKS = 3**_SWEPT, 3 ** (TRITS_PER_BYTE - _SWEPT)
+#: Addresses of a sweep.
+_ADDRESSES = 16
+_CODES = _SWEEP * _BLOCKS
+_THREE = 27
 _TRIT_MIDDLE = 1
 
 
 def sweeps(lanes: int) -> int:
-    """Positions of the last two trits that a lane builds, one sweep for each: 9 shared by the lanes."""
-    return -(-TWO_ENTRIES // lanes)
+    """Sweeps of a lane: it takes turns with the others at the values of the last three trits."""
+    return -(-_BLOCKS // lanes)
 
 
 def lanes_used(lanes: int) -> int:
     """Lanes that have any."""
-    return -(-TWO_ENTRIES // sweeps(lanes))
+    return -(-_BLOCKS // sweeps(lanes))
 
 
 def solo_cycles(lanes: int) -> int:
     """Cycles of a walk: five steps to the first entries, then all entries of a lane."""
-    return TRITS_PER_BYTE + THREE_ENTRIES * sweeps(lanes)
+    return TRITS_PER_BYTE + _SWEEP * sweeps(lanes)
 
 
 def _gray(digits: int) -> list[tuple[int, ...]]:
@@ -51,12 +59,61 @@ def _step(before: tuple[int, ...], after: tuple[int, ...], first: int) -> tuple[
     return change
 
 
+def places(lanes: int) -> list[tuple[int, int]]:
+    """For each byte the lane that has its entry, and the address there; bytes that are no codes stay."""
+    three, two = _gray(3), _gray(2)
+    swept, block = ({trits: i for i, trits in enumerate(_gray(n))} for n in (_SWEPT, TRITS_PER_BYTE - _SWEPT))
+    found = []
+    for code in range(256):
+        if code >= _CODES:
+            found.append((0, code))
+            continue
+        trits = three[code % _THREE] + two[code // _THREE]
+        lane, sweep = divmod(block[trits[_SWEPT:]], sweeps(lanes))
+        found.append((lane, _ADDRESSES * sweep + swept[trits[:_SWEPT]]))
+    return found
+
+
+class SoloPlace(SharedComponent):
+    """Where `SoloWalk` puts the entry of a code; combinational, a table of 256.
+
+    Parameters
+    ----------
+    lanes : int
+        As of `SoloWalk`.
+
+    Members
+    -------
+    byte : In(8)
+        A code, or not.
+    lane, address : Out(range(lanes_used(lanes))), Out(8)
+        As `places` has them.
+    """
+
+    def __init__(self, lanes: int) -> None:
+        self.lanes = lanes
+        super().__init__({"byte": In(8), "lane": Out(range(lanes_used(lanes))), "address": Out(8)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        bits = len(self.lane)
+        table = [lane | address << bits for lane, address in places(self.lanes)]
+        m.submodules.table = memory = Memory(shape=bits + 8, depth=len(table), init=table)
+        port = memory.read_port(domain="comb")
+        m.d.comb += [
+            port.addr.eq(self.byte),
+            self.lane.eq(port.data[:bits]),
+            self.address.eq(port.data[bits:]),
+        ]
+        return m
+
+
 class SoloWalk(wiring.Component):
-    """As `ByteWalk`, but lane l builds the entries whose last two trits have Gray positions l * P to
+    """As `ByteWalk`, but lane l builds the entries whose last three trits have Gray positions l * P to
     (l + 1) * P - 1, P = ``sweeps(lanes)``: all lanes at the same time, in `solo_cycles`.
 
-    A code is three + 27 * two, Gray positions; its entry is that of lane two // P at the address three +
-    32 * (two mod P). The first three trits sweep up, then down; between two sweeps the last two move by one.
+    The first two trits sweep up, then down, for all lanes alike; between two sweeps one of the others moves.
+    The entry of a sweep whose first two trits have Gray position n lies at n + 16 * sweep.
 
     Parameters
     ----------
@@ -96,7 +153,7 @@ class SoloWalk(wiring.Component):
 
     def steps(self) -> list[dict[str, object]]:
         """What the members are in each cycle of a walk."""
-        lanes, each, three, two = self.lanes, sweeps(self.lanes), _gray(3), _gray(2)
+        lanes, each, swept, block = self.lanes, sweeps(self.lanes), _gray(_SWEPT), _gray(3)
 
         def row(changes: list[tuple[int, int]], write: int = 0, address: int = 0) -> dict[str, object]:
             """changes: (digit, change) of each lane."""
@@ -108,27 +165,34 @@ class SoloWalk(wiring.Component):
                 "down": sum((change < 0) << t for t, (_, change) in enumerate(changes)),
             }
 
-        none = (0, 0)
-        begun = [two[min(t * each, TWO_ENTRIES - 1)] for t in range(lanes)]
-        found = [row([(digit, -1)] * lanes) for digit in range(3)]
-        found += [row([(3 + i, begun[t][i] - _TRIT_MIDDLE) for t in range(lanes)]) for i in range(2)]
+        none: tuple[int, int] = (0, 0)
+        begun = [block[min(t * each, _BLOCKS - 1)] for t in range(lanes)]
+        found = [row([(digit, -1)] * lanes) for digit in range(_SWEPT)]
+        found += [
+            row([(_SWEPT + i, begun[t][i] - _TRIT_MIDDLE) for t in range(lanes)])
+            for i in range(TRITS_PER_BYTE - _SWEPT)
+        ]
         for sweep in range(each):
-            order = range(THREE_ENTRIES)[:: 1 if sweep % 2 == 0 else -1]
+            order = range(_SWEEP)[:: 1 if sweep % 2 == 0 else -1]
             for at, place in enumerate(order):
-                if at + 1 < THREE_ENTRIES:
-                    changes = [_step(three[place], three[order[at + 1]], 0)] * lanes
+                changes: list[tuple[int, int]]
+                if at + 1 < _SWEEP:
+                    changes = [_step(swept[place], swept[order[at + 1]], 0)] * lanes
                 elif sweep + 1 < each:
                     now = [t * each + sweep for t in range(lanes)]
-                    changes = [_step(two[n], two[n + 1], 3) if n + 1 < TWO_ENTRIES else none for n in now]
+                    changes = [
+                        _step(block[n], block[n + 1], _SWEPT) if n + 1 < _BLOCKS else none for n in now
+                    ]
                 else:
                     changes = [none] * lanes
-                found.append(row(changes, 1, SWEEP_ADDRESSES * sweep + place))
+                found.append(row(changes, 1, _ADDRESSES * sweep + place))
         return found
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         steps = self.steps()
-        m.submodules.steps = memory = Memory(shape=self.layout, depth=len(steps), init=steps)
+        init: Any = steps  # rows of the layout
+        m.submodules.steps = memory = Memory(shape=self.layout, depth=len(steps), init=init)
         port = memory.read_port(domain="comb")
         at = Signal(range(len(steps)))
         m.d.comb += [

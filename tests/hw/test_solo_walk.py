@@ -6,13 +6,13 @@ import pytest
 import torch
 from amaranth.sim import Simulator
 
-from hw.solo_walk import SWEEP_ADDRESSES, SoloWalk, lanes_used, solo_cycles, sweeps
+from hw.solo_walk import SoloPlace, SoloWalk, lanes_used, places, solo_cycles
 from models import numerics
 
 
-@pytest.mark.parametrize("lanes", [2, 4, 8, 9, 16])
+@pytest.mark.parametrize("lanes", [2, 4, 8, 9, 27])
 def test_entries_of_all_codes(lanes: int) -> None:
-    dut, rng, each = SoloWalk(lanes), random.Random(lanes), sweeps(lanes)
+    dut, rng, where = SoloWalk(lanes), random.Random(lanes), places(lanes)
     codes = torch.arange(243, dtype=torch.int64)[:, None]
     trits = numerics.unpack_trits(codes, 5)
 
@@ -41,11 +41,26 @@ def test_entries_of_all_codes(lanes: int) -> None:
             assert cycles == solo_cycles(lanes) and max(found) < 256
             wanted = (trits * torch.tensor(activations)).sum(1).tolist()
             for code, value in enumerate(wanted):
-                three, two = code % 27, code // 27
-                assert found[three + SWEEP_ADDRESSES * (two % each)][two // each] == value
+                lane, address = where[code]
+                assert lane < lanes_used(lanes) and found[address][lane] == value
 
     sim = Simulator(dut)
     sim.add_clock(1e-6)
     sim.add_testbench(bench)
     sim.run()
     assert lanes_used(lanes) <= lanes
+
+
+@pytest.mark.parametrize("lanes", [2, 8])
+def test_places_by_hardware(lanes: int) -> None:
+    dut = SoloPlace(lanes)
+
+    async def bench(ctx) -> None:
+        for byte, (lane, address) in enumerate(places(lanes)):
+            ctx.set(dut.byte, byte)
+            await ctx.delay(1e-9)
+            assert (ctx.get(dut.lane), ctx.get(dut.address)) == (lane, address)
+
+    sim = Simulator(dut)
+    sim.add_testbench(bench)
+    sim.run()

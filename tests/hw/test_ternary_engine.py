@@ -236,7 +236,7 @@ def test_start_up_of_a_tile(small: MachineConfig, tile: int, live: int):
     assert taken[0] - accepted[0] == BUILD[small.table_form] + 2 + small.tables
 
 
-@pytest.mark.parametrize(("tile", "build"), [(2, 5 + 27 * 5), (4, 5 + 27 * 3), (8, 5 + 27 * 2)])
+@pytest.mark.parametrize(("tile", "build"), [(2, 5 + 9 * 14), (4, 5 + 9 * 7), (8, 5 + 9 * 4)])
 def test_one_token_of_a_tile_is_built_by_all_builders(tile: int, build: int):
     """The first row comes sooner; chunks of one and of several live tokens follow in the same banks."""
     machine = dataclasses.replace(BYTE, tile=tile)
