@@ -43,9 +43,9 @@ class Attention(wiring.Component):
     which keep order.
 
     The output follows ``done``: the first beat `OutputScale.LATENCY` cycles later, or one more where several
-    cores of several tokens take turns, then a head each
-    ``Fp32Div.LATENCY + 1`` or head_size / lanes cycles, whichever is more. The scales of the first heads of
-    other cores are computed meanwhile. Until its last beat has been sent, no command is taken.
+    cores of several tokens take turns, then a head each ``Fp32Div.LATENCY + 1`` or head_size / lanes + 5
+    cycles, whichever is more. The scales of the first heads of other cores are computed meanwhile: a beat a
+    cycle. Until its last beat has been sent, no command is taken.
 
     Program order must be that of the passes: KEY (``first`` on the first, ``last`` on the last), then VALUE
     (likewise), over the same tile, the same rows in the same order and with one geometry.
