@@ -183,7 +183,8 @@ def attend(machine: MachineConfig, f: Fields, padded: bool, seen: int = 1) -> At
     steps = -(-seen * machine.core_tokens // machine.tile) * f["group"]
     between = key * -(-heads // machine.scale_pairs) + -(-padding // machine.unit_bytes)
     row = (parts - 1) * steps + max(steps, 1 + between)
-    tail = steps + 3 + tree(machine.attention_bytes) + 1 + SCORE if key else max(2, steps) + 3
+    # The steps of the last part begin after it was taken; a row counts them, or the pairs of the next one.
+    tail = steps - max(steps - between, 1) + tree(machine.attention_bytes) + SCORE + 4 if key else 4
     return AttendCost(row if key else max(2, row), size + padding, tail)
 
 

@@ -94,7 +94,7 @@ def test_rows_narrower_than_the_bus(bus_bytes: int):
     compare(random_model(7, dim=24, heads=6, kv_heads=3, tied=False), machine, [1, 5, 9], 4)
 
 
-@pytest.mark.parametrize("machine", (MACHINES[name] for name in SMALL), ids=SMALL)
+@pytest.mark.parametrize("machine", [MACHINES[name] for name in SMALL], ids=SMALL)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_random_models_equal_golden(shape: str, machine: MachineConfig):
     options = dict(SHAPES[shape])
@@ -136,7 +136,7 @@ def test_context_to_its_end():
 
 @pytest.mark.shared
 @pytest.mark.slow
-@pytest.mark.parametrize("machine", (MACHINES[name] for name in SMALL), ids=SMALL)
+@pytest.mark.parametrize("machine", [MACHINES[name] for name in SMALL], ids=SMALL)
 def test_real_checkpoint(shared: Path, machine: MachineConfig):
     model = load_checkpoint(shared / "checkpoints" / "bit_model_1M.bin")
     ids = compare(model, machine, [1, 403, 407, 261, 378], 32)
