@@ -146,7 +146,7 @@ def map_(machine: MachineConfig, f: Fields, tokens: int) -> VectorCost:
 
 
 def quantise(machine: MachineConfig, f: Fields, tokens: int) -> VectorCost:
-    """`hw.quantise_segments`: a mark before each segment; the first quotient is there at the multiplication."""
+    """`hw.quantise_segments`: a mark before each segment, the first one ahead of its quotient."""
     words = f["n"] // machine.lanes
     if not words:
         return VectorCost(1, 0, 0)
