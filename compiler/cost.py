@@ -40,7 +40,7 @@ FUNCTION = {
     Function.RELU2_MULTIPLY: 15,
 }  # fmt: skip
 TOTAL, MAXIMUM = 3, 1
-#: `Fp32Mul.LATENCY`, `Fp32Div.LATENCY`, `Fp32FromInt.LATENCY`.
+#: `Fp32Mul.LATENCY`, `Fp32DivPipelined.LATENCY`, `Fp32FromInt.LATENCY`.
 MULTIPLY, DIVIDE, FROM_INT = 3, 15, 3
 #: `PackedMultiplier.LATENCY`, and from the sums of a group to those of the pair in `hw.integer_engine`.
 PRODUCT, GROUP = 3, 4
@@ -156,15 +156,14 @@ def map_(machine: MachineConfig, f: Fields, tokens: int) -> VectorCost:
 
 
 def quantise(machine: MachineConfig, f: Fields, tokens: int) -> VectorCost:
-    """`hw.quantise_segments`: a mark before each segment, once its division is finished."""
+    """`hw.quantise_segments`: a mark before each segment, the first one ahead of its quotient."""
     words = f["n"] // machine.lanes
     if not words:
         return VectorCost(1, 0, 0)
     segment = (f["segment"] or f["n"]) // machine.lanes
-    segments = tokens * -(-words // segment)
-    at = OPERAND + (SCALE if f["gain"] else 0) + ROUND
-    cycles = 1 + segment + (segments - 1) * (1 + max(segment, DIVIDE))
-    return VectorCost(1 + DIVIDE, cycles, at - 1)
+    multiplied = OPERAND + (SCALE if f["gain"] else 0)
+    cycles = tokens * (words + -(-words // segment))
+    return VectorCost(1 + DIVIDE - multiplied, cycles, multiplied + ROUND - 1)
 
 
 def norm(f: Fields, tokens: int) -> VectorCost:

@@ -161,12 +161,8 @@ class UnitTimes:
             self._keys = done
         elif f["last"]:
             heads = f["kv_heads"] * f["group"]
-            step = (cost.DIVIDE + 1) * late
-            # The first token of each core one after another; those of other cores are computed meanwhile.
-            per_core = self._machine.core_tokens
-            mine = heads if per_core == 1 else heads * tokens
-            scales = [done + cost.OUTPUT_SCALE * late + h * step for h in range(mine)]
-            self._outputs = scales + [scales[-1]] * (heads * tokens - mine)
+            # A scale a cycle, in each core; those of other cores are computed meanwhile.
+            self._outputs = [done + (cost.OUTPUT_SCALE + h) * late for h in range(heads * tokens)]
         return accepted, done
 
     def _store(

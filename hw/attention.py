@@ -42,10 +42,9 @@ class Attention(wiring.Component):
     28 (KEY) or 9 (VALUE), as the last of its pass. Only the last ATTEND of a pass waits for the pipelines,
     which keep order.
 
-    The output follows ``done``: the first beat `OutputScale.LATENCY` cycles later, or one more where several
-    cores of several tokens take turns, then a head each ``Fp32Div.LATENCY + 1`` or head_size / lanes + 5
-    cycles, whichever is more. The scales of the first heads of other cores are computed meanwhile: a beat a
-    cycle. Until its last beat has been sent, no command is taken.
+    The output follows ``done``: the first beat `OutputScale.LATENCY` cycles later, then a beat of ``lanes``
+    elements a cycle (where ``lanes`` is more than ``attention_bytes``, one each ``lanes / attention_bytes``
+    cycles). Until the last has been sent, no command is taken.
 
     Program order must be that of the passes: KEY (``first`` on the first, ``last`` on the last), then VALUE
     (likewise), over the same tile, the same rows in the same order and with one geometry.
@@ -98,10 +97,8 @@ class Attention(wiring.Component):
         config = self.config
         m.submodules.feed = feed = StageFeed(config)
         m.submodules.rows = rows = RowReader(config)
-        count_cores, several = config.tile // config.core_tokens, config.core_tokens > 1
-        cores = [
-            AttentionCore(config, waits=c > 0 or (several and count_cores > 1)) for c in range(count_cores)
-        ]
+        count_cores = config.tile // config.core_tokens
+        cores = [AttentionCore(config) for _ in range(count_cores)]
         for c, core in enumerate(cores):
             m.submodules[f"core_{c}"] = core
 

@@ -1,7 +1,7 @@
 """The attention of some tokens of the tile."""
 
 from amaranth.hdl import Cat, Module, Mux
-from amaranth.lib import fifo, stream, wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from .attention_output import AttentionOutput
@@ -35,8 +35,6 @@ class AttentionCore(wiring.Component):
     ----------
     config : MachineConfig
         Machine.
-    waits : bool
-        Another core sends before this one: up to ``max_heads`` output scales are computed meanwhile.
 
     Members
     -------
@@ -66,8 +64,8 @@ class AttentionCore(wiring.Component):
         Output remains to be sent.
     """
 
-    def __init__(self, config: MachineConfig, waits: bool = False) -> None:
-        self.config, self.waits = config, waits
+    def __init__(self, config: MachineConfig) -> None:
+        self.config = config
         slot = range(config.core_tokens)
         super().__init__(
             {
@@ -191,17 +189,6 @@ class AttentionCore(wiring.Component):
             self.token_end.eq(output_stream.token_end),
             self.sending.eq(output_stream.busy),
         ]
-        if self.waits:
-            m.submodules.ready_scales = ready_scales = fifo.SyncFIFO(width=32, depth=config.max_heads)
-            m.d.comb += [
-                ready_scales.w_data.eq(output_scale.scale.payload),
-                ready_scales.w_en.eq(output_scale.scale.valid),
-                output_scale.scale.ready.eq(ready_scales.w_rdy),
-                output_stream.scale.payload.eq(ready_scales.r_data),
-                output_stream.scale.valid.eq(ready_scales.r_rdy),
-                ready_scales.r_en.eq(output_stream.scale.ready),
-            ]
-        else:
-            connect(m, output_scale.scale, output_stream.scale)
+        connect(m, output_scale.scale, output_stream.scale)
         connect(m, output_stream.output, flipped(self.output))
         return m

@@ -8,7 +8,8 @@ from amaranth.lib.wiring import In, Out
 
 from .attention_weight import TOTAL_BITS
 from .delay_line import delay
-from .fp32_div import Fp32Div
+from .fp32_div_pipelined import Fp32DivPipelined
+from .fp32_format import FRACTION_BITS
 from .fp32_from_int import Fp32FromInt
 from .fp32_mul import Fp32Mul
 from .head_geometry import head_geometry_layout
@@ -26,8 +27,7 @@ class OutputScale(wiring.Component):
     """Computes ``numerics.output_scale`` for all heads of all tokens of a core in order.
 
     fl(fl(fl(1 / fl(total)) * fl(1 / 127)) * 2**e), 0 where the total is 0. The first is there `LATENCY`
-    cycles after ``start``, then one each ``Fp32Div.LATENCY + 1`` cycles, as the divider does one at a time;
-    the steps of several heads overlap.
+    cycles after ``start``, then one a cycle.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ class OutputScale(wiring.Component):
         Scales, binary32.
     """
 
-    LATENCY = 1 + Fp32FromInt.LATENCY + Fp32Div.LATENCY + 2 * Fp32Mul.LATENCY
+    LATENCY = 1 + Fp32FromInt.LATENCY + Fp32DivPipelined.LATENCY + 2 * Fp32Mul.LATENCY
 
     def __init__(self, config: MachineConfig) -> None:
         self.config = config
@@ -72,11 +72,12 @@ class OutputScale(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.convert = convert = Fp32FromInt(TOTAL_BITS + 1)
-        m.submodules.divide = divide = Fp32Div()
+        m.submodules.divide = divide = Fp32DivPipelined()
         m.submodules.by_level = by_level = Fp32Mul()
         m.submodules.by_power = by_power = Fp32Mul()
 
-        # Walk the heads into the conversion.
+        # Walk the heads into the conversion; all that follows goes on together.
+        advance = Signal()
         walking = Signal()
         last_head = self.at.head == self.geometry.heads - 1
         with m.If(self.start):
@@ -84,7 +85,7 @@ class OutputScale(wiring.Component):
                 walking.eq(1),
                 self.at.as_value().eq(0),
             ]
-        with m.Elif(walking & convert.en):
+        with m.Elif(walking & advance):
             m.d.sync += self.at.head.eq(self.at.head + 1)
             with m.If(last_head):
                 m.d.sync += [
@@ -92,33 +93,27 @@ class OutputScale(wiring.Component):
                     self.at.slot.eq(self.at.slot + 1),
                     walking.eq(self.at.slot != self.last_slot),
                 ]
+        for part in (convert, divide, by_level, by_power):
+            m.d.comb += part.en.eq(advance)
         m.d.comb += [
             convert.i.eq(self.total),
-            convert.en.eq(~divide.i.valid | divide.i.ready),
-            divide.i.valid.eq(delay(m, walking, convert.LATENCY, convert.en)),
-            divide.i.payload.a.eq(ONE),
-            divide.i.payload.b.eq(convert.o),
+            divide.a.eq(ONE),
+            divide.b.eq(convert.o),
+            by_level.a.eq(divide.o),
+            by_level.b.eq(Const(int.from_bytes(struct.pack("<f", 1 / LEVELS), "little"), 32)),
+            by_power.a.eq(by_level.o),
         ]
 
-        # The divider holds one head; its exponent and emptiness wait beside it. A total of 0 converts to +0.
-        beside = Signal(9)
-        converted_exponent = delay(m, self.exponent, convert.LATENCY, convert.en)
-        with m.If(divide.i.valid & divide.i.ready):
-            m.d.sync += beside.eq(Cat(converted_exponent, convert.o == 0))
-
-        advance = Signal()
-        exponent = delay(m, beside[:8], by_level.LATENCY, advance)
-        empty = delay(m, beside[8], by_level.LATENCY + by_power.LATENCY, advance)
+        # The exponent waits beside them. Only a total of 0 has an infinite reciprocal.
+        wanted = Signal(8, reset_less=True)
+        with m.If(advance):
+            m.d.sync += wanted.eq(self.exponent)
+        beside = delay(m, wanted, convert.LATENCY + divide.LATENCY + by_level.LATENCY - 1, advance)
+        empty = delay(m, by_level.o[FRACTION_BITS:-1].all(), by_power.LATENCY, advance)
         m.d.comb += [
+            by_power.b.eq(Cat(Const(0, FRACTION_BITS), beside)),
             advance.eq(~self.scale.valid | self.scale.ready),
-            divide.o.ready.eq(advance),
-            by_level.en.eq(advance),
-            by_level.a.eq(divide.o.payload),
-            by_level.b.eq(Const(int.from_bytes(struct.pack("<f", 1 / LEVELS), "little"), 32)),
-            by_power.en.eq(advance),
-            by_power.a.eq(by_level.o),
-            by_power.b.eq(Cat(Const(0, 23), exponent)),
-            self.scale.valid.eq(delay(m, divide.o.valid, by_level.LATENCY + by_power.LATENCY, advance)),
+            self.scale.valid.eq(delay(m, walking, self.LATENCY - 1, advance)),
             self.scale.payload.eq(Mux(empty, 0, by_power.o)),
         ]
         return m

@@ -1,13 +1,14 @@
 """The factor that quantises a segment, and the scale that is stored with it."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
-from amaranth.lib import stream, wiring
+from amaranth.hdl import Cat, Const, Module, Mux, Value
+from amaranth.lib import wiring
 from amaranth.lib.data import StructLayout
 from amaranth.lib.wiring import In, Out
 
-from .fp32_div import Fp32Div
+from .fp32_div_pipelined import Fp32DivPipelined
+from .fp32_format import INFINITY
 
-__all__ = ["ONE", "Levels", "QuantiseScale", "Scales", "live", "live_exponent"]
+__all__ = ["ONE", "Levels", "QuantiseScale", "live", "live_exponent"]
 
 #: 1.0, 127.0, 32767.0 and 1024.0 as binary32.
 ONE = 0x3F80_0000
@@ -20,8 +21,6 @@ _MIN_EXPONENT = 127 - 100
 #: An absolute maximum, and what it becomes: 32767 where ``wide``, else 127; or where ``mantissa``, what the
 #: power of two above it becomes: 2048.
 Levels = StructLayout({"maximum": 32, "wide": 1, "mantissa": 1})
-#: The factor fl(levels / maximum), or 0, and the live maximum.
-Scales = StructLayout({"inverse": 32, "live": 32})
 
 
 def live(maximum: Value) -> Value:
@@ -39,49 +38,45 @@ def live_exponent(maximum: Value) -> Value:
 
 
 class QuantiseScale(wiring.Component):
-    """The factor by which a segment is multiplied before rounding, by one sequential division.
+    """The factor by which a segment is multiplied before rounding: fl(levels / maximum), or 0; one a cycle.
 
     Where the maximum is below 2^-100 the factor is 0: then every element, a NaN too, quantises to 0. So it is
     for mantissas where the power of two above the maximum is infinite, or the maximum is NaN. The factor of
-    mantissas, 2048 by that power, is computed as 1024 by the one below: the maximum without its fraction.
+    mantissas, 2048 by that power, is computed as 1024 by the one below: the maximum without its fraction. A
+    factor of 0 is a division by infinity.
 
     Attributes
     ----------
     LATENCY : int
-        Cycles from the one of the transfer on ``i`` to the first in which ``o.valid`` is 1.
+        ``o`` belongs to the ``i`` presented this many enabled cycles earlier.
 
     Members
     -------
-    i : In(stream.Signature(Levels))
-        The segment's absolute maximum. Ready only while no division is in progress and no result waits.
-    o : Out(stream.Signature(Scales))
-        The factor and the scale to store. The scale of mantissas means nothing (NORM gives it).
+    en : In(1)
+        The pipeline advances in cycles in which this is 1, and only in those.
+    i : In(Levels)
+        The segment's absolute maximum.
+    o : Out(32)
+        The factor, binary32; undefined until ``LATENCY`` enabled cycles have passed.
     """
 
-    LATENCY = Fp32Div.LATENCY
+    LATENCY = Fp32DivPipelined.LATENCY
 
-    i: In(stream.Signature(Levels))
-    o: Out(stream.Signature(Scales))
+    en: In(1)
+    i: In(Levels)
+    o: Out(32)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.div = div = Fp32Div()
-        maximum, mantissa = self.i.payload.maximum, self.i.payload.mantissa
-        levels = Mux(self.i.payload.wide, _INT16_LEVELS, _INT8_LEVELS)
+        m.submodules.div = div = Fp32DivPipelined()
+        maximum, mantissa = self.i.maximum, self.i.mantissa
+        levels = Mux(self.i.wide, _INT16_LEVELS, _INT8_LEVELS)
         huge = mantissa & maximum[24:31].all()
-        scale = Signal(32, reset_less=True)
+        nothing = huge | (maximum[23:31] < _MIN_EXPONENT)
         m.d.comb += [
-            div.i.payload.a.eq(Mux(mantissa, _HALF_MANTISSA_ONE, levels)),
-            div.i.payload.b.eq(Cat(Mux(mantissa, 0, maximum[:23]), maximum[23:])),
-            div.i.valid.eq(self.i.valid),
-            self.i.ready.eq(div.i.ready),
-        ]
-        with m.If(self.i.valid & self.i.ready):
-            m.d.sync += scale.eq(Mux(huge, 0, live(maximum)))
-        m.d.comb += [
-            self.o.payload.live.eq(scale),
-            self.o.payload.inverse.eq(Mux(scale.any(), div.o.payload, 0)),
-            self.o.valid.eq(div.o.valid),
-            div.o.ready.eq(self.o.ready),
+            div.en.eq(self.en),
+            div.a.eq(Mux(mantissa, _HALF_MANTISSA_ONE, levels)),
+            div.b.eq(Mux(nothing, INFINITY, Cat(Mux(mantissa, 0, maximum[:23]), maximum[23:]))),
+            self.o.eq(div.o),
         ]
         return m

@@ -1,93 +1,126 @@
-"""The scales of the segments of a QUANTISE, ahead of their words."""
+"""The factors and scales of the segments of a QUANTISE."""
 
-from amaranth.hdl import Const, Module, Signal
-from amaranth.lib import wiring
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
+from .delay_line import delay
 from .isa import STATISTICS
-from .quantise_scale import QuantiseScale
+from .quantise_scale import QuantiseScale, live
+from .vector_decode import MAX_TAP, VectorPlan
 from .vector_tokens import count_tokens
 
 __all__ = ["QuantiseSegments"]
 
 
 class QuantiseSegments(wiring.Component):
-    """Divides by the absmax of a segment while the words of the one before it stream, across tokens.
+    """Divides by the absmax of each segment, all of a token and token after token, ahead of their words.
 
-    Divisions lie so far apart that what belongs to a segment is kept until all its words, and its mark, have
-    passed through the pipeline.
+    A division begins in each cycle, the first in the one after ``start``. Once the first quotient is there,
+    the divider goes on with each that is taken; those behind it wait in its stages without gaps. A segment's
+    is taken when its mark passes the multiplication, so the first mark goes ahead of its quotient. Scales
+    wait in a queue until they are written.
 
     Parameters
     ----------
     tokens : int
         Tokens of a tile.
+    ahead : int
+        Cycles by which the scale of a query is wanted before its write.
+
+    Attributes
+    ----------
+    QUEUE : int
+        Scales on the way at once, at most: those of the divisions, and of marks between multiplication and
+        write.
 
     Members
     -------
-    start, quantise, slot : In(1), In(1), In(range(STATISTICS))
-        An instruction begins; it is a QUANTISE with elements; its first statistics slot.
-    wide, mantissa : In(1), In(1)
-        It quantises to 16 bits; to mantissas.
-    first_slot : In(range(STATISTICS))
-        ``slot`` from the cycle after ``start`` on.
+    start, decoded, plan, more, marks : In, as `VectorFlow` has them
+        The instruction, and where its marks are. At least one word follows each mark.
     read_token, read_slot, maximum : Out(range(tokens)), Out(range(STATISTICS)), In(32)
         A slot of a token, and its absmax in the same cycle. Other instructions find their slot here too.
     divided : Out(1)
-        The factor of the next segment is there.
-    mark, another, crosses : In(1)
-        That segment begins; another one follows it; that is the first one of the next token.
-    mark_late : In(1)
-        That mark, one cycle ahead of the multiplication of words that follow it.
+        A mark that begins now, or later, finds its quotient at the multiplication.
     inverse : Out(32)
         The factor of the words that are multiplied now.
     scale : Out(32)
-        The live absmax of the segment that began last; not of mantissas.
+        The live absmax, not of mantissas, of the segment whose mark passes the write; of a query the one
+        whose mark passes ``ahead`` cycles before it.
     """
 
-    def __init__(self, tokens: int) -> None:
-        self.tokens = tokens
-        slot = range(STATISTICS)
+    QUEUE = 32
+
+    def __init__(self, tokens: int, ahead: int) -> None:
+        self.tokens, self.ahead = tokens, ahead
         super().__init__({
-            "start": In(1), "quantise": In(1), "slot": In(slot), "first_slot": In(slot),
-            "wide": In(1), "mantissa": In(1),
-            "read_token": Out(range(tokens)), "read_slot": Out(slot), "maximum": In(32),
-            "divided": Out(1), "mark": In(1), "another": In(1), "crosses": In(1), "mark_late": In(1),
-            "inverse": Out(32), "scale": Out(32),
+            "start": In(1), "decoded": In(VectorPlan), "plan": In(VectorPlan), "more": In(range(tokens)),
+            "marks": In(MAX_TAP + 1),
+            "read_token": Out(range(tokens)), "read_slot": Out(range(STATISTICS)), "maximum": In(32),
+            "divided": Out(1), "inverse": Out(32), "scale": Out(32),
         })  # fmt: skip
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        plan, decoded = self.plan, self.decoded
         m.submodules.divide = divide = QuantiseScale()
-        wanted = Signal()
-        next_inverse = Signal(32, reset_less=True)
-        token_end = self.mark & self.crosses if self.tokens > 1 else Const(0)
-        m.d.comb += [
-            self.read_token.eq(count_tokens(m, self.tokens, self.start, token_end, "due")),
-            divide.i.payload.maximum.eq(self.maximum),
-            divide.i.payload.wide.eq(self.wide),
-            divide.i.payload.mantissa.eq(self.mantissa),
-            divide.i.valid.eq(wanted),
-            self.divided.eq(divide.o.valid),
-            divide.o.ready.eq(self.mark),
-        ]
-        with m.If(wanted & divide.i.ready):
+        m.submodules.scales = scales = memory.Memory(shape=32, depth=self.QUEUE, init=[])
+
+        # Walk the segments into the divider.
+        walking = Signal()
+        left = Signal.like(plan.words)
+        step = walking & divide.en
+        token_end = step & (left <= plan.segment_words)
+        token = count_tokens(m, self.tokens, self.start, token_end, "due")
+        with m.If(step):
             m.d.sync += [
-                wanted.eq(0),
+                left.eq(left - plan.segment_words),
                 self.read_slot.eq(self.read_slot + 1),
             ]
-        with m.If(self.mark):
-            m.d.sync += [
-                wanted.eq(self.another),
-                next_inverse.eq(divide.o.payload.inverse),
-                self.scale.eq(divide.o.payload.live),
-            ]
         with m.If(token_end):
-            m.d.sync += self.read_slot.eq(self.first_slot)
-        with m.If(self.mark_late):
-            m.d.sync += self.inverse.eq(next_inverse)
+            m.d.sync += [
+                left.eq(plan.words),
+                self.read_slot.eq(plan.slot),
+                walking.eq(token != self.more),
+            ]
         with m.If(self.start):
             m.d.sync += [
-                wanted.eq(self.quantise),
-                self.read_slot.eq(self.slot),
+                left.eq(decoded.words),
+                self.read_slot.eq(decoded.slot),
+                walking.eq(decoded.quantise & decoded.words.any()),
             ]
+
+        # The mark that waits for the first quotient begins so many cycles before it.
+        wait = Signal(range(divide.LATENCY + 1))
+        with m.If(wait != 0):
+            m.d.sync += wait.eq(wait - 1)
+        with m.If(self.start):
+            m.d.sync += wait.eq(divide.LATENCY - decoded.x_at)
+
+        take = self.marks.bit_select(plan.x_at, 1)
+        m.d.comb += [
+            self.read_token.eq(token),
+            self.divided.eq(plan.quantise & (wait == 0)),
+            divide.i.maximum.eq(self.maximum),
+            divide.i.wide.eq(plan.control.wide),
+            divide.i.mantissa.eq(plan.mantissa),
+            divide.en.eq(~delay(m, walking, divide.LATENCY, divide.en) | take),
+        ]
+        with m.If(take):
+            m.d.sync += self.inverse.eq(divide.o)
+
+        put, due = Signal(range(self.QUEUE)), Signal(range(self.QUEUE))
+        use = plan.z_at - Mux(plan.control.wide, self.ahead, 0)
+        with m.If(step):
+            m.d.sync += put.eq(put + 1)
+        with m.If(self.marks.bit_select(use.as_unsigned(), 1)):
+            m.d.sync += due.eq(due + 1)
+        write, read = scales.write_port(), scales.read_port(domain="comb")
+        m.d.comb += [
+            write.en.eq(step),
+            write.addr.eq(put),
+            write.data.eq(live(self.maximum)),
+            read.addr.eq(due),
+            self.scale.eq(read.data),
+        ]
         return m

@@ -53,8 +53,8 @@ class Vector(wiring.Component):
     - while tape or attention have nothing;
     - in a scaled MAP from ACTIVATION, LINEAR or TAPE, one cycle before each token, for the scalars' product;
     - in half of the cycles of a scaled MAP from ATTENTION, whose words need the multiplier twice;
-    - in QUANTISE, one cycle before each segment, and until the division by its absmax is finished, which runs
-      while the preceding segment, of the same token or the one before, streams.
+    - in QUANTISE, one cycle before each segment, and first until the division by the first absmax is so far
+      that it is finished when the first word is multiplied; `hw.quantise_segments` has the others ready.
 
     NORM takes the time of `hw.vector_norm`. Operands are read when they are needed; an instruction may write
     to where it reads, element for element; a NORM to the scalars it reads only with its last token. An
@@ -130,7 +130,7 @@ class Vector(wiring.Component):
         m.submodules.issue = issue = VectorIssue(tokens)
         m.submodules.operands = operands = VectorOperands(self.config)
         m.submodules.product = product = Fp32Mul()
-        m.submodules.segments = segments = QuantiseSegments(tokens)
+        m.submodules.segments = segments = QuantiseSegments(tokens, product.LATENCY)
         m.submodules.targets = targets = QuantiseTargets(lanes, tokens, bits)
         m.submodules.statistics = statistics = VectorStatistics(lanes, tokens)
         m.submodules.norm = norm = VectorNorm(tokens)
@@ -158,20 +158,15 @@ class Vector(wiring.Component):
 
         # Divide by the absmax of each segment of a QUANTISE. The mark of a segment passes ahead of its words.
         m.d.comb += [
-            segments.start.eq(accept),
-            segments.quantise.eq(decode.plan.quantise & decode.plan.words.any()),
-            segments.slot.eq(decode.plan.slot),
-            segments.first_slot.eq(plan.slot),
-            segments.wide.eq(plan.control.wide),
-            segments.mantissa.eq(plan.mantissa),
+            segments.start.eq(flow.start),
+            segments.decoded.eq(flow.decoded),
+            segments.plan.eq(plan),
+            segments.more.eq(flow.more),
+            segments.marks.eq(flow.marks),
             memory.slot.eq(segments.read_slot),
             memory.maximum_token.eq(Mux(plan.norm, norm.late_token, segments.read_token)),
             segments.maximum.eq(memory.maximum),
             issue.divided.eq(segments.divided),
-            segments.mark.eq(flow.mark),
-            segments.another.eq(issue.another),
-            segments.crosses.eq(issue.crosses),
-            segments.mark_late.eq(flow.marks.bit_select((plan.x_at - 1).as_unsigned(), 1)),
         ]
 
         # The product of two scalars: for MAP of those it names, for a query of one with the segment's scale.

@@ -36,7 +36,7 @@ class VectorFlow(wiring.Signature):
     ready : Out(1)
         A word begins if it is available.
     issue, mark : Out(1)
-        A word begins; a segment of QUANTISE begins, and its factor is taken.
+        A word begins; a segment of QUANTISE begins.
     words, ends, lasts, marks : Out(MAX_TAP + 1)
         Bit k: k cycles ago began a word; one that ends a segment; the last one of a token; a segment of
         QUANTISE.
@@ -61,8 +61,8 @@ class VectorIssue(wiring.Component):
 
     A word begins in every cycle in which its operand is available, the first in the one after ``start``, or
     ``wait`` cycles later; the first of each further token in the one after the last word of the token before
-    it, or ``wait`` cycles later. QUANTISE begins each segment with a mark, in a cycle of its own, once the
-    division for it is finished.
+    it, or ``wait`` cycles later. QUANTISE begins each segment with a mark, in a cycle of its own, the first
+    one when ``divided`` allows it.
 
     Parameters
     ----------
@@ -78,9 +78,7 @@ class VectorIssue(wiring.Component):
     more : In(range(tokens))
         Tokens that it acts for beside the first.
     divided : In(1)
-        The factor of the next segment of QUANTISE is there; it is taken with ``mark``.
-    another, crosses : Out(1)
-        With ``mark``: another segment follows; the next one, if any, is the first of the next token.
+        Segments of QUANTISE may begin.
     flow : Out(VectorFlow(tokens))
         What is under way.
     """
@@ -89,7 +87,7 @@ class VectorIssue(wiring.Component):
         self.tokens = tokens
         super().__init__({
             "start": In(1), "decoded": In(VectorPlan), "more": In(range(tokens)), "divided": In(1),
-            "another": Out(1), "crosses": Out(1), "flow": Out(VectorFlow(tokens)),
+            "flow": Out(VectorFlow(tokens)),
         })  # fmt: skip
 
     def elaborate(self, platform: object) -> Module:
@@ -116,8 +114,6 @@ class VectorIssue(wiring.Component):
             flow.ready.eq((words_left != 0) & (segment_left != 0) & (wait == 0) & ~taken),
             flow.issue.eq(flow.ready & flow.available),
             flow.mark.eq(self.divided & (words_left != 0) & (segment_left == 0)),
-            self.crosses.eq(words_left <= plan.segment_words),
-            self.another.eq(~self.crosses | another_token),
         ]
         with m.If(wait != 0):
             m.d.sync += wait.eq(wait - 1)

@@ -11,7 +11,7 @@ from compiler.timeline import Timeline, decoded
 from hw.attention_score import AttentionScore
 from hw.attention_weight import AttentionWeight
 from hw.entry_sum import EntrySum
-from hw.fp32_div import Fp32Div
+from hw.fp32_div_pipelined import Fp32DivPipelined
 from hw.fp32_from_int import Fp32FromInt
 from hw.fp32_mul import Fp32Mul
 from hw.integer_linear import IntegerLinear
@@ -41,7 +41,7 @@ def test_latencies_are_those_of_the_components() -> None:
     )  # fmt: skip
     assert (cost.TOTAL, cost.MAXIMUM) == (VectorStatistics.TOTAL_LATENCY, VectorStatistics.MAXIMUM_LATENCY)
     assert (cost.MULTIPLY, cost.DIVIDE, cost.FROM_INT) == (
-        Fp32Mul.LATENCY, Fp32Div.LATENCY, Fp32FromInt.LATENCY,
+        Fp32Mul.LATENCY, Fp32DivPipelined.LATENCY, Fp32FromInt.LATENCY,
     )  # fmt: skip
     assert (cost.NORM, cost.NORM_INTERVAL) == (Norm.LATENCY, Norm.INTERVAL)
     assert (cost.SCORE, cost.WEIGHT, cost.OUTPUT_SCALE) == (

@@ -12,7 +12,6 @@ from amaranth.back import verilog
 from amaranth.sim import Simulator
 
 from hw.attention import Attention
-from hw.fp32_div import Fp32Div
 from hw.isa import Feed, Pass, encode
 from hw.machine import CI, KV260, MachineConfig
 from hw.output_scale import OutputScale
@@ -405,11 +404,10 @@ def test_cycles(config: MachineConfig, shape: tuple[int, int, int]):
     assert few[2] - 2 * value <= 13
     assert few[3] - value <= 9
     kv_heads, group, head_size = shape
-    turns = config.core_tokens > 1 and config.attention_cores > 1
-    beats = [OutputScale.LATENCY + turns] * 2
-    each = head_size // config.lanes
-    beats[1] += (kv_heads * group - 1) * max(Fp32Div.LATENCY + 1, each + 5) + each - 1
-    assert [result.beats for result in results] == [beats] * 3
+    beats = kv_heads * group * head_size // config.lanes
+    assert [result.beats for result in results] == [
+        [OutputScale.LATENCY, OutputScale.LATENCY + beats - 1],
+    ] * 3
     if config is LARGE:
         assert key + value <= 40
 
@@ -430,14 +428,9 @@ def test_cycles_of_a_tile(config: MachineConfig):
         assert result.cycles[1] - key_stage <= 28 + run_stage
         assert result.cycles[2] - 12 * value <= 13 + run_tape
         assert result.cycles[3] - value_stage <= 9 + run_stage
-        if cores == 4:
-            # A beat a cycle, once the first token's scales are there.
-            last = result.beats[1]
-            assert result.beats[2:] == [last + i for i in (1, 24, 25, 48, 49, 72)]
-        if cores == 1:
-            step = Fp32Div.LATENCY + 1
-            first = [OutputScale.LATENCY + 4 * t * step for t in range(4)]
-            assert result.beats == [beat for start in first for beat in (start, start + 3 * step + 5)]
+        # A beat a cycle, once the first scale is there: 24 a token.
+        first = [OutputScale.LATENCY + 24 * t for t in range(4)]
+        assert result.beats == [beat for start in first for beat in (start, start + 23)]
 
 
 def test_verilog():

@@ -1,10 +1,11 @@
-"""Fp32Div against the exact quotient."""
+"""Fp32Div and Fp32DivPipelined against the exact quotient."""
 
 import random
 
 from hw.fp32_div import Fp32Div
+from hw.fp32_div_pipelined import Fp32DivPipelined
 
-from .test_fp32_format import check_stream, check_verilog
+from .test_fp32_format import check_pipeline, check_stream, check_verilog
 from .test_fp32_reference import corners, divide, random_bits, with_exponent
 
 ONE = 127 << 23
@@ -44,5 +45,13 @@ def test_quotients():
     check_stream(Fp32Div(), Fp32Div.LATENCY, vectors, seed=31)
 
 
+def test_a_quotient_a_cycle():
+    pairs = operands()
+    random.Random(32).shuffle(pairs)
+    vectors = [({"a": a, "b": b}, {"o": divide(a, b)}) for a, b in pairs]
+    check_pipeline(Fp32DivPipelined(), Fp32DivPipelined.LATENCY, vectors, seed=33)
+
+
 def test_verilog():
     check_verilog(Fp32Div())
+    check_verilog(Fp32DivPipelined())

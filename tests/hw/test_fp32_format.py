@@ -15,7 +15,7 @@ from hw.fp32_format import normalise, shift_right_sticky
 def check_pipeline(
     dut: Any,
     latency: int,
-    vectors: Sequence[tuple[dict[str, int], dict[str, int]]],
+    vectors: Sequence[tuple[dict[str, Any], dict[str, int]]],
     seed: int,
 ) -> None:
     """Feed ``vectors``, pairs of inputs and expected outputs, one each enabled cycle, with random stalls.
@@ -98,8 +98,12 @@ def check_verilog(dut: Elaboratable) -> None:
     assert f"module {name}(" in verilog.convert(dut, name=name)
 
 
-def show(numbers: dict[str, int]) -> str:
-    return ", ".join(f"{name} = {number:#x}" for name, number in numbers.items())
+def show(numbers: dict[str, Any]) -> str:
+    """Numbers by name; a structure with its members in brackets."""
+    return ", ".join(
+        f"{name} = ({show(number)})" if isinstance(number, dict) else f"{name} = {number:#x}"
+        for name, number in numbers.items()
+    )
 
 
 @pytest.mark.parametrize("width", [2, 3, 4, 5, 7, 8, 9])

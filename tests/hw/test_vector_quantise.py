@@ -156,17 +156,16 @@ def test_cycles(tile, live):
         wanted.append(words * live + overhead + (live - 1 if late else 0))
     program.map(**{**PLAIN, "source": Source.ATTENTION, "scaled": 1, "n": 12 * CI.lanes})
     wanted.append(24 * live - 3 + 11)
-    # One division, then for each segment a mark and its words, or the next division.
-    for words, heads, gain in ((20, 1, 0), (20, 3, 1), (4, 3, 0), (2, 1, 1)):
+    # One division, then for each segment a mark and its words; operands and gain pass meanwhile.
+    for words, heads, gain in ((20, 1, 0), (20, 3, 1), (4, 3, 0), (2, 1, 1), (1, 8, 0), (1, 8, 1)):
         n = words * heads * CI.lanes
         program.map([ONE] * (n * live), **{**PLAIN, "source": Source.TAPE, "statistics": 1, "n": n,
                     "segment": words * CI.lanes, "gain": gain})  # fmt: skip
         written = program.steps[-1].fields
         quantise = {name: written[name] for name in ("n", "c", "gain", "stat", "segment")}
         program.quantise(target=Target.MATMUL, mantissa=int(heads == 1), a=written["d"], **quantise)
-        period = 1 + max(words, QuantiseScale.LATENCY)
         wanted += [words * heads * live + (6 if gain else 5)]
-        wanted += [1 + QuantiseScale.LATENCY + (heads * live - 1) * period + words + (11 if gain else 8)]
+        wanted += [QuantiseScale.LATENCY + heads * live * (1 + words) + 6]
     program.norm(normalise=1, stat=0)
     program.norm(normalise=0, mantissa=1, stat=0)
     wanted += [1 + Norm.LATENCY + (live - 1) * Norm.INTERVAL, 1 + live]
