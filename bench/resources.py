@@ -1,22 +1,20 @@
 """What each machine and each of its components takes of an FPGA: `python -m bench.resources`.
 
 Yosys synthesises the whole overlay for the machine's family with its hierarchy kept; nothing is placed, so
-the numbers lack what packing adds and what optimisation across components saves. A run is kept by the hash of
-the Verilog, so that a second one is quick.
+the numbers lack what packing adds and what optimisation across components saves. Modules are kept by the hash of
+their Verilog, so that a second run is quick.
 """
 
 import argparse
 import dataclasses
 import sys
-from concurrent.futures import ThreadPoolExecutor
-
-from tqdm import tqdm
 
 from hw.machine import MACHINES, MachineConfig
 from sim.verilate import overlay_verilog
 from trine.output import note, table, write_json
 
-from .cells import Resources, by_instance, synthesise
+from .cells import Resources, by_instance
+from .netlists import synthesise
 
 #: What a device has (data sheets: Lattice FPGA-DS-02012, AMD DS987 and DS963).
 DEVICES = {
@@ -35,10 +33,10 @@ HEAD = ("component", "LUT", "FF", "RAM LUT", "block RAM", "URAM", "DSP", "LUT %"
 DEPTH = 2
 
 
-def measure(machine: MachineConfig) -> dict[str, Resources]:
+def measure(machine: MachineConfig, workers: int) -> dict[str, Resources]:
     """Resources by component path (`overlay`, `overlay.matmul`, ...)."""
-    modules = synthesise(overlay_verilog(machine, note), "overlay", machine.family)
-    return by_instance(modules, machine.family, "overlay")
+    design = synthesise(overlay_verilog(machine, note), "overlay", machine.family, workers)
+    return by_instance(design.cells(), design.inside, machine.family, "overlay")
 
 
 def listing(found: dict[str, Resources], family: str, depth: int) -> list[tuple[object, ...]]:
@@ -76,25 +74,21 @@ def main() -> int:
     options = parser.parse_args()
     machines = [MACHINES[name] for name in options.machine or MACHINES]
     report: dict[str, object] = {}
-    with ThreadPoolExecutor(options.workers) as pool:
-        runs = pool.map(measure, machines)
-        bar = tqdm(runs, total=len(machines), desc="synthesis", unit="machine", disable=None)
-        for machine, found in zip(machines, bar, strict=True):
-            device, limit = DEVICES[machine.family]
-            print(f"\nmachine {machine.name}, family {machine.family}, device {device}, by Yosys, not placed")
-            print(table(listing(found, machine.family, options.depth), HEAD))
-            whole = found["overlay"].values()
-            over = [
-                name
-                for name, value, most in zip(HEAD[1:], whole, limit.values(), strict=False)
-                if value > most
-            ]
-            print(f"fits {device}: {'no, more than it has of: ' + ', '.join(over) if over else 'yes'}")
-            report[machine.name] = {
-                "family": machine.family,
-                "device": device,
-                "components": {name: dataclasses.asdict(one) for name, one in sorted(found.items())},
-            }
+    for machine in machines:
+        found = measure(machine, options.workers)
+        device, limit = DEVICES[machine.family]
+        print(f"\nmachine {machine.name}, family {machine.family}, device {device}, by Yosys, not placed")
+        print(table(listing(found, machine.family, options.depth), HEAD))
+        whole = found["overlay"].values()
+        over = [
+            name for name, value, most in zip(HEAD[1:], whole, limit.values(), strict=False) if value > most
+        ]
+        print(f"fits {device}: {'no, more than it has of: ' + ', '.join(over) if over else 'yes'}")
+        report[machine.name] = {
+            "family": machine.family,
+            "device": device,
+            "components": {name: dataclasses.asdict(one) for name, one in sorted(found.items())},
+        }
     write_json(options.json, {"resources": report})
     return 0
 
