@@ -172,7 +172,7 @@ WIDE = dataclasses.replace(
 #: The memory bus of a Kria K26 (64 bit of DDR4-2400: 19.2 GB/s) at 300 MHz; 385 weights a cycle for 8 tokens.
 KV260 = MachineConfig(
     name="kv260", bus_bytes=64, tables=77, head_lanes=64, lanes=8, attention_bytes=32, max_group=1,
-    fifo_words=4096, outstanding=16, burst_beats=16, activation_words=16384, constant_words=4096,
+    fifo_words=4096, outstanding=16, burst_beats=16, activation_words=8192, constant_words=4096,
     accumulator_rows=8192, quantised_words=8192, score_words=16384, max_heads=16, max_query=2048,
     max_context=1024, stage_bytes=2048, tile=8, activation_bits=8, family="xcup",
     table_form=table_form("xcup", 1536), clock_mhz=300.0,

@@ -31,7 +31,7 @@ TOO_LARGE = {
     "partial sums": ({}, {"accumulator_rows": 256}, "up and gate.*accumulator_rows"),
     "partial sums of q, k, v": ({"hidden": 64}, {"accumulator_rows": 128}, "q, k and v.*accumulator_rows"),
     "quantised activations": ({}, {"quantised_words": 128}, "quantised_words"),
-    "activations": ({}, {"activation_words": 512}, "activation_words"),
+    "activations": ({}, {"activation_words": 256}, "activation_words"),
     "constants": ({}, {"constant_words": 128}, "constant_words"),
     "RoPE rows of a tile": (
         {"dim": 192},
