@@ -1,7 +1,11 @@
 """What the cells of an FPGA family take, summed over a hierarchy of modules."""
 
+import re
+from collections import Counter
 from dataclasses import dataclass
 from functools import cache
+
+from hw.shared import PREFIX
 
 
 @dataclass(frozen=True)
@@ -87,16 +91,28 @@ def by_instance(
 ) -> dict[str, Resources]:
     """Resources of each instance with all inside it, by its path, which begins with ``top``.
 
-    modules: primitive cells of each module; inside: (instance, module) in each.
+    Instances of one module side by side are one entry, as ``overlay.vector.4 x VectorLane``. modules:
+    primitive cells of each module; inside: (instance, module) in each.
     """
 
     @cache
     def below(name: str) -> dict[str, Resources]:
         total, found = resources(modules[name], family), {}
-        for instance, module in inside[name]:
-            parts = below(module)
+        copies = Counter(module for _, module in inside[name])
+        first = {module: instance for instance, module in reversed(inside[name])}
+        for module, count in copies.items():
+            parts = {
+                path: Resources(*(count * value for value in one.values()))
+                for path, one in below(module).items()
+            }
+            label = first[module] if count == 1 else f"{count} x {_class(module)}"
             total += parts[""]
-            found |= {f".{instance}{path}": one for path, one in parts.items()}
+            found |= {f".{label}{path}": one for path, one in parts.items()}
         return {"": total, **found}
 
     return {top + path: one for path, one in below(top).items()}
+
+
+def _class(module: str) -> str:
+    """The class of a shared module, its name without prefix and hash; of another one its place."""
+    return re.sub("_[0-9a-f]{8}$", "", module.removeprefix(PREFIX)).rpartition(".")[2]

@@ -1,8 +1,8 @@
 """What each machine and each of its components takes of an FPGA: `python -m bench.resources`.
 
 Yosys synthesises the whole overlay for the machine's family with its hierarchy kept; nothing is placed, so
-the numbers lack what packing adds and what optimisation across components saves. Modules are kept by the hash of
-their Verilog, so that a second run is quick.
+the numbers lack what packing adds and what optimisation across components saves. Modules are kept by the hash
+of their Verilog, so that a second run is quick.
 """
 
 import argparse
@@ -34,7 +34,7 @@ DEPTH = 2
 
 
 def measure(machine: MachineConfig, workers: int) -> dict[str, Resources]:
-    """Resources by component path (`overlay`, `overlay.matmul`, ...)."""
+    """Resources by component path (`overlay`, `overlay.matmul`, ...), equal ones side by side together."""
     design = synthesise(overlay_verilog(machine, note), "overlay", machine.family, workers)
     return by_instance(design.cells(), design.inside, machine.family, "overlay")
 

@@ -15,8 +15,7 @@ _INSTANCE = re.compile(r"^  (\\\S+ |[A-Za-z_]\w*)( ?)(\\?\S+) \($", re.M)
 _CONTENTS = re.compile(r"^  initial begin\n((?:    \S+ ?\[\d+\] = \d+'[hd][0-9a-f]+;\n)+)  end\n", re.M)
 _VALUE = re.compile(r"'[hd]0*[1-9a-f]")
 _NOISE = re.compile(
-    r'^ *\(\* src = "[^"]*" \*\)\n|^ */\*.*?\*/\n|^  reg \\\$auto\$verilog.*?\n|^ *if \(\\\$auto\$verilog.*\n',
-    re.M,
+    r'^ *\(\* src = "[^"]*" \*\)\n|/\*.*?\*/|^  reg \\\$auto\$verilog.*\n|^ *if \(\\\$auto\$verilog.*\n', re.M
 )
 _PORT = re.compile(r"^  (?:input|output|inout) .*;\n", re.M)
 #: A number that Amaranth appends to a name that was taken.
@@ -37,8 +36,8 @@ def lighten(verilog: str, top: str) -> tuple[str, dict[str, list[tuple[str, str]
     """The design with one module for all that are equal but for names, and who is in whom.
 
     Returns the text and for each module that is left the instances in it: (instance name, module name). A
-    module keeps the name of the first of its kind. Names that differ only in the numbers that Amaranth appends
-    count as equal.
+    module keeps the name of the first of its kind. Names that differ only in the numbers that Amaranth
+    appends count as equal.
     """
     texts = modules(_without_zeros(verilog))
     first: dict[str, str] = {}

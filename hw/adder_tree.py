@@ -1,8 +1,10 @@
 """A pipelined tree of adders."""
 
 from amaranth.hdl import Module, Signal, Value, signed, unsigned
-from amaranth.lib import data, wiring
+from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
+
+from .shared import SharedComponent
 
 __all__ = ["AdderTree"]
 
@@ -10,7 +12,7 @@ __all__ = ["AdderTree"]
 LEVELS_PER_STAGE = 2
 
 
-class AdderTree(wiring.Component):
+class AdderTree(SharedComponent):
     """The exact sum of signed integers, one sum a cycle, with a tag that travels beside it.
 
     A register follows every second level and the last one.

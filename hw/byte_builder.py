@@ -10,10 +10,71 @@ from .activation_buffer import BlockRead
 from .activation_groups import ActivationGroups
 from .add_sub import add_sub
 from .byte_walk import BYTE_ENTRIES, ByteWalk
+from .shared import SharedComponent, shared
 from .table_set import SUM_OF_FIVE_BITS
 from .trit_decode import TRITS_PER_BYTE
 
 __all__ = ["ByteTableBuilder"]
+
+
+class ByteBuilder(SharedComponent):
+    """Builds the table of one group of activations, of all tokens.
+
+    Parameters
+    ----------
+    bias : int
+        Added to the entries.
+    tokens : int
+        Groups side by side.
+
+    Members
+    -------
+    live : In(tokens)
+        Tokens that take part; what the others have stays as it is.
+    load, clear : In(1), In(1)
+        Hold this group; hold activations 0.
+    group : In(ArrayLayout(40, tokens))
+        Five activations of each token, the first lowest.
+    begin : In(1)
+        The entry becomes the bias.
+    en, digit, down : In(1), In(0..4), In(1)
+        Otherwise add that activation to it, or subtract it.
+    value : Out(ArrayLayout(11, tokens))
+        The entry.
+    """
+
+    APART = True
+
+    def __init__(self, bias: int, tokens: int) -> None:
+        self.bias, self.tokens = bias, tokens
+        super().__init__({
+            "live": In(tokens),
+            "load": In(1),
+            "clear": In(1),
+            "group": In(data.ArrayLayout(8 * TRITS_PER_BYTE, tokens)),
+            "begin": In(1),
+            "en": In(1),
+            "digit": In(range(TRITS_PER_BYTE)),
+            "down": In(1),
+            "value": Out(data.ArrayLayout(unsigned(SUM_OF_FIVE_BITS), tokens)),
+        })  # fmt: skip
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        for t in range(self.tokens):
+            held = Signal(data.ArrayLayout(signed(8), TRITS_PER_BYTE), name=f"held{t}", reset_less=True)
+            value = Signal(SUM_OF_FIVE_BITS, name=f"entry{t}", reset_less=True)
+            with m.If(self.live[t]):
+                with m.If(self.load):
+                    m.d.sync += held.eq(self.group[t])
+                with m.Elif(self.clear):
+                    m.d.sync += held.eq(0)
+                with m.If(self.begin):
+                    m.d.sync += value.eq(self.bias)
+                with m.Elif(self.en):
+                    m.d.sync += value.eq(add_sub(value, held[self.digit], self.down))
+            m.d.comb += self.value[t].eq(value)
+        return m
 
 
 class ByteTableBuilder(wiring.Component):
@@ -33,6 +94,8 @@ class ByteTableBuilder(wiring.Component):
     -------
     start, q, k : In(1), In(16), In(16)
         As in `TableSet`.
+    live : In(tokens)
+        As in `TableSet`; only their entries are built.
     read : Out(BlockRead(1, tokens))
         Port of the activation buffer; activations are within +-127.
     free : In(1)
@@ -59,6 +122,7 @@ class ByteTableBuilder(wiring.Component):
             "start": In(1),
             "q": In(16),
             "k": In(16),
+            "live": In(tokens, init=-1),  # pyright: ignore[reportCallIssue]
             "read": Out(BlockRead(1, tokens)),
             "free": In(1),
             "write": Out(tables),
@@ -87,8 +151,9 @@ class ByteTableBuilder(wiring.Component):
         ]
         with m.FSM():
             with m.State("load"):
-                m.d.comb += [groups.ready.eq(1), begin.eq(1)]
+                m.d.comb += groups.ready.eq(1)
                 with m.If(groups.valid):
+                    m.d.comb += begin.eq(1)
                     m.d.sync += [loaded.eq(loaded + 1), self.last.eq(groups.p.last)]
                     with m.If(groups.p.last | (loaded == tables - 1)):
                         m.next = "build"
@@ -99,20 +164,18 @@ class ByteTableBuilder(wiring.Component):
                     m.d.sync += loaded.eq(0)
                     m.next = "load"
 
-        for t in range(self.tokens):
-            group = data.View(data.ArrayLayout(signed(8), TRITS_PER_BYTE), groups.p.activations[t])
-            for i, bias in enumerate(self.biases):
-                held = Signal(group.shape(), name=f"held{t}_{i}", reset_less=True)
-                value = Signal(SUM_OF_FIVE_BITS, name=f"value{t}_{i}", reset_less=True)
-                with m.If(taken & (loaded == i)):
-                    m.d.sync += held.eq(group)
-                with m.Elif(taken & (loaded == 0)):
-                    m.d.sync += held.eq(0)
-                change = Signal(signed(8), name=f"change{t}_{i}")
-                m.d.comb += change.eq(held[walk.digit])
-                with m.If(begin):
-                    m.d.sync += value.eq(bias)
-                with m.Elif(walk.en):
-                    m.d.sync += value.eq(add_sub(value, change, walk.down))
-                m.d.comb += self.value[i][t].eq(value)
+        for i, bias in enumerate(self.biases):
+            builder = ByteBuilder(bias, self.tokens)
+            m.submodules[f"table{i}"] = shared(builder, platform)
+            m.d.comb += [
+                builder.live.eq(self.live),
+                builder.load.eq(taken & (loaded == i)),
+                builder.clear.eq(taken & (loaded == 0)),
+                builder.group.eq(groups.p.activations),
+                builder.begin.eq(begin),
+                builder.en.eq(walk.en),
+                builder.digit.eq(walk.digit),
+                builder.down.eq(walk.down),
+                self.value[i].eq(builder.value),
+            ]
         return m

@@ -1,14 +1,15 @@
 """Look-up tables in block RAM: a byte of five trits is the address of its sum."""
 
-from amaranth.hdl import Cat, Module, Signal, unsigned
+from amaranth.hdl import Cat, Const, Module, Signal, Value, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from .byte_builder import ByteTableBuilder
 from .byte_walk import WALK
-from .delay_line import delay
+from .delay_line import delay, in_flight
 from .entry_sum import EntrySum
+from .shared import SharedComponent, shared
 from .shared_table_builder import SharedTableBuilder
 from .table_set import SUM_OF_FIVE_BITS, TableSet
 
@@ -18,6 +19,69 @@ __all__ = ["ByteTables"]
 _BANK = 256
 #: Cycles from the bytes to the entries: a register of addresses, the block RAM, its output register.
 _LOOK_UP = 3
+
+
+class ByteTable(SharedComponent):
+    """One table, both banks, all tokens: its block RAM with a register before and one behind it.
+
+    Parameters
+    ----------
+    bias : int
+        Initial contents: the entry of activations 0.
+    tokens : int
+        Entries side by side.
+
+    Members
+    -------
+    write, address, value : In(1), In(9), In(ArrayLayout(11, tokens))
+        Write an entry of each token; not where one is read.
+    byte, bank : In(8), In(1)
+        Address of what is read; the bank a cycle after the byte.
+    passing : In(3)
+        Registers that take a value: of the byte, of the memory, of the entries; each needs the one before it
+        to have done so a cycle earlier.
+    entries : Out(ArrayLayout(11, tokens))
+        What was read.
+    """
+
+    APART = True
+
+    def __init__(self, bias: int, tokens: int) -> None:
+        self.bias, self.tokens = bias, tokens
+        self.word = data.ArrayLayout(unsigned(SUM_OF_FIVE_BITS), tokens)
+        super().__init__({
+            "write": In(1),
+            "address": In(range(2 * _BANK)),
+            "value": In(self.word),
+            "byte": In(8),
+            "bank": In(1),
+            "passing": In(_LOOK_UP),
+            "entries": Out(self.word),
+        })  # fmt: skip
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        # What is written is never read in that cycle: it is in the other bank.
+        m.submodules.table = memory = Memory(  # pyright: ignore[reportCallIssue]  as `attrs`
+            shape=self.word,
+            depth=2 * _BANK,
+            init=[[self.bias] * self.tokens] * 2 * _BANK,  # pyright: ignore[reportArgumentType]
+            attrs={"no_rw_check": 1, "ram_style": "block"},  # pyright: ignore[reportArgumentType]
+        )
+        write, read = memory.write_port(), memory.read_port()
+        byte = Signal(8, reset_less=True)
+        m.d.comb += [
+            write.en.eq(self.write),
+            write.addr.eq(self.address),
+            write.data.eq(self.value),
+            read.en.eq(self.passing[1]),
+            read.addr.eq(Cat(byte, self.bank)),
+        ]
+        with m.If(self.passing[0]):
+            m.d.sync += byte.eq(self.byte)
+        with m.If(self.passing[2]):
+            m.d.sync += self.entries.eq(read.data)
+        return m
 
 
 class ByteTables(wiring.Component):
@@ -75,10 +139,9 @@ class ByteTables(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         port, tokens = self.port, self.tokens
-        biases = self.adders[0].biases
         m.submodules.builder = builder = self.builder
         for t, adder in enumerate(self.adders):
-            m.submodules[f"sum{t}"] = adder
+            m.submodules[f"sum{t}"] = shared(adder, platform)
 
         bank = Signal()
         wiring.connect(m, wiring.flipped(self.read), builder.read)
@@ -86,6 +149,7 @@ class ByteTables(wiring.Component):
             builder.start.eq(port.start),
             builder.q.eq(port.q),
             builder.k.eq(port.k),
+            builder.live.eq(port.live),
             builder.free.eq(port.free),
             port.built.eq(builder.built),
             port.bytes.eq(builder.bytes),
@@ -93,33 +157,31 @@ class ByteTables(wiring.Component):
         ]
         m.d.sync += bank.eq(bank ^ builder.built)
 
-        word = data.ArrayLayout(unsigned(SUM_OF_FIVE_BITS), tokens)
+        # A row passes the register of addresses, the memory, its output register, and the adders of its live
+        # tokens.
+        going = Cat(port.row.valid & (port.row.more >= t) for t in range(tokens))
+        passing = in_flight(m, going, self.latency)
+        looking_up = [passing[i].any() for i in range(_LOOK_UP)]
+        adding: Value = Const(0, tokens)
+        for stage in passing[_LOOK_UP:]:
+            adding = adding | stage
         read_bank = Signal()
         m.d.sync += read_bank.eq(port.bank)
-        for i, bias in enumerate(biases):
-            # What is written is never read in that cycle: it is in the other bank.
-            m.submodules[f"table{i}"] = memory = Memory(  # pyright: ignore[reportCallIssue]  as `attrs`
-                shape=word,
-                depth=2 * _BANK,
-                init=[[bias] * tokens] * 2 * _BANK,  # pyright: ignore[reportArgumentType]
-                attrs={"no_rw_check": 1, "ram_style": "block"},  # pyright: ignore[reportArgumentType]
-            )
-            write = memory.write_port()
+        for i, bias in enumerate(self.adders[0].biases):
+            table = ByteTable(bias, tokens)
+            m.submodules[f"table{i}"] = shared(table, platform)
             m.d.comb += [
-                write.en.eq(builder.write[i]),
-                write.addr.eq(Cat(builder.address, bank)),
-                write.data.eq(builder.value[i]),
+                table.write.eq(builder.write[i]),
+                table.address.eq(Cat(builder.address, bank)),
+                table.value.eq(builder.value[i]),
+                table.passing.eq(Cat(*looking_up)),
+                table.byte.eq(port.data[8 * i : 8 * i + 8]),
+                table.bank.eq(read_bank),
             ]
-            address = Signal(8, name=f"address{i}", reset_less=True)
-            m.d.sync += address.eq(port.data[8 * i : 8 * i + 8])
-            read = memory.read_port()
-            m.d.comb += read.addr.eq(Cat(address, read_bank))
-            entries = Signal(word, name=f"entries{i}", reset_less=True)
-            m.d.sync += entries.eq(read.data)
             for t, adder in enumerate(self.adders):
-                m.d.comb += adder.i[i].eq(entries[t])
+                m.d.comb += adder.i[i].eq(table.entries[t])
 
         m.d.comb += port.sum_row.eq(delay(m, port.row.as_value(), self.latency))
         for t, adder in enumerate(self.adders):
-            m.d.comb += port.sums[t].eq(adder.sum.as_signed())
+            m.d.comb += [adder.en.eq(adding[t]), port.sums[t].eq(adder.sum.as_signed())]
         return m

@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 
 from amaranth.hdl import Cat, Const, Module, Signal, Value, signed, unsigned
-from amaranth.lib import data, wiring
+from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
+from .shared import SharedComponent, shared
 from .table_set import LARGEST_OF_FIVE, SUM_OF_FIVE_BITS
 from .three_operand_adder import ThreeOperandAdder
 
@@ -62,16 +63,18 @@ class _Chain:
             self.a[-1], self.free = Const(1, 1), False
         return len(self.sums) - 1
 
-    def registered(self, m: Module, name: str) -> list[Value]:
-        """The sums, a cycle later."""
+    def registered(self, m: Module, en: Value, name: str) -> list[Value]:
+        """The sums, an enabled cycle later."""
         register = Signal(len(self.a), name=name, reset_less=True)
-        m.d.sync += register.eq(Cat(*self.a) + Cat(*self.b))
+        with m.If(en):
+            m.d.sync += register.eq(Cat(*self.a) + Cat(*self.b))
         return [register[start : start + width] for start, width in self.sums]
 
 
-def _delayed(m: Module, value: Value, name: str) -> Value:
+def _delayed(m: Module, en: Value, value: Value, name: str) -> Value:
     register = Signal(len(value), name=name, reset_less=True)
-    m.d.sync += register.eq(value)
+    with m.If(en):
+        m.d.sync += register.eq(value)
     return register
 
 
@@ -79,7 +82,7 @@ def _bits(largest: int) -> int:
     return largest.bit_length()
 
 
-class EntrySum(wiring.Component):
+class EntrySum(SharedComponent):
     """The exact sum of one biased entry of each table, one sum a cycle.
 
     With LUT4s (``ecp5``) an adder has two operands, and a bit of it costs a LUT. Adders follow one another in
@@ -105,10 +108,12 @@ class EntrySum(wiring.Component):
     Attributes
     ----------
     latency : int
-        Cycles from ``i`` to ``sum``; ``partial`` is wanted one cycle before ``sum``.
+        Enabled cycles from ``i`` to ``sum``; ``partial`` is wanted one cycle before ``sum``.
 
     Members
     -------
+    en : In(1)
+        The pipeline advances in cycles in which this is 1, and only in those; 1 where it is not connected.
     i : In(ArrayLayout(11, terms))
         Entries with ``entry_biases(terms)`` added.
     partial : In(partial_bits)
@@ -117,6 +122,8 @@ class EntrySum(wiring.Component):
         Two's complement, as many bits as the largest sum needs, or ``partial_bits``: the sum of the entries
         without biases, and ``partial``.
     """
+
+    APART = True
 
     def __init__(
         self,
@@ -134,6 +141,7 @@ class EntrySum(wiring.Component):
         self.largest = largest
         self.latency = self._stages()
         super().__init__({
+            "en": In(1, init=1),  # pyright: ignore[reportCallIssue]
             "i": In(data.ArrayLayout(unsigned(SUM_OF_FIVE_BITS), terms)),
             **({"partial": In(partial_bits)} if partial_bits else {}),
             "sum": Out(partial_bits or self.bits),
@@ -157,34 +165,40 @@ class EntrySum(wiring.Component):
         tops = [bias + self.largest for bias in self.biases]
         numbers = [_Number(entry[: _bits(top)], top) for entry, top in zip(self.i, tops, strict=True)]
         if self.family == "xcup":
-            self._three_operands(m, numbers)
+            self._three_operands(m, numbers, platform)
         else:
             self._chained(m, numbers)
         return m
 
-    def _three_operands(self, m: Module, numbers: list[_Number]) -> None:
+    def _three_operands(self, m: Module, numbers: list[_Number], platform: object) -> None:
+        def add3(name: str, operands: list[Value], width: int, plus: Value | None = None) -> Value:
+            return self._add3(m, platform, name, operands, width, plus)
+
         level = 0
         while len(numbers) + bool(self.partial_bits) > 3:
             made = []
             for i in range(0, len(numbers) - 2, 3):
                 largest = sum(n.largest for n in numbers[i : i + 3])
                 three = [n.bits for n in numbers[i : i + 3]]
-                made.append(_Number(self._add3(m, f"add{level}_{i}", three, _bits(largest)), largest))
+                made.append(_Number(add3(f"add{level}_{i}", three, _bits(largest)), largest))
             rest = numbers[len(numbers) - len(numbers) % 3 :]
-            made += [_Number(_delayed(m, n.bits, f"pass{level}_{i}"), n.largest) for i, n in enumerate(rest)]
+            made += [
+                _Number(_delayed(m, self.en, n.bits, f"pass{level}_{i}"), n.largest)
+                for i, n in enumerate(rest)
+            ]
             numbers, level = made, level + 1
         # Without the biases: what is left is two's complement.
         minus = Const(-(1 << self.bits - 1), len(self.sum))
         if self.partial_bits:
             operands = [n.bits for n in numbers] + [self.partial]
-            m.d.comb += self.sum.eq(self._add3(m, "partial_sum", operands, self.partial_bits, minus))
+            m.d.comb += self.sum.eq(add3("partial_sum", operands, self.partial_bits, minus))
         elif len(numbers) > 1:
-            m.d.comb += self.sum.eq(self._add3(m, "last", [n.bits for n in numbers], self.bits, minus))
+            m.d.comb += self.sum.eq(add3("last", [n.bits for n in numbers], self.bits, minus))
         else:
             m.d.comb += self.sum.eq(numbers[0].bits ^ minus)
 
     def _add3(
-        self, m: Module, name: str, operands: list[Value], width: int, plus: Value | None = None
+        self, m: Module, platform: object, name: str, operands: list[Value], width: int, plus: Value | None
     ) -> Value:
         """The registered sum, modulo 2**width. ``plus`` takes no operand's place where one has ended."""
         columns = [[o[i] for o in operands if i < len(o)] for i in range(width)]
@@ -193,8 +207,9 @@ class EntrySum(wiring.Component):
             columns = [c + ([plus[i]] if i >= self.bits - 1 else []) for i, c in enumerate(columns)]
         rows = [Cat(*(c[r] if r < len(c) else Const(0, 1) for c in columns)) for r in range(3)]
         assert all(len(c) <= 3 for c in columns)
-        m.submodules[name] = adder = ThreeOperandAdder(width, self.primitives)
-        m.d.comb += [adder.a.eq(rows[0]), adder.b.eq(rows[1]), adder.c.eq(rows[2])]
+        adder = ThreeOperandAdder(width, self.primitives)
+        m.submodules[name] = shared(adder, platform)
+        m.d.comb += [adder.en.eq(self.en), adder.a.eq(rows[0]), adder.b.eq(rows[1]), adder.c.eq(rows[2])]
         return adder.sum
 
     def _chained(self, m: Module, numbers: list[_Number]) -> None:
@@ -206,7 +221,8 @@ class EntrySum(wiring.Component):
         without_bias = Signal(signed(self.bits))
         m.d.comb += without_bias.eq(total.bits ^ (0 if total.inverted else 1 << self.bits - 1))
         if self.partial_bits:
-            m.d.sync += self.sum.eq(self.partial + without_bias)
+            with m.If(self.en):
+                m.d.sync += self.sum.eq(self.partial + without_bias)
         else:
             m.d.comb += self.sum.eq(without_bias)
 
@@ -217,7 +233,7 @@ class EntrySum(wiring.Component):
             a, b = (n.bits for n in numbers)
             inverted = max(len(a), len(b)) < self.bits
             chain.add(a, b, self.bits, invert_top=inverted)
-            return [_Number(chain.registered(m, name)[0], sum(n.largest for n in numbers), inverted)]
+            return [_Number(chain.registered(m, self.en, name)[0], sum(n.largest for n in numbers), inverted)]
         a, b, c, d = numbers
         width = _bits(c.largest // 2 + d.largest // 2)
         # The lowest bit of d waits; that of c is the carry into a + b.
@@ -226,8 +242,8 @@ class EntrySum(wiring.Component):
         high = chain.add(c.bits[begin:], d.bits[begin:], width if shorter else _bits(c.largest + d.largest))
         largest = a.largest + b.largest + begin
         low = chain.add(a.bits, b.bits, _bits(largest), c.bits[0] if shorter else None)
-        waiting = _delayed(m, d.bits[:begin], f"{name}_low") if shorter else Cat()
-        sums = chain.registered(m, name)
+        waiting = _delayed(m, self.en, d.bits[:begin], f"{name}_low") if shorter else Cat()
+        sums = chain.registered(m, self.en, name)
         return [_Number(sums[low], largest), _Number(Cat(waiting, sums[high]), c.largest + d.largest)]
 
     def _threes(self, m: Module, numbers: list[_Number], name: str) -> list[_Number]:
@@ -241,7 +257,7 @@ class EntrySum(wiring.Component):
             for i, group in enumerate(part):
                 where = f"{name}_{start + i}"
                 if len(group) == 1:
-                    steps.append((None, _delayed(m, group[0].bits, f"{where}_first")))
+                    steps.append((None, _delayed(m, self.en, group[0].bits, f"{where}_first")))
                     continue
                 a, b = group[:2]
                 carry = group[2].bits[0] if len(group) == 3 and first.free else None
@@ -250,9 +266,9 @@ class EntrySum(wiring.Component):
                 rest = None
                 if len(group) == 3:
                     rest = group[2].bits[1:] if carry is not None else group[2].bits
-                    rest = _delayed(m, rest, f"{where}_third")
+                    rest = _delayed(m, self.en, rest, f"{where}_third")
                 steps.append((index, rest))
-            sums = first.registered(m, f"{name}_{start}_first")
+            sums = first.registered(m, self.en, f"{name}_{start}_first")
             places = []
             for group, (index, rest) in zip(part, steps, strict=True):
                 largest = sum(n.largest for n in group)
@@ -264,10 +280,10 @@ class EntrySum(wiring.Component):
                 where = second.add(sums[index][begin:], rest, _bits(largest) - begin)
                 places.append((where, sums[index][:begin], begin, largest))
             passed = [
-                _delayed(m, value, f"{name}_{start + i}_low") if len(value) else Cat()
+                _delayed(m, self.en, value, f"{name}_{start + i}_low") if len(value) else Cat()
                 for i, (_, value, _, _) in enumerate(places)
             ]
-            totals = second.registered(m, f"{name}_{start}_second") if second.sums else []
+            totals = second.registered(m, self.en, f"{name}_{start}_second") if second.sums else []
             for low, (where, _, _, largest) in zip(passed, places, strict=True):
                 made.append(_Number(low if where is None else Cat(low, totals[where]), largest))
         return made

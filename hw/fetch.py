@@ -1,6 +1,6 @@
 """Fetch engine: runs of memory into the tape FIFO, as far ahead of execution as the FIFO has room."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
@@ -107,7 +107,10 @@ class Fetch(wiring.Component):
         m.d.comb += [ends.eq(r.last & tag.last), live.eq(Mux(ends, tag.last_bytes, config.bus_bytes))]
         m.d.comb += flight.r_en.eq(beat & r.last)
         masked = Signal(8 * config.bus_bytes)
-        m.d.comb += masked.eq(r.data & ((Const(1, 8 * config.bus_bytes + 1) << (live << 3)) - 1))
+        m.d.comb += masked.eq(r.data)
+        with m.If(ends):
+            kept = (Mux(tag.last_bytes > i, r.data.word_select(i, 8), 0) for i in range(config.bus_bytes))
+            m.d.comb += masked.eq(Cat(*kept))
 
         half, half_full, half_count = (
             Signal(8 * config.bus_bytes),

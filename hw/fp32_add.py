@@ -1,7 +1,6 @@
 """Addition of binary32 numbers."""
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
-from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from .fp32_format import (
@@ -17,11 +16,12 @@ from .fp32_format import (
     shift_right_sticky,
     significand,
 )
+from .shared import SharedComponent
 
 __all__ = ["Fp32Add"]
 
 
-class Fp32Add(wiring.Component):
+class Fp32Add(SharedComponent):
     """A pipelined adder: ``o = fl(a + b)``, the arithmetic of :mod:`hw.fp32_format`.
 
     The caller subtracts by inverting the sign bit of ``b``. A sum of opposite numbers is +0, the sum of two

@@ -1,7 +1,7 @@
 """Division of binary32 numbers."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal, signed
-from amaranth.lib import stream, wiring
+from amaranth.lib import stream
 from amaranth.lib.data import StructLayout
 from amaranth.lib.wiring import In, Out
 
@@ -17,11 +17,12 @@ from .fp32_format import (
     rounded,
     significand,
 )
+from .shared import SharedComponent
 
 __all__ = ["Fp32Div"]
 
 
-class Fp32Div(wiring.Component):
+class Fp32Div(SharedComponent):
     """A sequential divider: ``o = fl(a / b)``, the arithmetic of :mod:`hw.fp32_format`.
 
     A number other than 0 and NaN divided by 0 is an infinity; 0 / 0 and infinity / infinity are NaN. One

@@ -1,15 +1,15 @@
 """Conversion of integers to binary32."""
 
 from amaranth.hdl import Cat, Const, Module, Signal, signed
-from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from .fp32_format import BIAS, FRACTION_BITS, Unrounded, normalise, rounded_integer
+from .shared import SharedComponent
 
 __all__ = ["Fp32FromInt"]
 
 
-class Fp32FromInt(wiring.Component):
+class Fp32FromInt(SharedComponent):
     """A pipelined conversion: ``o = fl(i)``, rounded once, to nearest, ties to even; 0 gives +0.
 
     For an unsigned integer, let ``width`` be one more than its bits. One conversion a cycle; the stages are

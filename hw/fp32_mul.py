@@ -1,7 +1,6 @@
 """Multiplication of binary32 numbers."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal, signed
-from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from .fp32_format import (
@@ -16,11 +15,12 @@ from .fp32_format import (
     rounded,
     significand,
 )
+from .shared import SharedComponent
 
 __all__ = ["Fp32Mul"]
 
 
-class Fp32Mul(wiring.Component):
+class Fp32Mul(SharedComponent):
     """A pipelined multiplier: ``o = fl(a * b)``, the arithmetic of :mod:`hw.fp32_format`.
 
     0 times infinity is NaN. One product a cycle; the stages are the product, the normalisation and the

@@ -1,7 +1,6 @@
 """Conversion of scaled binary32 numbers to integers of limited magnitude."""
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
-from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from .fp32_format import (
@@ -14,11 +13,12 @@ from .fp32_format import (
     shift_right_sticky,
     significand,
 )
+from .shared import SharedComponent
 
 __all__ = ["Fp32ToInt"]
 
 
-class Fp32ToInt(wiring.Component):
+class Fp32ToInt(SharedComponent):
     """A pipelined conversion: ``o = clip(rne(a * 2^shift), -limit, +limit)``.
 
     The scaling is exact, whatever the exponents, and rne is to nearest, ties to even. Subnormal numbers are

@@ -1,6 +1,6 @@
 """LINEAR and HEAD: pairs of integer rows to results, or to logits and the next tokens."""
 
-from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
@@ -176,6 +176,7 @@ class IntegerLinear(wiring.Component):
             engine.codes.eq(self.tape.data[: 8 * lanes]),
             engine.live.eq(parts.live),
             engine.activations.eq(parts.activations),
+            engine.live_tokens.eq(Cat(more >= t for t in range(tokens))),
             engine.end.eq(parts.end),
             engine.factors.eq(parts.factors),
             engine.final.eq(parts.final),

@@ -1,10 +1,11 @@
 """Several exact products from one DSP block."""
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
-from amaranth.lib import data, wiring
+from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
 from .packing import Packing
+from .shared import SharedComponent
 
 __all__ = ["PackedMultiplier"]
 
@@ -28,7 +29,7 @@ def _low_product(a: Value, b: Value, bits: int) -> Value:
     return total
 
 
-class PackedMultiplier(wiring.Component):
+class PackedMultiplier(SharedComponent):
     """All products of the weights and activations of a `Packing`, exact, from one multiplication.
 
     Method: the fields are taken from the lowest to the highest. A field that ends below the next one is there

@@ -57,6 +57,8 @@ class SharedTableBuilder(wiring.Component):
     -------
     start, q, k : In(1), In(16), In(16)
         As in `TableSet`.
+    live : In(tokens)
+        As in `TableSet`; only their entries are built.
     read : Out(ElementRead(builders, tokens))
         Activations, within +-127.
     free : In(1)
@@ -90,6 +92,7 @@ class SharedTableBuilder(wiring.Component):
             "start": In(1),
             "q": In(16),
             "k": In(16),
+            "live": In(tokens, init=-1),  # pyright: ignore[reportCallIssue]
             "read": Out(ElementRead(builders, tokens)),
             "free": In(1),
             "write": Out(tables),
@@ -180,9 +183,9 @@ class SharedTableBuilder(wiring.Component):
                 with m.If(~used[b]):
                     m.d.sync += activation.eq(0)
                 value = Signal(SUM_OF_FIVE_BITS, name=f"value{b}_{t}", init=self.biases[b])
-                with m.If(change.ends):
+                with m.If(self.live[t] & change.ends):
                     m.d.sync += value.eq(low + more)
-                with m.Elif(change.en):
+                with m.Elif(self.live[t] & change.en):
                     m.d.sync += value.eq(add_sub(value, activation, change.down))
                 for i in range(b, tables, builders):
                     m.d.comb += self.value[i][t].eq(value)

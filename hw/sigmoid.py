@@ -4,10 +4,11 @@ import math
 from itertools import pairwise
 
 from amaranth.hdl import Const, Module, Mux, Signal, signed
-from amaranth.lib import wiring
 from amaranth.lib.data import StructLayout
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
+
+from .shared import SharedComponent
 
 __all__ = ["Sigmoid"]
 
@@ -24,7 +25,7 @@ def _entries() -> list[dict[str, int]]:
     return [{"base": low, "rise": high - low} for low, high in pairwise(knots)]
 
 
-class Sigmoid(wiring.Component):
+class Sigmoid(SharedComponent):
     """A pipelined table: ``o = sigma(t / 2^12) * 2^24``, as `models.numerics.sigmoid` rounds it.
 
     One value a cycle; the stages are the look-up, the product and the sum. Negative arguments use

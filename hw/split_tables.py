@@ -8,11 +8,89 @@ from amaranth.lib.wiring import In, Out
 from .activation_buffer import BlockRead
 from .activation_groups import ActivationGroups
 from .adder_tree import AdderTree
+from .delay_line import delay, in_flight
+from .shared import SharedComponent, shared
 from .table_builder import THREE_BITS, TWO_BITS, TableBuilder
-from .table_set import SUM_OF_FIVE_BITS, TableSet, row_layout
+from .table_set import SUM_OF_FIVE_BITS, TableSet
 from .trit_decode import THREE_ENTRIES, TWO_ENTRIES, TritDecode
 
 __all__ = ["SplitTables"]
+
+
+class SplitTable(SharedComponent):
+    """The two tables of one byte, both banks, all tokens: registers of addresses before, of sums behind them.
+
+    Parameters
+    ----------
+    tokens : int
+        Entries side by side.
+
+    Members
+    -------
+    write_three, write_two, address, write_bank : In(1), In(1), In(5), In(1)
+        Write an entry of each token; not where one is read.
+    three, two : In(ArrayLayout(signed(10), tokens)), In(ArrayLayout(signed(9), tokens))
+        What is written.
+    byte, used, addressing : In(8), In(1), In(1)
+        The byte that is looked up, whether it counts or is 0; both are taken in cycles with ``addressing``.
+    bank, adding : In(1), In(tokens)
+        A cycle later: where it is looked up; tokens whose terms change.
+    terms : Out(ArrayLayout(signed(11), tokens))
+        The sums of both tables' entries, a cycle after that.
+    """
+
+    def __init__(self, tokens: int) -> None:
+        self.tokens = tokens
+        self.words = {
+            "three": data.ArrayLayout(signed(THREE_BITS), tokens),
+            "two": data.ArrayLayout(signed(TWO_BITS), tokens),
+        }
+        super().__init__({
+            "write_three": In(1),
+            "write_two": In(1),
+            "address": In(range(THREE_ENTRIES)),
+            "write_bank": In(1),
+            "three": In(self.words["three"]),
+            "two": In(self.words["two"]),
+            "byte": In(8),
+            "used": In(1),
+            "addressing": In(1),
+            "bank": In(1),
+            "adding": In(tokens),
+            "terms": Out(data.ArrayLayout(signed(SUM_OF_FIVE_BITS), tokens)),
+        })  # fmt: skip
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        decode = TritDecode()
+        m.submodules.decode = shared(decode, platform)
+        m.d.comb += decode.byte.eq(self.byte)
+        used = Signal()
+        with m.If(self.addressing):
+            m.d.sync += used.eq(self.used)
+        entries = []
+        for name, depth, code, write, value in (
+            ("three", THREE_ENTRIES, decode.three, self.write_three, self.three),
+            ("two", TWO_ENTRIES, decode.two, self.write_two, self.two),
+        ):
+            address_bits = (depth - 1).bit_length()
+            m.submodules[name] = memory = Memory(shape=self.words[name], depth=2 << address_bits, init=[])
+            write_port = memory.write_port()
+            m.d.comb += [
+                write_port.en.eq(write),
+                write_port.addr.eq(Cat(self.address[:address_bits], self.write_bank)),
+                write_port.data.eq(value),
+            ]
+            address = Signal(address_bits, name=f"{name}_address", reset_less=True)
+            with m.If(self.addressing):
+                m.d.sync += address.eq(code)
+            look_up = memory.read_port(domain="comb")
+            m.d.comb += look_up.addr.eq(Cat(address, self.bank))
+            entries.append(look_up.data)
+        for t in range(self.tokens):
+            with m.If(self.adding[t]):
+                m.d.sync += self.terms[t].eq(Mux(used, entries[0][t] + entries[1][t], 0))
+        return m
 
 
 class SplitTables(wiring.Component):
@@ -47,9 +125,7 @@ class SplitTables(wiring.Component):
 
     def __init__(self, tables: int, tokens: int) -> None:
         self.tables, self.tokens = tables, tokens
-        tag_bits = row_layout(tokens).size
-        # The tree of the first token carries the tag.
-        self.trees = [AdderTree(tables, SUM_OF_FIVE_BITS, 0 if t else tag_bits) for t in range(tokens)]
+        self.trees = [AdderTree(tables, SUM_OF_FIVE_BITS, tag=0) for _ in range(tokens)]
         self.latency = 2 + self.trees[0].latency
         super().__init__({"port": In(TableSet(tables, tokens)), "read": Out(BlockRead(1, tokens))})
 
@@ -59,7 +135,7 @@ class SplitTables(wiring.Component):
         m.submodules.groups = groups = ActivationGroups(tokens)
         m.submodules.builder = builder = TableBuilder(self.tables, tokens)
         for t, tree in enumerate(self.trees):
-            m.submodules[f"tree{t}"] = tree
+            m.submodules[f"tree{t}"] = shared(tree, platform)
 
         bank = Signal()
         wiring.connect(m, wiring.flipped(self.read), groups.read)
@@ -68,6 +144,7 @@ class SplitTables(wiring.Component):
             groups.start.eq(port.start),
             groups.q.eq(port.q),
             groups.k.eq(port.k),
+            builder.live.eq(port.live),
             builder.free.eq(port.free),
             port.built.eq(builder.built),
             port.bytes.eq(builder.bytes),
@@ -75,45 +152,35 @@ class SplitTables(wiring.Component):
         ]
         m.d.sync += bank.eq(bank ^ builder.built)
 
-        # Look-up, a cycle after the addresses. Bytes beyond the chunk's belong to others and count as 0.
-        looked_up = Signal(row_layout(tokens))
-        address_row = Signal(row_layout(tokens))
+        # A row passes the addresses, the terms, and the trees of its live tokens; a cycle for each register.
+        going = Cat(port.row.valid & (port.row.more >= t) for t in range(tokens))
+        passing = in_flight(m, going, self.latency)
+        adding: Value = Const(0, tokens)
+        for stage in passing[2:]:
+            adding = adding | stage
         address_bank = Signal()
-        m.d.sync += [address_bank.eq(port.bank), address_row.eq(port.row), looked_up.eq(address_row)]
+        m.d.sync += address_bank.eq(port.bank)
         for i in range(self.tables):
-            m.submodules[f"decode{i}"] = decode = TritDecode()
-            m.d.comb += decode.byte.eq(port.data[8 * i : 8 * i + 8])
-            used: Value = Const(1)  # a chunk has a byte at least
-            if i:
-                used = Signal(name=f"used{i}")
-                m.d.sync += used.eq(port.used > i)
-            entries = []
-            for name, bits, depth, code, write, value in (
-                ("three", THREE_BITS, THREE_ENTRIES, decode.three, builder.write_three, builder.three[i]),
-                ("two", TWO_BITS, TWO_ENTRIES, decode.two, builder.write_two, builder.two[i]),
-            ):
-                address_bits = (depth - 1).bit_length()
-                m.submodules[f"{name}{i}"] = memory = Memory(
-                    shape=data.ArrayLayout(signed(bits), tokens), depth=2 << address_bits, init=[]
-                )
-                write_port = memory.write_port()
-                m.d.comb += [
-                    write_port.en.eq(write),
-                    write_port.addr.eq(Cat(builder.entry[:address_bits], bank)),
-                    write_port.data.eq(value),
-                ]
-                address = Signal(address_bits, name=f"{name}{i}_address", reset_less=True)
-                m.d.sync += address.eq(code)
-                look_up = memory.read_port(domain="comb")
-                m.d.comb += look_up.addr.eq(Cat(address, address_bank))
-                entries.append(look_up.data)
+            table = SplitTable(tokens)
+            m.submodules[f"table{i}"] = shared(table, platform)
+            m.d.comb += [
+                table.write_three.eq(builder.write_three),
+                table.write_two.eq(builder.write_two),
+                table.address.eq(builder.entry),
+                table.write_bank.eq(bank),
+                table.three.eq(builder.three[i]),
+                table.two.eq(builder.two[i]),
+                # Bytes beyond the chunk's belong to others and count as 0; a chunk has a byte at least.
+                table.used.eq(port.used > i if i else 1),
+                table.addressing.eq(passing[0].any()),
+                table.adding.eq(passing[1]),
+                table.byte.eq(port.data[8 * i : 8 * i + 8]),
+                table.bank.eq(address_bank),
+            ]
             for t, tree in enumerate(self.trees):
-                total = entries[0][t] + entries[1][t]
-                term = Signal(signed(SUM_OF_FIVE_BITS), name=f"term{i}_{t}", reset_less=True)
-                m.d.sync += term.eq(Mux(used, total, 0) if i else total)
-                m.d.comb += tree.i[i].eq(term)
+                m.d.comb += tree.i[i].eq(table.terms[t])
 
         for t, tree in enumerate(self.trees):
-            m.d.comb += [tree.en.eq(1), port.sums[t].eq(tree.sum)]
-        m.d.comb += [self.trees[0].tag.eq(looked_up), port.sum_row.eq(self.trees[0].tag_out)]
+            m.d.comb += [tree.en.eq(adding[t]), port.sums[t].eq(tree.sum)]
+        m.d.comb += port.sum_row.eq(delay(m, port.row.as_value(), self.latency))
         return m

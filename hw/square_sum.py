@@ -1,12 +1,12 @@
 """Sums of squares in fixed point."""
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
-from amaranth.lib import wiring
 from amaranth.lib.data import ArrayLayout
 from amaranth.lib.wiring import In, Out
 
 from .delay_line import delay
 from .fp32_format import Binary32, is_zero, significand
+from .shared import SharedComponent
 
 __all__ = ["SquareSum"]
 
@@ -24,7 +24,7 @@ def _tree(terms: list[Value]) -> Value:
     return terms[0]
 
 
-class SquareSum(wiring.Component):
+class SquareSum(SharedComponent):
     """Sum of ``floor(x^2 / 2^grid)`` over all elements of a segment, as `models.numerics.square_sum`.
 
     The square is exact before it is floored. A term or a sum above 2^63 - 1, an infinity or a NaN makes the

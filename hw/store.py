@@ -188,7 +188,8 @@ class Store(wiring.Component):
                         full, taken = Signal(), Signal(32)
                         m.d.comb += taken.eq(Mux(logits, queue.r_data, word))
                         m.d.comb += full.eq((filled + 1) << 2 == live)
-                        m.d.comb += beat.eq(partial | (taken << (filled << 5))[: 8 * bus])
+                        placed = (Mux(filled == i, taken, 0) for i in range(bus // 4))
+                        m.d.comb += beat.eq(partial | Cat(*placed))
                         m.d.sync += [partial.eq(Mux(full, 0, beat)), filled.eq(Mux(full, 0, filled + 1))]
                         m.d.comb += emit.eq(full)
                 with m.Else():

@@ -5,6 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from .activation_groups import group_layout
+from .shared import SharedComponent, shared
 from .trit_decode import THREE_ENTRIES, TRITS_PER_BYTE, TWO_ENTRIES
 
 __all__ = ["THREE_BITS", "TWO_BITS", "TableBuilder", "gray_steps"]
@@ -30,6 +31,63 @@ def gray_steps(digits: int) -> tuple[tuple[int, int], ...]:
     return tuple(steps)
 
 
+class SplitBuilder(SharedComponent):
+    """Builds both tables of one group of activations, of all tokens.
+
+    Parameters
+    ----------
+    tokens : int
+        Groups side by side.
+
+    Members
+    -------
+    live : In(tokens)
+        Tokens that take part; what the others have stays as it is.
+    load, group : In(1), In(ArrayLayout(40, tokens))
+        Hold these five activations of each token, the first lowest; the entries are those of trits -1.
+    en, digit, down : In(1), In(0..2), In(1)
+        Otherwise add that activation of the first three, and of the last two, to the entries, or subtract it.
+    three, two : Out(ArrayLayout(signed(10), tokens)), Out(ArrayLayout(signed(9), tokens))
+        The entries.
+    """
+
+    def __init__(self, tokens: int) -> None:
+        self.tokens = tokens
+        super().__init__({
+            "live": In(tokens),
+            "load": In(1),
+            "group": In(data.ArrayLayout(8 * TRITS_PER_BYTE, tokens)),
+            "en": In(1),
+            "digit": In(range(3)),
+            "down": In(1),
+            "three": Out(data.ArrayLayout(signed(THREE_BITS), tokens)),
+            "two": Out(data.ArrayLayout(signed(TWO_BITS), tokens)),
+        })  # fmt: skip
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        for t in range(self.tokens):
+            group = data.View(data.ArrayLayout(signed(8), TRITS_PER_BYTE), self.group[t])
+            held = Signal(group.shape(), name=f"held{t}", reset_less=True)
+            three = Signal(signed(THREE_BITS), name=f"three{t}", reset_less=True)
+            two = Signal(signed(TWO_BITS), name=f"two{t}", reset_less=True)
+            with m.If(self.live[t] & self.load):
+                m.d.sync += [
+                    held.eq(group),
+                    three.eq(-(group[0] + group[1] + group[2])),
+                    two.eq(-(group[3] + group[4])),
+                ]
+            with m.If(self.live[t] & self.en):
+                change_three = Mux(self.digit == 0, held[0], Mux(self.digit == 1, held[1], held[2]))
+                change_two = Mux(self.digit == 0, held[3], held[4])
+                m.d.sync += [
+                    three.eq(Mux(self.down, three - change_three, three + change_three)),
+                    two.eq(Mux(self.down, two - change_two, two + change_two)),
+                ]
+            m.d.comb += [self.three[t].eq(three), self.two[t].eq(two)]
+        return m
+
+
 class TableBuilder(wiring.Component):
     """Builds the tables of one chunk of activations, all of all tokens at the same time.
 
@@ -52,6 +110,8 @@ class TableBuilder(wiring.Component):
     -------
     groups : In(stream of `group_layout(tokens)`)
         Activations, within +-127.
+    live : In(tokens)
+        As in `TableSet`; only their entries are built.
     free : In(1)
         The tables may be overwritten; once 1, it stays so until ``built``.
     write_three, write_two : Out(1), Out(1)
@@ -72,6 +132,7 @@ class TableBuilder(wiring.Component):
         self.tables, self.tokens = tables, tokens
         super().__init__({
             "groups": In(stream.Signature(group_layout(tokens))),
+            "live": In(tokens, init=-1),  # pyright: ignore[reportCallIssue]
             "free": In(1),
             "write_three": Out(1),
             "write_two": Out(1),
@@ -111,28 +172,17 @@ class TableBuilder(wiring.Component):
                 with m.Case(number):
                     m.d.comb += [digit.eq(which), down.eq(sign < 0)]
 
-        for t in range(self.tokens):
-            # The first entry, all trits -1, is made once, on the way in.
-            group = data.View(data.ArrayLayout(signed(8), TRITS_PER_BYTE), self.groups.p.activations[t])
-            first_three = Signal(signed(THREE_BITS), name=f"first_three{t}")
-            first_two = Signal(signed(TWO_BITS), name=f"first_two{t}")
+        for i in range(self.tables):
+            builder = SplitBuilder(self.tokens)
+            m.submodules[f"table{i}"] = shared(builder, platform)
             m.d.comb += [
-                first_three.eq(-(group[0] + group[1] + group[2])),
-                first_two.eq(-(group[3] + group[4])),
+                builder.live.eq(self.live),
+                builder.load.eq(self.groups.valid & self.groups.ready & (loaded == i)),
+                builder.group.eq(self.groups.p.activations),
+                builder.en.eq(self.write_three),
+                builder.digit.eq(digit),
+                builder.down.eq(down),
+                self.three[i].eq(builder.three),
+                self.two[i].eq(builder.two),
             ]
-
-            for i in range(self.tables):
-                held = Signal(group.shape(), name=f"held{t}_{i}", reset_less=True)
-                three = Signal(signed(THREE_BITS), name=f"three{t}_{i}", reset_less=True)
-                two = Signal(signed(TWO_BITS), name=f"two{t}_{i}", reset_less=True)
-                with m.If(self.groups.valid & self.groups.ready & (loaded == i)):
-                    m.d.sync += [held.eq(group), three.eq(first_three), two.eq(first_two)]
-                with m.If(self.write_three):
-                    change_three = Mux(digit == 0, held[0], Mux(digit == 1, held[1], held[2]))
-                    change_two = Mux(digit == 0, held[3], held[4])
-                    m.d.sync += [
-                        three.eq(Mux(down, three - change_three, three + change_three)),
-                        two.eq(Mux(down, two - change_two, two + change_two)),
-                    ]
-                m.d.comb += [self.three[i][t].eq(three), self.two[i][t].eq(two)]
         return m

@@ -30,6 +30,8 @@ class TableSet(wiring.Signature):
     start, q, k : Out(1), Out(16), Out(16)
         Build the tables of another vector: its first activation and the number of them. Only when all tables
         of the one before have been built.
+    live : Out(tokens)
+        Tokens whose tables are built; constant from the cycle after ``start`` until all have been built.
     free : Out(1)
         The bank after the one built last may be overwritten; once 1, it stays so until ``built``.
     built : In(1)
@@ -45,7 +47,8 @@ class TableSet(wiring.Signature):
     data : Out(8 * tables)
         The bytes.
     sums, sum_row : In(ArrayLayout(signed(sum_bits), tokens)), In(row_layout(tokens))
-        The sums of a row, and the row, a fixed number of cycles later.
+        The sums of a row, and the row, a fixed number of cycles later. Sums of tokens that are not live mean
+        nothing, and so do those without a row.
     """
 
     def __init__(self, tables: int, tokens: int) -> None:
@@ -54,6 +57,7 @@ class TableSet(wiring.Signature):
             "start": Out(1),
             "q": Out(16),
             "k": Out(16),
+            "live": Out(tokens, init=-1),  # pyright: ignore[reportCallIssue]
             "free": Out(1),
             "built": In(1),
             "bytes": In(range(tables + 1)),

@@ -1,6 +1,6 @@
 """The tape reader: FIFO words in, any number of bytes a cycle out."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -60,6 +60,10 @@ class TapeReader(wiring.Component):
         m.d.comb += take.eq(total)
 
         rest, remaining = Signal(8 * capacity), Signal(range(capacity + 1))
+        # The word behind what remains, fewer than `unit` bytes of it where the word is taken.
+        placed = Signal(8 * capacity)
+        padded = Cat(Const(0, 8 * unit), self.word.payload.data)
+        m.d.comb += placed.eq(padded.bit_select((unit - remaining)[: len(level)] << 3, 8 * capacity))
         m.d.comb += [rest.eq(held >> (take << 3)), remaining.eq(level - take)]
         m.d.comb += [
             self.word.ready.eq((remaining < unit) | self.discard),
@@ -69,7 +73,7 @@ class TapeReader(wiring.Component):
             m.d.sync += [held.eq(0), level.eq(0)]
         with m.Elif(self.word.valid & self.word.ready):
             m.d.sync += [
-                held.eq(rest | (self.word.payload.data << (remaining << 3))[: 8 * capacity]),
+                held.eq(rest | placed),
                 level.eq(remaining + self.word.payload.count),
             ]
         with m.Else():

@@ -1,6 +1,6 @@
 """The table look-up engine: int8 activations times ternary weights."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
@@ -39,8 +39,8 @@ class TernaryEngine(wiring.Component):
     next instruction, are built while the present ones are read. TeLLMe v2, section 3.2.
 
     The tokens share the bytes, their addresses and all control; each has its own activations, and an entry of
-    its own in each word of a table. Those that are not live do as the others, with activations that mean
-    nothing.
+    its own in each word of a table. Of those that are not live, and of all in cycles without a row, registers
+    stand still.
 
     Cycle budget of any number of tokens, with enough tape, t = min(``tables``, ceil(k / 5)) and b =
     ``build_cycles`` (27 of `SplitTables`, 248 of `ByteTables`): if no other instruction is executed, the
@@ -117,6 +117,7 @@ class TernaryEngine(wiring.Component):
             port.start.eq(self.command.valid & self.command.ready),
             port.q.eq(command.q),
             port.k.eq(command.k),
+            port.live.eq(Cat(more >= t for t in range(tokens))),
         ]
         wiring.connect(m, wiring.flipped(self.read), self.tables.read)
 

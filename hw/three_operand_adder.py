@@ -1,8 +1,9 @@
 """An adder of three operands in one LUT6 and one place of a carry chain for each bit."""
 
 from amaranth.hdl import Cat, Const, Instance, Module, Signal
-from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
+
+from .shared import SharedComponent
 
 __all__ = ["ThreeOperandAdder"]
 
@@ -12,8 +13,8 @@ _MAJORITY = sum((bin(i & 7).count("1") >= 2) << i for i in range(32))
 _INIT = _PARITY << 32 | _MAJORITY
 
 
-class ThreeOperandAdder(wiring.Component):
-    """``sum`` is ``a + b + c`` modulo 2**width, a cycle later.
+class ThreeOperandAdder(SharedComponent):
+    """``sum`` is ``a + b + c`` modulo 2**width, an enabled cycle later.
 
     A LUT adds the three bits of a place; its second output, their carry, goes to the LUT of the next place,
     where it is one operand of the carry chain; the LUT's first output is the parity of all four. The cells
@@ -29,6 +30,8 @@ class ThreeOperandAdder(wiring.Component):
 
     Members
     -------
+    en : In(1)
+        The register takes a sum; 1 where it is not connected.
     a, b, c : In(width)
         Operands.
     sum : Out(width)
@@ -37,12 +40,19 @@ class ThreeOperandAdder(wiring.Component):
 
     def __init__(self, width: int, primitives: bool) -> None:
         self.width, self.primitives = width, primitives
-        super().__init__({"a": In(width), "b": In(width), "c": In(width), "sum": Out(width)})
+        super().__init__({
+            "en": In(1, init=1),  # pyright: ignore[reportCallIssue]
+            "a": In(width),
+            "b": In(width),
+            "c": In(width),
+            "sum": Out(width),
+        })  # fmt: skip
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         if not self.primitives:
-            m.d.sync += self.sum.eq(self.a + self.b + self.c)
+            with m.If(self.en):
+                m.d.sync += self.sum.eq(self.a + self.b + self.c)
             return m
         length = -(-self.width // 8) * 8
         parity = Signal(length)
@@ -62,5 +72,6 @@ class ThreeOperandAdder(wiring.Component):
                 i_DI=Cat(Const(0, 1), carry)[start : start + 8], o_O=total[start : start + 8], o_CO=out,
             )  # fmt: skip
             into = out[7]
-        m.d.sync += self.sum.eq(total)
+        with m.If(self.en):
+            m.d.sync += self.sum.eq(total)
         return m

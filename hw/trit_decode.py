@@ -1,8 +1,9 @@
 """From a byte of five trits to the addresses of its two look-up tables."""
 
 from amaranth.hdl import Cat, Const, Module, Signal
-from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
+
+from .shared import SharedComponent
 
 __all__ = ["THREE_ENTRIES", "TRITS_PER_BYTE", "TWO_ENTRIES", "TritDecode"]
 
@@ -12,7 +13,7 @@ THREE_ENTRIES = 3**3
 TWO_ENTRIES = 3**2
 
 
-class TritDecode(wiring.Component):
+class TritDecode(SharedComponent):
     """Splits ``byte = three + 27 * two``; combinational.
 
     A byte above 242 is no code: its addresses are legal, but nothing is stored there.

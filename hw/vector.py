@@ -21,6 +21,7 @@ from .ports import (
 )
 from .quantise_segments import QuantiseSegments
 from .quantise_targets import QuantiseTargets
+from .shared import shared
 from .vector_decode import VectorDecode
 from .vector_issue import VectorIssue, token_ends
 from .vector_lane import VectorLane
@@ -46,7 +47,8 @@ class Vector(wiring.Component):
 
     One instruction at a time: the next is taken in the cycle of ``done``. A word of `lanes` elements begins
     in each cycle, the first in the one after the command was taken, and passes through chains of units that
-    never stall; `hw.vector_decode` says after how many cycles it passes which point. Gaps arise
+    never stall, but stand still between instructions; `hw.vector_decode` says after how many cycles it passes
+    which point. Gaps arise
 
     - while tape or attention have nothing;
     - in a scaled MAP from ACTIVATION, LINEAR or TAPE, one cycle before each token, for the scalars' product;
@@ -217,9 +219,10 @@ class Vector(wiring.Component):
         per_head = (plan.source == Source.ATTENTION) & ~again
         units = [VectorLane(odd=bool(lane % 2)) for lane in range(lanes)]
         for lane, unit in enumerate(units):
-            m.submodules[f"lane_{lane}"] = unit
+            m.submodules[f"lane_{lane}"] = shared(unit, platform)
             gain = memory.c_word[lane]
             m.d.comb += [
+                unit.en.eq(self.busy),
                 unit.control.eq(plan.control),
                 unit.word.eq(
                     Mux(

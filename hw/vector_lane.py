@@ -1,7 +1,6 @@
 """One lane of the vector unit: the floating-point units that MAP and QUANTISE share."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal, signed
-from amaranth.lib import wiring
 from amaranth.lib.data import StructLayout
 from amaranth.lib.wiring import In, Out
 
@@ -12,6 +11,7 @@ from .fp32_mul import Fp32Mul
 from .fp32_to_int import Fp32ToInt
 from .isa import Function
 from .ports import ATTENTION_SUM_BITS
+from .shared import SharedComponent, shared
 from .sigmoid import Sigmoid
 
 __all__ = ["LaneControl", "VectorLane"]
@@ -29,11 +29,11 @@ _SIGMOID_LIMIT = 16 << _SIGMOID_FRACTION
 _SIGMOID_BITS = 24
 
 
-class VectorLane(wiring.Component):
+class VectorLane(SharedComponent):
     """Conversion, scaling, function and product with the gain; or gain, scaling and rounding.
 
-    The units form chains without stalls, and an instruction takes the shortest one that it needs. With T
-    the cycle in which ``word`` is presented, and each of the following in cycles:
+    The units form chains without stalls of their own, and an instruction takes the shortest one that it
+    needs. With T the cycle in which ``word`` is presented, and each of the following in enabled cycles:
 
     - ``x`` appears at T + (`CONVERT` where integer) + (`SCALE` where scaled);
     - ``z`` at `FUNCTION` after ``x``, ``y`` at `GAIN` after ``z``, ``q`` at `QUANTISE` after ``x``.
@@ -56,6 +56,8 @@ class VectorLane(wiring.Component):
 
     Members
     -------
+    en : In(1)
+        The lane advances in cycles in which this is 1, and only in those.
     control : In(LaneControl)
         The instruction.
     word : In(signed(48))
@@ -85,6 +87,8 @@ class VectorLane(wiring.Component):
         rne(fl(x * inverse)) clipped to +-127, or +-32767 where wide, or +-2047 where mantissa.
     """
 
+    APART = True
+
     CONVERT = Fp32FromInt.LATENCY
     SCALE = Fp32Mul.LATENCY
     GAIN = Fp32Mul.LATENCY
@@ -103,6 +107,7 @@ class VectorLane(wiring.Component):
         Function.SILU_MULTIPLY: _SIGMOID + Fp32Mul.LATENCY,
     }
 
+    en: In(1)
     control: In(LaneControl)
     word: In(signed(ATTENTION_SUM_BITS))
     factor: In(32)
@@ -124,17 +129,22 @@ class VectorLane(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.convert = convert = Fp32FromInt(ATTENTION_SUM_BITS)
-        m.submodules.scale = scale = Fp32Mul()
-        m.submodules.to_int = to_int = Fp32ToInt(_SIGMOID_LIMIT.bit_length() + 1)
-        m.submodules.sigmoid = sigmoid = Sigmoid()
-        m.submodules.sigma = sigma = Fp32FromInt(_SIGMOID_BITS + 2)
-        m.submodules.first = first = Fp32Mul()
-        m.submodules.second = second = Fp32Mul()
-        m.submodules.add = add = Fp32Add()
-        m.submodules.weigh = weigh = Fp32Mul()
-        for unit in (convert, scale, to_int, sigmoid, sigma, first, second, add, weigh):
-            m.d.comb += unit.en.eq(1)
+        convert = Fp32FromInt(ATTENTION_SUM_BITS)
+        scale = Fp32Mul()
+        to_int = Fp32ToInt(_SIGMOID_LIMIT.bit_length() + 1)
+        sigmoid = Sigmoid()
+        sigma = Fp32FromInt(_SIGMOID_BITS + 2)
+        first = Fp32Mul()
+        second = Fp32Mul()
+        add = Fp32Add()
+        weigh = Fp32Mul()
+        units = {
+            "convert": convert, "scale": scale, "to_int": to_int, "sigmoid": sigmoid, "sigma": sigma,
+            "first": first, "second": second, "add": add, "weigh": weigh,
+        }  # fmt: skip
+        for name, unit in units.items():
+            m.submodules[name] = shared(unit, platform)
+            m.d.comb += unit.en.eq(self.en)
         control = self.control
         rope = control.function == Function.ROPE
         silu = control.function == Function.SILU_MULTIPLY
@@ -158,7 +168,7 @@ class VectorLane(wiring.Component):
         ]
         x = Signal(32, reset_less=True)
         m.d.comb += x.eq(self.x)
-        late = delay(m, x, self._SIGMOID)
+        late = delay(m, x, self._SIGMOID, self.en)
 
         # The sigmoid is at least 2^-23, so the power of two comes off its exponent.
         probability = Cat(sigma.o[:23], (sigma.o[23:31] - _SIGMOID_BITS)[:8], sigma.o[31])

@@ -8,10 +8,12 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from amaranth.back import verilog
 from amaranth.hdl import Fragment, Signal, Value
 from amaranth.lib import wiring
 
+from hw.shared import SharedModules
+
+from .emit import emit
 from .trace_ports import DONE, UNITS, Table, Traced
 
 __all__ = ["traced_verilog"]
@@ -22,14 +24,13 @@ def traced_verilog(overlay: wiring.Component, table: Table) -> Traced:
 
     Raises `LookupError` where a hook names a component or an attribute that the machine does not have.
     """
-    fragment = Fragment.get(overlay, None)
+    modules = SharedModules()
+    fragment = Fragment.get(overlay, modules)
     outputs: dict[str, Signal] = {}
     module = _module(table, lambda path, text: _expression(fragment, path, text, outputs))
     own = overlay.signature.flatten(overlay)
     ports = {"__".join(map(str, path)): Value.cast(value) for path, _, value in own} | outputs
-    text = verilog.convert(
-        fragment, name="overlay", ports={name: (port, None) for name, port in ports.items()}, emit_src=False
-    )
+    text = emit(fragment, "overlay", {name: (port, None) for name, port in ports.items()}, modules)
     return Traced(text, module, table.layout)
 
 

@@ -248,11 +248,11 @@ def overlay_verilog(machine: MachineConfig, progress: Progress = _quiet, *, sour
     """
 
     def convert() -> tuple[str]:
-        from amaranth.back import verilog
-
         from hw.overlay import Overlay
 
-        return (verilog.convert(Overlay(machine), name="overlay", emit_src=sources),)
+        from .emit import emit_component
+
+        return (emit_component(Overlay(machine), "overlay", sources=sources),)
 
     return _converted(machine, ["sources"] if sources else [], (".v",), convert, progress)[0]
 
@@ -280,7 +280,7 @@ def _converted(
     progress: Progress,
 ) -> list[str]:
     """Texts of one machine, one for each suffix, from the cache or from `convert`."""
-    key = digest(_hardware_sources(), machine.digest(), *variant)
+    key = digest(_hardware_sources(), (SOURCES / "emit.py").read_bytes(), machine.digest(), *variant)
     paths = [cache_directory() / "verilog" / f"{key[:32]}{suffix}" for suffix in suffixes]
     if not all(path.exists() for path in paths):
         progress(f"Amaranth: machine {machine.name!r} to Verilog")

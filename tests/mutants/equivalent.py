@@ -11,10 +11,14 @@ import sys
 import tempfile
 from pathlib import Path
 
+from hw.shared import PREFIX
+
 from .plant import Mutant
 from .surroundings import NUMBER
 
 __all__ = ["proved_equal"]
+
+TOP = "overlay"
 
 #: Yosys ends its process at an error, so it gets one of its own.
 _YOSYS = "import sys; from pyosys import libyosys as y; y.run_pass('script ' + sys.argv[1], y.Design())"
@@ -47,17 +51,16 @@ def proved_equal(planted: str, mutant: Mutant, seconds: float = 120) -> str | No
     planted: the text of `plant`, with all mutants.
     """
     name = mutant.module
-    while "." in name:
+    while name != TOP:  # the whole machine is too large
         if _equal(planted, name, mutant, seconds):
             return name
-        name = name.rpartition(".")[0]
-        if name.count(".") == 0:  # the whole machine is too large
-            break
+        name = name.rpartition(".")[0] or TOP
     return None
 
 
 def _equal(planted: str, name: str, mutant: Mutant, seconds: float) -> bool:
-    modules = [one for one in re.split(r"^(?=module )", planted, flags=re.MULTILINE) if _is_in(one, name)]
+    modules = [one for one in re.split(r"^(?=module )", planted, flags=re.MULTILINE)
+               if _is_in(one, name) or _is_in(one, PREFIX)]  # fmt: skip
     text = re.sub(rf"{NUMBER} == (?!{mutant.number}\b)\d+", "1'b0", "".join(modules))
     top = re.compile(rf"^module \\?{re.escape(name)} ?\(", re.MULTILINE)
     with tempfile.TemporaryDirectory(prefix="trine-") as folder:
@@ -76,4 +79,6 @@ def _equal(planted: str, name: str, mutant: Mutant, seconds: float) -> bool:
 
 def _is_in(text: str, name: str) -> bool:
     found = re.match(r"module \\?(\S+?) ?\(", text)
-    return found is not None and (found[1] == name or found[1].startswith(f"{name}."))
+    if found is None:
+        return False
+    return found[1].startswith(PREFIX) if name == PREFIX else (found[1] + ".").startswith(f"{name}.")
