@@ -127,11 +127,13 @@ class Accumulator(wiring.Component):
         row_bits = max(0, (self.config.accumulator_rows // banks - 1).bit_length())
         token_bits = (tokens - 1).bit_length()
 
-        def turned(values: list[Value], by: Value) -> Value:
+        def turned(values: list[Value], by: Value, name: str) -> Value:
             """Value i at place i + by, modulo how many there are."""
             out = Cat(*values)
             for k in range(len(by)):
-                out = Mux(by[k], out.rotate_left((len(out) // len(values)) << k), out)
+                step = Signal(len(out), name=f"{name}_{k}")
+                m.d.comb += step.eq(Mux(by[k], out.rotate_left((len(out) // len(values)) << k), out))
+                out = step
             return out
 
         def address(place: Value, token: Value) -> Value:
@@ -149,7 +151,7 @@ class Accumulator(wiring.Component):
             values.append(Mux(by_linear, self.write.data, value))
         m.d.comb += place.eq(Mux(by_linear, self.write.row, row.row))
         turn = place[:bank_bits]
-        enabled, data_in = turned(writing, turn), turned(values, turn)
+        enabled, data_in = turned(writing, turn, "enabled"), turned(values, turn, "written")
         first = self.read.address
         read_half = Signal(max(1, beside_bits))
         found = []
@@ -178,4 +180,4 @@ class Accumulator(wiring.Component):
                 # Back: the row at `first` of this token lies in this bank.
                 read_turn.eq(-(first[:bank_bits] + self.read.token[:token_bits])),
             ]
-        m.d.comb += self.read.data.eq(turned(found, read_turn))
+        m.d.comb += self.read.data.eq(turned(found, read_turn, "found"))
