@@ -23,23 +23,29 @@ from compiler.compile import compile_model
 from compiler.frontends import load_checkpoint
 from compiler.timeline import Timeline, decoded
 from hw.artefact import Artefact
-from hw.machine import CI, NARROW, MachineConfig
+from hw.machine import CI, KV260, NARROW, MachineConfig
 from models.quantised import QuantisedModel
+from models.seeded import SeededModel
+from models.shapes import SHAPES as PUBLISHED
 from sim import verilate
 from sim.backend import KVRow, Request
+from sim.ddr4 import DDR4_2400
 from sim.dram import DDR3, IDEAL, DramParams
 from sim.entries import Entry
 from sim.machine_grid import ROUGH, SLOW
 from sim.requests import prompt_requests
 from sim.rtl_backend import Rtl
 from tests.models.random_model import INTEGER_MODELS, random_model
+from trine.compile import calibrate_shape
 from trine.output import note, table, write_json
 
 from .shipped import SHIPPED
 
-MEMORIES: dict[str, DramParams] = {"ddr3": DDR3, "ideal": IDEAL, "rough": ROUGH, "slow": SLOW}
-MACHINES: dict[str, MachineConfig] = {"ci": CI, "narrow": NARROW}
-#: Shapes of random models: arguments of `random_model`.
+MEMORIES: dict[str, DramParams] = {
+    "ddr3": DDR3, "ideal": IDEAL, "rough": ROUGH, "slow": SLOW, "ddr4": DDR4_2400,
+}  # fmt: skip
+MACHINES: dict[str, MachineConfig] = {"ci": CI, "narrow": NARROW, "kv260": KV260}
+#: Shapes of random models: arguments of `random_model`. "NAME:N" is N layers of a published shape.
 SHAPES: dict[str, dict] = {
     "small": {"dim": 64, "hidden": 96, "vocab": 70, "context": 256, "tied": False},
     "flat": {"dim": 32, "hidden": 160, "layers": 3, "kv_heads": 1, "vocab": 300, "context": 256},
@@ -70,6 +76,9 @@ CASES = (
     Case("deep", "ci", "ddr3", 200), Case("int8", "ci", "ddr3", 64), Case("int4", "ci", "ddr3", 17),
     Case("wide", "ci", "ddr3", 24, 4), Case("small", "narrow", "ddr3", 19, 1),
     Case("deep", "ci", "slow", 16, 2),
+    Case("bitnet-0.73b:1", "kv260", "ddr4", 64), Case("bitnet-0.73b:2", "kv260", "ddr4", 512),
+    Case("bitnet-0.73b:2", "kv260", "slow", 17), Case("wide", "kv260", "ddr4", 64),
+    Case("bitnet-0.73b:2", "kv260", "ddr4", 16, 8),
 )  # fmt: skip
 STEPS = 4
 CHUNK = 32
@@ -80,7 +89,8 @@ def drawn(seed: int, count: int = 3) -> list[Case]:
     rng, found = random.Random(seed), []
     while len(found) < count:
         machine = rng.choice(list(MACHINES))
-        case = Case(rng.choice(list(SHAPES)), machine, rng.choice(list(MEMORIES)),
+        published = ["bitnet-0.73b:1", "bitnet-0.73b:2"] if machine == "kv260" else []
+        case = Case(rng.choice([*SHAPES, *published]), machine, rng.choice(list(MEMORIES)),
                     rng.choice(CONTEXTS), rng.choice((0, 0, MACHINES[machine].tile)))  # fmt: skip
         if case not in CASES and case not in found:
             found.append(case)
@@ -96,6 +106,9 @@ def commit_seed() -> int:
 
 @cache
 def _model(shape: str) -> QuantisedModel:
+    if ":" in shape:
+        name, layers = shape.split(":")
+        return calibrate_shape(SeededModel(PUBLISHED[name], 7, int(layers)))
     return (
         load_checkpoint(SHIPPED / "model.safetensors")
         if shape == "shipped"
@@ -117,8 +130,9 @@ def _requests(case: Case) -> list[Request]:
 
 def estimated(case: Case) -> float:
     """Cycles of all steps of a case."""
-    timeline = Timeline(MACHINES[case.machine], MEMORIES[case.memory],
-                        decoded(_artefact(case.shape, case.machine).program))  # fmt: skip
+    machine = MACHINES[case.machine]
+    program = decoded(_artefact(case.shape, case.machine).program)
+    timeline = Timeline(machine, MEMORIES[case.memory].at(machine).plain(), program)
     cycles = 0.0
     for request in _requests(case):
         cycles += timeline.step(request.entries, request.tile, request.head).cycles

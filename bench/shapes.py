@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +28,11 @@ from hw.machine import MachineConfig
 from models.numerics import TRITS_PER_BYTE
 from models.quantised import matrix_shapes
 from models.seeded import SeededModel
-from models.shapes import SHAPES, numbered_tokenizer
+from models.shapes import SHAPES, Shape, numbered_tokenizer
 from trine.compile import SHAPE_GENERATED, calibrate_shape
 from trine.output import table
 
-__all__ = ["MOST_BITS", "ROOMY", "Sizes", "measure"]
+__all__ = ["MOST_BITS", "ROOMY", "Sizes", "measure", "roomy"]
 
 #: A machine of the size that the shapes need; not a named one, nor tuned. Its bus takes 64 bytes a cycle and
 #: its tables 77: four times that is a row of 1536 trits.
@@ -41,6 +42,13 @@ ROOMY = MachineConfig(
     accumulator_rows=32768, quantised_words=32768, score_words=2**18, max_heads=32, max_query=4096,
     max_context=8192, stage_bytes=8192, tile=4, family="xcup", table_form="byte",
 )  # fmt: skip
+
+
+def roomy(shape: Shape) -> MachineConfig:
+    """`ROOMY`, of fewer lanes where the scales of a K row would not fill whole words of 16."""
+    return ROOMY if 8 * shape.kv_heads % ROOMY.lanes == 0 else replace(ROOMY, name="roomy, 8 lanes", lanes=8)
+
+
 #: Bits of a ternary weight on the tape at most.
 MOST_BITS = 1.61
 
@@ -124,7 +132,7 @@ def main() -> int:
         if args.here:
             torch.set_num_threads(1)
             count = int(layers) if layers else None
-            print(json.dumps(measure(name, count, args.seed, not args.no_vectors, ROOMY)))
+            print(json.dumps(measure(name, count, args.seed, not args.no_vectors, roomy(SHAPES[name]))))
             continue
         command = [sys.executable, "-m", "bench.shapes", text, "--seed", str(args.seed), "--here"]
         command += ["--no-vectors"] * args.no_vectors

@@ -9,8 +9,10 @@ from .graph import BLOCKS, Graph, Integers, Node, Statistics, Type
 
 #: Names a `Statistics.site` may have: inputs of linears, and the heads' vectors.
 SITES = ("attention", "o", "mlp", "down", "final", "query", "key", "value")
-GAINS = (None, "attention", "mlp", "next", "final")
-_FUNCTIONS = (None, "rope", "add", "silu_multiply")
+GAINS = (None, "attention", "o", "mlp", "down", "next", "final")
+#: Functions of a linear with a second operand, and all.
+_TWO = ("add", "silu_multiply", "relu2_multiply")
+_FUNCTIONS = (None, "rope", *_TWO)
 
 
 class GraphError(AssertionError):
@@ -71,7 +73,7 @@ def _linear(config: ModelConfig, node: Node, inputs: list[Type]) -> Type:
     }[node.attributes["matrix"]]
     function, out = node.attributes.get("function"), Type("float", (rows,))
     _codes(k, node.attributes.get("integers"), inputs[0])
-    if function not in _FUNCTIONS or inputs[1:] != [out] * (function in ("add", "silu_multiply")):
+    if function not in _FUNCTIONS or inputs[1:] != [out] * (function in _TWO):
         raise ValueError(f"function {function!r} of {inputs[1:]}")
     return out
 
@@ -99,6 +101,7 @@ OPERATIONS = {
     "attention": Operation((3,), _attention),
     "add": Operation((2,), _same),
     "silu_multiply": Operation((2,), _same),
+    "relu2_multiply": Operation((2,), _same),
     "head": Operation((1,), _head),
     "argmax": Operation((1,), lambda config, node, inputs: Type("token", ())),
 }

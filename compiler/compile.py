@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from importlib import metadata
 
 import numpy as np
+from torch import Tensor
 
 from hw.artefact import Artefact
 from hw.machine import MachineConfig
@@ -24,6 +25,8 @@ from .vectors import GENERATED, make_vectors
 
 #: Tokens after BOS of the prompt of test vectors, where the vocabulary has them.
 PROMPT = (403, 407, 261, 378)
+#: Rows of the embedding that are converted together.
+_ROWS_AT_ONCE = 4096
 
 
 @dataclass(frozen=True)
@@ -89,11 +92,9 @@ def compile_program(model: QuantisedModel, machine: MachineConfig, kv_rows: int 
         image[start : start + data.size] = data.reshape(-1)
 
     regions, strides = memory.regions, memory.strides
-    _put_rows(
-        image, regions["embedding"].start, strides["embedding"], numerics.flush(model.embedding).numpy()
-    )
+    _put_rows(image, regions["embedding"].start, strides["embedding"], model.embedding)
     table = numerics.rope_table(config.context, config.head_size, config.rope_base)
-    _put_rows(image, regions["rope"].start, strides["rope"], table.numpy())
+    _put_rows(image, regions["rope"].start, strides["rope"], table)
 
     def taken(block: str, layer: int) -> np.ndarray:
         found = [run for part in PARTS if PARTS[part] == block for run in fetches[part]]
@@ -144,10 +145,16 @@ def compile_model(
     )
 
 
-def _put_rows(image: np.ndarray, start: int, stride: int, rows: np.ndarray) -> None:
-    """Rows of binary32, each `stride` bytes after the one before."""
-    data = np.ascontiguousarray(rows).view(np.uint8)
-    image[start : start + len(data) * stride].reshape(len(data), stride)[:, : data.shape[1]] = data
+def _put_rows(image: np.ndarray, start: int, stride: int, rows: Tensor) -> None:
+    """Rows of binary32, subnormals as zero, each `stride` bytes after the one before.
+
+    Some rows at a time: a vocabulary's embedding may be larger than all else.
+    """
+    end = start + len(rows) * stride
+    places = image[start:end].reshape(len(rows), stride)[:, : 4 * rows.shape[1]]
+    for first in range(0, len(rows), _ROWS_AT_ONCE):
+        some = numerics.flush(rows[first : first + _ROWS_AT_ONCE])
+        places[first : first + len(some)] = some.contiguous().numpy().view(np.uint8)
 
 
 def _prompt(model: QuantisedModel) -> list[int]:

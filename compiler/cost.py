@@ -37,6 +37,7 @@ RUN_TO_ADDRESS, ADDRESS_INTERVAL, BEAT_TO_TAKE = 3, 2, 4
 OPERAND, CONVERT, SCALE, GAIN, ROUND = 2, 3, 3, 3, 6
 FUNCTION = {
     Function.COPY: 0, Function.ADD: 4, Function.MULTIPLY: 3, Function.ROPE: 7, Function.SILU_MULTIPLY: 15,
+    Function.RELU2_MULTIPLY: 15,
 }  # fmt: skip
 TOTAL, MAXIMUM = 3, 1
 #: `Fp32Mul.LATENCY`, `Fp32Div.LATENCY`, `Fp32FromInt.LATENCY`.
@@ -49,6 +50,8 @@ NORM, NORM_INTERVAL = 56, 27
 SCORE, WEIGHT, OUTPUT_SCALE = 13, 12, 25
 #: `SplitTables.build_cycles` and `ByteTables.build_cycles`.
 BUILD = {"split": 27, "byte": 248}
+#: Codes of the last two and of the first three trits of a byte: `hw.solo_walk`.
+_TWO, _THREE = 9, 27
 
 
 def tree(terms: int) -> int:
@@ -83,13 +86,20 @@ class MatmulCost:
         return self.rows * sum(self.chunks)
 
 
-def matmul(machine: MachineConfig, f: Fields) -> MatmulCost:
+def build_cycles(machine: MachineConfig, tokens: int) -> int:
+    """From the last group of a chunk to its tables' last entry, for so many live tokens."""
+    if machine.table_form == "byte" and machine.tile > 1 and tokens == 1:
+        return 5 + _THREE * -(-_TWO // machine.tile)
+    return BUILD[machine.table_form]
+
+
+def matmul(machine: MachineConfig, f: Fields, tokens: int) -> MatmulCost:
     """`hw.ternary_engine.TernaryEngine`, `hw.matmul.Matmul`."""
     whole, rest = divmod(-(-f["k"] // TRITS_PER_BYTE), machine.tables)
     chunks = (machine.tables,) * whole + ((rest,) if rest else ())
     split = machine.table_form == "split"
     look_up = 2 + tree(machine.tables) if split else 3 + entry_tree(machine.tables, machine.family)
-    return MatmulCost(f["rows"], chunks, BUILD[machine.table_form], look_up + 1)
+    return MatmulCost(f["rows"], chunks, build_cycles(machine, tokens), look_up + 1)
 
 
 @dataclass(frozen=True)
@@ -174,14 +184,19 @@ class AttendCost:
     tail: int
 
 
-def attend(machine: MachineConfig, f: Fields, padded: bool) -> AttendCost:
-    """`hw.attention.Attention`; padded: from the tape, whose rows begin on bus words."""
-    parts, heads, key = f["head_size"] // machine.attention_bytes, f["kv_heads"], f["half"] == Pass.KEY
+def attend(machine: MachineConfig, f: Fields, padded: bool, seen: int = 1) -> AttendCost:
+    """`hw.attention.Attention`; padded: from the tape, whose rows begin on bus words; seen: tokens that see a
+    row, which lie in turn on the cores."""
+    heads, key = f["kv_heads"], f["half"] == Pass.KEY
+    parts = heads * -(-f["head_size"] // machine.attention_bytes)
     size = heads * f["head_size"] + (8 * heads if key else 0)
     padding = -size % machine.bus_bytes if padded else 0
-    row = heads * max(parts + key, f["group"]) + -(-padding // machine.unit_bytes)
-    tail = tree(machine.attention_bytes) + 3 + f["group"] + SCORE + 1 if key else 3
-    return AttendCost(row, size + padding, tail)
+    steps = -(-seen * machine.core_tokens // machine.tile) * f["group"]
+    between = key * -(-heads // machine.scale_pairs) + -(-padding // machine.unit_bytes)
+    row = (parts - 1) * steps + max(steps, 1 + between)
+    # The steps of the last part begin after it was taken; a row counts them, or the pairs of the next one.
+    tail = steps - max(steps - between, 1) + tree(machine.attention_bytes) + SCORE + 4 if key else 4
+    return AttendCost(row if key else max(2, row), size + padding, tail)
 
 
 def store_beats(machine: MachineConfig, size: int) -> int:

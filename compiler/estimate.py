@@ -7,6 +7,7 @@ from hw.isa import Loop
 from hw.machine import MachineConfig
 
 from .cost_memory import Memory
+from .dependence import dependency_chain
 from .memory_map import MemoryMap
 from .timeline import FREE, Run, Timeline, decoded
 
@@ -31,11 +32,13 @@ class Token:
 
 @dataclass(frozen=True)
 class Decode:
-    """One decode token. run: of the whole step. without: by member of `FREE`, cycles if it cost nothing."""
+    """One decode token. run: of the whole step. without: by member of `FREE`, cycles if it cost nothing.
+    limit: cycles of its longest chain of dependences (`compiler.dependence`)."""
 
     position: int
     run: Run
     without: dict[str, float]
+    limit: float
 
     @property
     def binds(self) -> str:
@@ -101,7 +104,7 @@ def estimate(
         low, high = (prefill(depth) for depth in _DEPTHS)
         cycles = high + (high - low) * (layers - _DEPTHS[1]) / (_DEPTHS[1] - _DEPTHS[0])
     return Estimate(
-        Decode(position, decode(), without),
+        Decode(position, decode(), without, dependency_chain(machine, walked, token[0])[-1].end),
         Prefill(prompt, tile, chunk, cycles, 0 if few else _DEPTHS[1]),
     )
 

@@ -101,7 +101,6 @@ def place(config: ModelConfig, machine: MachineConfig) -> Places:
 
     for what, n in (("dim", c.dim), ("hidden", c.hidden), ("kv_heads x head_size", kv), ("head_size", size)):
         need.multiple("every layer", what, n, "lanes")
-    need.multiple("every layer, attention", "head_size", size, "attention_bytes")
     need.multiple("every layer, key row", "8 x kv_heads (bytes of scales)", 8 * c.kv_heads, "lanes")
     need.encoded("every layer", "elements of a vector", max(c.dim, c.hidden), 2**16 - 1)
     need.encoded("every layer, attention", "elements of a head", size, 2**10 - 1)
@@ -110,7 +109,9 @@ def place(config: ModelConfig, machine: MachineConfig) -> Places:
     need.encoded("loop", "layers", c.layers, 2**16 - 1)
     need.most("every layer, attention", "query heads that share a K/V head", group, "max_group")
     need.most("every layer, attention", "heads", c.heads, "max_heads")
-    need.most("every layer, attention", "query elements", c.dim, "max_query")
+    filled = c.heads * align(size, machine.attention_bytes)
+    what = f"query elements ({c.heads} heads of {size}, each filled up to whole attention_bytes)"
+    need.most("every layer, attention", what, filled, "max_query")
     need.most("every layer, attention", "tokens of context", c.context, "max_context")
     need.most(
         "every layer, attention",
@@ -139,8 +140,9 @@ def place(config: ModelConfig, machine: MachineConfig) -> Places:
     need.most("every layer", "activations", max(first, second), "activation_words")
     activation = {"x": 0, **attention, **mlp, "h": mlp["up"]}
 
-    gains = {"attention": c.dim, "mlp": c.dim} if c.block_gain else {"final": c.dim}
-    constant, end = _pack({**gains, "rope": machine.tile * size})
+    constant, end = _pack(
+        {**c.gains(), **({} if c.block_gain else {"final": c.dim}), "rope": machine.tile * size}
+    )
     if c.block_gain:
         constant |= {"next": constant["attention"], "final": constant["attention"]}
     need.most("every layer, gains and the RoPE rows of a tile", "constants", end, "constant_words")

@@ -90,7 +90,6 @@ def build(
     """
     c, kv, size = config, config.kv_dim, config.head_size
     integers, activations = integers or {}, activations or {}
-    gains = (lambda name: name) if c.block_gain else (lambda name: None)
     nodes: list[Node] = []
 
     def add(op: str, output: str, type_: Type, *inputs: str, **attributes: Any) -> str:
@@ -100,8 +99,9 @@ def build(
     def floats(n: int) -> Type:
         return Type("float", (n,))
 
-    def quantise(x: str, n: int, site: str, gain: str | None = None, normalise: bool = True) -> str:
+    def quantise(x: str, n: int, site: str, normalise: bool = True) -> str:
         bits = activations.get(site, 8)
+        gain = site if site == "final" or site in c.gains() else None
         return add(
             "norm_quantise",
             f"{site}.q",
@@ -119,7 +119,7 @@ def build(
     add("embed", "x", floats(c.dim))
     prologue, nodes = nodes, []
 
-    xq = quantise("x", c.dim, "attention", gains("attention"))
+    xq = quantise("x", c.dim, "attention")
     heads = []
     for name, matrix, dtype, n in (
         ("query", "q", "int16", c.dim),
@@ -134,14 +134,14 @@ def build(
     a = add("attention", "attended", floats(c.dim), *heads)
     o = linear(quantise(a, c.dim, "o", normalise=c.inner_norm), "o", c.dim)
     y = add("add", "x.mid", floats(c.dim), o, "x")
-    yq = quantise(y, c.dim, "mlp", gains("mlp"))
+    yq = quantise(y, c.dim, "mlp")
     up, gate = linear(yq, "up", c.hidden), linear(yq, "gate", c.hidden)
-    h = add("silu_multiply", "h", floats(c.hidden), gate, up)
+    h = add(f"{c.activation}_multiply", "h", floats(c.hidden), gate, up)
     down = linear(quantise(h, c.hidden, "down", normalise=c.inner_norm), "down", c.dim)
     add("add", "x.next", floats(c.dim), down, y)
     body, nodes = nodes, []
 
-    zq = quantise("x.next", c.dim, "final", "final")
+    zq = quantise("x.next", c.dim, "final")
     logits = add("head", "logits", floats(c.vocab), zq, integers=integers.get("head", Integers()))
     add("argmax", "next_token", Type("token", ()), logits)
     return Graph(
@@ -183,13 +183,13 @@ def attach_statistics(graph: Graph, one_grid: bool) -> Graph:
 def fuse(graph: Graph) -> Graph:
     """Let each element-wise step ride on the linear whose partial sums it reads.
 
-    rope(linear), add(linear, x) and silu_multiply(linear, up) become the linear itself with `function`; the
-    partial sums then pass through the vector unit once.
+    rope(linear), add(linear, x) and silu_multiply(linear, up), or relu2_multiply, become the linear itself
+    with `function`; the partial sums then pass through the vector unit once.
     """
     fused = {}
     for block, nodes in graph.blocks.items():
         linears = {node.output: node for node in nodes if node.op == "linear"}
-        riders = {"rope": "rope", "add": "add", "silu_multiply": "silu_multiply"}
+        riders = ("rope", "add", "silu_multiply", "relu2_multiply")
         taken = {node.inputs[0] for node in nodes if node.op in riders and node.inputs[0] in linears}
         out = []
         for node in nodes:
@@ -200,7 +200,7 @@ def fuse(graph: Graph) -> Graph:
                         node,
                         op="linear",
                         inputs=linear.inputs + node.inputs[1:],
-                        attributes={**linear.attributes, "function": riders[node.op]},
+                        attributes={**linear.attributes, "function": node.op},
                     )
                 )
             elif node.output not in taken:

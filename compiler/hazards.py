@@ -15,6 +15,7 @@ on or off: what stands under them may conflict, but counts as an instruction in 
 the same one.
 """
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -25,6 +26,7 @@ from hw.isa import (
     MANY_TILES,
     NO_WAIT,
     SCALARS,
+    TWO_OPERANDS,
     Dest,
     Feed,
     Function,
@@ -105,7 +107,7 @@ def accesses(name: str, fields: dict[str, int], tile: int = 1) -> list[Access]:
         if f.scaled:
             scalars(f.s1, read)
             read("SCALAR", f.s2)
-        if f.function in (Function.ADD, Function.MULTIPLY, Function.SILU_MULTIPLY):
+        if f.function in TWO_OPERANDS:
             read("ACT", f.b, f.n)
         elif f.function == Function.ROPE:
             read("CONST", f.c, tokens * (f.segment or f.n))
@@ -218,6 +220,8 @@ def _waits(
     """
     always = (0, MANY_TILES)
     issued: dict[Unit, list[_Turn]] = {unit: [] for unit in UNITS}
+    #: Places in `issued` of those that are executed whatever the other predicates.
+    surely: dict[Unit, list[int]] = {unit: [] for unit in UNITS}
     #: Of these, how many are known to be finished: to a FETCH (True), and to the others.
     finished = {True: dict.fromkeys(UNITS, 0), False: dict.fromkeys(UNITS, 0)}
 
@@ -239,14 +243,16 @@ def _waits(
                 (i + 1 for i in range(len(before) - 1, known[unit] - 1, -1) if conflicts(turn, before[i])), 0
             )
             if needed:
-                sure = [i for i, earlier in enumerate(before) if certain(earlier)]
-                behind = min(sum(i >= needed for i in sure), NO_WAIT - 1)
+                sure = surely[unit]
+                behind = min(len(sure) - bisect_left(sure, needed), NO_WAIT - 1)
                 if asked:
                     yield turn.index, unit, behind
                 # All but the last `behind` certainly issued ones are finished, unless this one is skipped.
                 if certain(turn):
                     known[unit] = sure[-behind] if behind else len(before)
         if mine in UNITS:
+            if certain(turn):
+                surely[mine].append(len(issued[mine]))
             issued[mine].append(turn)
 
 

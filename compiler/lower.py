@@ -109,7 +109,7 @@ class Lowering:
     def _gain(self, name: str) -> None:
         self._map(
             Source.TAPE,
-            self._config.dim,
+            self._config.gains().get(name, self._config.dim),
             Content("gain", name),
             dest=Dest.CONSTANT,
             d=self._places.constant[name],
@@ -272,8 +272,10 @@ class Lowering:
         self._add("ATTEND", Content("value"), half=Pass.VALUE, feed=Feed.TAPE, first=1, **shape)
         self._add("ATTEND", half=Pass.VALUE, feed=Feed.STAGE, last=1, **shape)
         self._scalars("layer", places.layer_scalars, len(places.fixed_scalars))
+        for name in ("o", "mlp", "down"):
+            if name in c.gains():
+                self._gain(name)
         if c.block_gain:
-            self._gain("mlp")
             self._gain("next")
         self._map(Source.ATTENTION, c.dim, d=places.activation["attended"], **self._statistics(node))
 

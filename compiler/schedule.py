@@ -11,6 +11,7 @@ from hw.isa import BY_NAME, Feed, Unit
 from hw.machine import MachineConfig
 from models.numerics import TRITS_PER_BYTE
 
+from .cost import attend
 from .hazards import STREAMED, accesses, conflict
 from .lower import Step
 
@@ -32,7 +33,7 @@ def duration(step: Step, machine: MachineConfig, position: int, tile: int = 1) -
         busy = IntegerShape.of(machine, f).cycles(each)
     elif step.name == "ATTEND":
         rows = each if f["feed"] == Feed.STAGE else position
-        busy = rows * f["kv_heads"] * f["head_size"] // machine.attention_bytes
+        busy = rows * attend(machine, f, f["feed"] == Feed.TAPE, each).row
     elif step.name == "STORE":
         busy = each * f["bytes"] // machine.bus_bytes
     else:

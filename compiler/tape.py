@@ -25,7 +25,7 @@ from .memory_map import REGION_ALIGN
 from .tape_integer import integer_bytes
 
 #: Longest FETCH, a multiple of every bus width.
-MAX_FETCH = 2**24 - REGION_ALIGN
+MAX_FETCH = 2**26 - REGION_ALIGN
 
 
 @dataclass(frozen=True)
@@ -131,14 +131,10 @@ def _float_bytes(values: torch.Tensor) -> np.ndarray:
 
 
 def _gain(model: QuantisedModel, layer: int, name: str) -> torch.Tensor:
-    """Gain vector [dim]: of the layer; "next" is the next layer's attention gain, or the final one."""
+    """A gain vector of the layer; "next" is the next layer's attention gain, or the final one."""
     if name == "next":
         name, layer = ("attention", layer + 1) if layer + 1 < len(model.layers) else ("final", layer)
-    gain = {
-        "attention": lambda: model.layers[layer].attention_gain,
-        "mlp": lambda: model.layers[layer].mlp_gain,
-        "final": lambda: model.final_gain,
-    }[name]()
+    gain = model.final_gain if name == "final" else model.layers[layer].gain(name)
     assert gain is not None
     return gain
 

@@ -89,7 +89,7 @@ class UnitTimes:
             self._built = self._streamed = done = end - 1 + c.tail * late
             self._bank_ends = [done, done]
             return accepted, done
-        c = cost.matmul(self._machine, f)
+        c = cost.matmul(self._machine, f, len(acting))
         accepted = loads = max(ready, self._built + 1, queue.free)
         loads += 2 * late
         for size in c.chunks:
@@ -138,31 +138,35 @@ class UnitTimes:
         accepted = max(ready, (queue.done[-1] + 1) if queue.done else 0.0, queue.free)
         time = accepted + (1 + (tokens - 1)) * late  # the cycle of `start`
         stage = f["feed"] == Feed.STAGE
+        runs = _runs(acting)
         c = cost.attend(self._machine, f, not stage)
         if stage:
-            rows = c.row * self._no["attention"]
-            self._busy["attention"] += c.row * tokens
-            end = time + 3 * late + tokens * rows + (tokens - 1) * 4 * late
+            # A row is seen by its token and those that continue it.
+            rows = sum(cost.attend(self._machine, f, False, n + 1).row for run in runs for n in range(run))
+            self._busy["attention"] += rows
+            end = time + 3 * late + rows * self._no["attention"] + (tokens - 1) * 4 * late
         else:
             if f["half"] == Pass.VALUE:
                 first = self._keys + (cost.WEIGHT + f["group"] - 1) * late
                 time = max(time, first)
-            end = time
-            for t, entry in enumerate(acting):
-                if t and entry.continues:
-                    continue
-                count = entry.position
+            end, t = time, 0
+            for run in runs:
+                count = acting[t].position
                 begin = end + (1 if t == 0 else 2) * late
-                end = self._take(count * c.row_bytes, count * c.row, begin, "attention") if count else begin
+                row = cost.attend(self._machine, f, True, run).row
+                end = self._take(count * c.row_bytes, count * row, begin, "attention") if count else begin
+                t += run
         done = end + (c.tail * late if f["last"] else 0)
         if f["half"] == Pass.KEY:
             self._keys = done
         elif f["last"]:
             heads = f["kv_heads"] * f["group"]
             step = (cost.DIVIDE + 1) * late
-            scales = [done + cost.OUTPUT_SCALE * late + h * step for h in range(heads)]
-            later = [scales[-1]] * (heads * (tokens - 1))
-            self._outputs = scales + later
+            # The first token of each core one after another; those of other cores are computed meanwhile.
+            per_core = self._machine.core_tokens
+            mine = heads if per_core == 1 else heads * tokens
+            scales = [done + cost.OUTPUT_SCALE * late + h * step for h in range(mine)]
+            self._outputs = scales + [scales[-1]] * (heads * tokens - mine)
         return accepted, done
 
     def _store(
@@ -197,3 +201,9 @@ class UnitTimes:
         if payload == Payload.LOGITS:
             time = max(time, self._units[Unit.MATMUL].done[-1] + min(beats, machine.burst_beats) * spacing)
         return accepted, time + (memory.write_latency + 2) * self._late
+
+
+def _runs(acting: Sequence[Place]) -> list[int]:
+    """Tokens of each sequence of a tile, which see the same older rows."""
+    starts = [t for t, entry in enumerate(acting) if t == 0 or not entry.continues]
+    return [end - start for start, end in zip(starts, [*starts[1:], len(acting)], strict=True)]

@@ -5,7 +5,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from .attention_core import AttentionCore
-from .head_geometry import head_geometry_layout
+from .head_geometry import connect_geometry, head_geometry_layout
 from .isa import Feed, Pass
 from .kv_row import RowReader
 from .machine import MachineConfig
@@ -26,22 +26,26 @@ __all__ = ["Attention"]
 
 
 class Attention(wiring.Component):
-    """Executes ATTEND, one at a time: `RowReader` cuts rows, an `AttentionCore` a token takes those it sees.
+    """Executes ATTEND, one at a time: `RowReader` cuts rows, each `AttentionCore` takes those its tokens see.
 
     A run of rows is seen by the same tokens: from the tape the older rows of one sequence, by its tokens of
-    the tile; from the stage the row of one token, by it and those that continue after it. A part is taken
-    when all cores that see it can; the others stand still.
+    the tile; from the stage the row of one token, by it and those that continue after it. Token t belongs to
+    core t modulo their number. A part is taken when all cores that see it can; the others stand still.
 
-    Cycles for a row, P = head_size / attention_bytes, if the tape has the bytes: K kv_heads * max(1 + P,
-    group), V kv_heads * max(P, group), plus one for each ``unit_bytes`` of row padding; between two runs 2
-    (tape) or 4 (stage). An ATTEND costs beside that, from taking the command to ``done``: for each token
-    after the first 1, and from the tape 2 (KEY) or at most 12 (VALUE: the first weights follow the KEY pass),
-    from the stage at most 25 (KEY) or 6 (VALUE), as the last of its pass. Only the last ATTEND of a pass
-    waits for the pipelines, which keep order.
+    Cycles for a row that n tokens of a core see, if the tape has the bytes: (kv_heads * P - 1) * n * group +
+    max(n * group, 1 + S), in VALUE 2 at least. P = head_size / attention_bytes, rounded up. S = kv_heads /
+    ``scale_pairs``, rounded up (V: 0), and one for each ``unit_bytes`` of row padding. Between two runs lie 2
+    cycles (tape) or 4 (stage).
 
-    The output follows ``done``: the first beat `OutputScale.LATENCY` cycles later, then a head of the first
-    token each ``Fp32Div.LATENCY + 1`` or head_size / lanes cycles, whichever is more. The scales of the
-    others are computed meanwhile. Until its last beat has been sent, no command is taken.
+    An ATTEND costs beside that, from taking the command to ``done``: for each token after the first 1, and
+    from the tape 2 (KEY) or at most 13 (VALUE: the first weights follow the KEY pass), from the stage at most
+    28 (KEY) or 9 (VALUE), as the last of its pass. Only the last ATTEND of a pass waits for the pipelines,
+    which keep order.
+
+    The output follows ``done``: the first beat `OutputScale.LATENCY` cycles later, or one more where several
+    cores of several tokens take turns, then a head each
+    ``Fp32Div.LATENCY + 1`` or head_size / lanes cycles, whichever is more. The scales of the first heads of
+    other cores are computed meanwhile. Until its last beat has been sent, no command is taken.
 
     Program order must be that of the passes: KEY (``first`` on the first, ``last`` on the last), then VALUE
     (likewise), over the same tile, the same rows in the same order and with one geometry.
@@ -68,7 +72,7 @@ class Attention(wiring.Component):
     score_saturated : Out(range(tile + 1))
         Scores that saturated, in this cycle.
     products : Out(range(tile * attention_bytes * max_group + 1))
-        Integer products begun in this cycle: attention_bytes * group for each token that sees the part.
+        Integer products of the part taken in this cycle: its elements * group for each token that sees it.
     active : Out(1)
         Part of a row (its scales and padding included) was taken in this cycle.
     """
@@ -92,12 +96,14 @@ class Attention(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
-        size_bits = (config.attention_bytes - 1).bit_length()
         m.submodules.feed = feed = StageFeed(config)
         m.submodules.rows = rows = RowReader(config)
-        cores = [AttentionCore(config, waits=t > 0) for t in range(config.tile)]
-        for t, core in enumerate(cores):
-            m.submodules[f"core_{t}"] = core
+        count_cores, several = config.tile // config.core_tokens, config.core_tokens > 1
+        cores = [
+            AttentionCore(config, waits=c > 0 or (several and count_cores > 1)) for c in range(count_cores)
+        ]
+        for c, core in enumerate(cores):
+            m.submodules[f"core_{c}"] = core
 
         # The command and what follows from it.
         layout = instruction_layout("ATTEND")
@@ -105,12 +111,8 @@ class Attention(wiring.Component):
         is_value = command.half == Pass.VALUE
         is_stage = command.feed == Feed.STAGE
         geometry = Signal(head_geometry_layout(config))
-        m.d.comb += [
-            geometry.kv_heads.eq(command.kv_heads),
-            geometry.group.eq(command.group),
-            geometry.parts.eq(command.head_size >> size_bits),
-            rows.geometry.eq(geometry),
-        ]
+        connect_geometry(m, config, command, geometry)
+        m.d.comb += rows.geometry.eq(geometry)
 
         # The tile: its entries, live tokens, which of them continue the one before.
         first = Signal(ENTRY_BITS)
@@ -124,7 +126,7 @@ class Attention(wiring.Component):
         count = Signal(POSITION_BITS)
         reach, following, ends = walk(m, token, live, continues, is_stage)
         mask = Signal(config.tile, init=1)
-        seers = Signal(range(config.tile + 1), init=1)
+        shares = Signal(range(config.tile * config.max_group + 1))
 
         start = Signal()
         finish = Signal()
@@ -166,7 +168,7 @@ class Attention(wiring.Component):
                 m.d.comb += start.eq(1)
                 m.d.sync += [
                     mask.eq(reach),
-                    seers.eq(sum(reach[1:], reach[0])),
+                    shares.eq(sum(reach[1:], reach[0]) * geometry.group),
                 ]
                 m.next = "run"
             with m.State("run"):
@@ -202,34 +204,44 @@ class Attention(wiring.Component):
             connect_tape(m, rows.tape, self.tape)
         taken = Signal()
         m.d.comb += [
-            rows.part.ready.eq((~mask | Cat(core.part_ready for core in cores)).all()),
+            rows.part.ready.eq(
+                Cat(~mask[c::count_cores].any() | core.part_ready for c, core in enumerate(cores)).all()
+            ),
             taken.eq(rows.part.valid & rows.part.ready),
         ]
         with m.If(taken):
-            m.d.comb += self.products.eq((command.group * seers) << size_bits)
+            m.d.comb += self.products.eq(rows.size * shares)
 
         # The cores.
         m.d.comb += self.score_saturated.eq(sum(core.score_saturated for core in cores))
-        for t, core in enumerate(cores):
-            connect_query(m, self.query, core.query, t)
+        core_bits = count_cores.bit_length() - 1
+        for c, core in enumerate(cores):
+            mine, alive = mask[c::count_cores], live[c::count_cores]
+            connect_query(m, self.query, core, c, core_bits)
             m.d.comb += [
                 core.geometry.eq(geometry),
                 core.value.eq(is_value),
-                core.begin.eq(start & command.first & (token == 0) & live[t]),
-                core.finish.eq(finish & command.last & live[t]),
-                core.pair_en.eq(rows.pair_en & mask[t]),
-                core.pair.eq(rows.pair),
-                core.part_en.eq(taken & mask[t]),
+                core.begin.eq(start & command.first & (token == 0) & alive[0]),
+                core.finish.eq(finish & command.last & alive[0]),
+                core.last_slot.eq((more - c) >> core_bits),
+                core.part_en.eq(taken & mine.any()),
+                core.tokens.eq(mine),
                 core.part.eq(rows.part.payload),
             ]
-        # Those that send begin together; the first that has something left is next.
-        for t, core in enumerate(cores):
-            with m.If(core.sending) if t == 0 else m.Elif(core.sending):
-                m.d.comb += [
-                    self.output.valid.eq(core.output.valid),
-                    self.output.payload.eq(core.output.payload),
-                    core.output.ready.eq(self.output.ready),
-                ]
+        # Those that send begin together, with the first token, and take turns.
+        turn = Signal(range(count_cores))
+        with m.If(finish):
+            m.d.sync += turn.eq(0)
+        with m.Switch(turn):
+            for c, core in enumerate(cores):
+                with m.Case(c):
+                    m.d.comb += [
+                        self.output.valid.eq(core.output.valid),
+                        self.output.payload.eq(core.output.payload),
+                        core.output.ready.eq(self.output.ready),
+                    ]
+                    with m.If(core.output.valid & self.output.ready & core.token_end):
+                        m.d.sync += turn.eq((c + 1) % count_cores)
         return m
 
 
@@ -251,13 +263,17 @@ def walk(m: Module, token: Value, live: Value, continues: Value, each: Value) ->
     return Cat(seen), following, ends
 
 
-def connect_query(m: Module, writer: wiring.PureInterface, core: wiring.PureInterface, token: int) -> None:
-    """Pass what is written of ``token`` to its core."""
+def connect_query(
+    m: Module, writer: wiring.PureInterface, core: AttentionCore, number: int, core_bits: int
+) -> None:
+    """Pass what is written of the tokens of a core to it."""
+    query = core.query
     for name in ("token", "address", "data", "scale_token", "scale_head", "scale"):
-        m.d.comb += getattr(core, name).eq(getattr(writer, name))
+        m.d.comb += getattr(query, name).eq(getattr(writer, name))
     m.d.comb += [
-        core.en.eq(writer.en & (writer.token == token)),
-        core.scale_en.eq(writer.scale_en & (writer.scale_token == token)),
+        query.en.eq(writer.en & (writer.token[:core_bits] == number)),
+        query.scale_en.eq(writer.scale_en & (writer.scale_token[:core_bits] == number)),
+        core.query_slot.eq(Mux(writer.scale_en, writer.scale_token, writer.token) >> core_bits),
     ]
 
 

@@ -1,31 +1,35 @@
-"""The attention of one token of the tile."""
+"""The attention of some tokens of the tile."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux
 from amaranth.lib import fifo, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from .attention_output import AttentionOutput
 from .attention_score import AttentionScore
 from .attention_weight import AttentionWeight
+from .delay_line import delay
 from .head_geometry import head_geometry_layout
 from .key_dot import KeyDot
-from .kv_row import pair_layout, part_layout
+from .kv_row import part_layout
 from .machine import MachineConfig
 from .output_scale import OutputScale
+from .part_steps import PartSteps
 from .ports import QueryWrite, attention_output_layout
 from .query_memory import QueryMemory
-from .value_scale import ValueScales
+from .step_products import StepProducts
 from .value_sum import ValueSum
 
 __all__ = ["AttentionCore"]
 
 
 class AttentionCore(wiring.Component):
-    """Exact two-pass softmax attention of one token over the int8 K and V rows that it sees.
+    """Exact two-pass softmax attention of ``core_tokens`` tokens over the int8 K and V rows that they see.
 
-    KEY: `KeyDot` multiplies K parts with `QueryMemory`, `AttentionScore` keeps scores and maxima,
-    `ValueScales` s_v. VALUE: `AttentionWeight` runs ahead of the V rows, `ValueSum` adds; after the last,
-    `OutputScale` and `AttentionOutput` send the heads. Arithmetic: ``models/numerics.py``, attention.
+    `PartSteps` takes a part for one query head of one token after another: n tokens that see it take n *
+    group cycles; others of the tile none. KEY: `StepProducts` multiplies K with `QueryMemory`, `KeyDot` adds,
+    `AttentionScore` keeps scores with s_v, and maxima. VALUE: `AttentionWeight` runs ahead of the V rows,
+    `StepProducts` multiplies, `ValueSum` adds; after the last, `OutputScale` and `AttentionOutput` send the
+    heads. Nothing stalls behind `PartSteps`. Arithmetic: ``models/numerics.py``, attention.
 
     Parameters
     ----------
@@ -38,46 +42,50 @@ class AttentionCore(wiring.Component):
     -------
     geometry : In(head_geometry_layout(config))
         Shape.
-    query : In(QueryWrite)
-        Quantised queries and their scales, of this token only.
+    query, query_slot : In(QueryWrite), In(range(core_tokens))
+        Quantised queries and their scales, of the tokens of this core only; of which one.
     value : In(1)
         Half: 0 KEY, 1 VALUE.
     begin : In(1)
-        A pass begins: the row that comes next is its first.
-    finish : In(1)
+        A pass begins: the row that comes next is its first; only while not ``busy``.
+    finish, last_slot : In(1), In(range(core_tokens))
         The pass is over: no rows remain, and the core is not ``busy``. KEY: the weights are begun; VALUE: the
-        output.
-    pair_en, pair : In(1), In(pair_layout(config))
-        Scales of a row that the token sees; always accepted.
-    part_en, part, part_ready : In(1), In(part_layout(config)), Out(1)
-        A part of such a row is taken; only while ``part_ready``, which does not depend on ``part_en``.
+        output of tokens up to ``last_slot``, which is held.
+    part_en, part, tokens, part_ready : In(1), In(part_layout(config)), In(core_tokens), Out(1)
+        A part of such a row is taken, and who sees it; only while ``part_ready``, which does not depend on
+        ``part_en``.
     busy : Out(1)
-        Scores or sums are under way.
+        Steps, scores or sums are under way.
     score_saturated : Out(1)
         A score saturated, in this cycle.
     output : Out(stream of attention_output_layout)
         Sums and scales.
+    token_end : Out(1)
+        The beat of output is the last of its token.
     sending : Out(1)
         Output remains to be sent.
     """
 
     def __init__(self, config: MachineConfig, waits: bool = False) -> None:
         self.config, self.waits = config, waits
+        slot = range(config.core_tokens)
         super().__init__(
             {
                 "geometry": In(head_geometry_layout(config)),
                 "query": In(QueryWrite(config.lanes)),
+                "query_slot": In(slot),
                 "value": In(1),
                 "begin": In(1),
                 "finish": In(1),
-                "pair_en": In(1),
-                "pair": In(pair_layout(config)),
+                "last_slot": In(slot),
                 "part_en": In(1),
                 "part": In(part_layout(config)),
+                "tokens": In(config.core_tokens),
                 "part_ready": Out(1),
                 "busy": Out(1),
                 "score_saturated": Out(1),
                 "output": Out(stream.Signature(attention_output_layout(config.lanes))),
+                "token_end": Out(1),
                 "sending": Out(1),
             }
         )
@@ -85,49 +93,59 @@ class AttentionCore(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
+        m.submodules.steps = steps = PartSteps(config)
         m.submodules.queries = queries = QueryMemory(config)
+        m.submodules.products = products = StepProducts(config)
         m.submodules.dots = dots = KeyDot(config)
         m.submodules.scores = scores = AttentionScore(config)
-        m.submodules.scales = scales = ValueScales(config)
         m.submodules.weights = weights = AttentionWeight(config)
         m.submodules.sums = sums = ValueSum(config)
         m.submodules.output_scale = output_scale = OutputScale(config)
         m.submodules.output_stream = output_stream = AttentionOutput(config)
-        for part in (dots, weights, sums, output_scale, output_stream):
+        for part in (steps, output_scale, output_stream):
             m.d.comb += part.geometry.eq(self.geometry)
 
-        # No row of this pass has been taken to its end.
-        fresh = Signal()
-        with m.If(self.begin):
-            m.d.sync += fresh.eq(1)
-        with m.Elif(self.part_en & self.part.row_last):
-            m.d.sync += fresh.eq(0)
-        m.d.comb += [
-            self.part_ready.eq(Mux(self.value, sums.part.ready, dots.part.ready)),
-            self.busy.eq(dots.busy | scores.busy | sums.busy),
-        ]
-
-        # KEY: scores, maxima, value scales.
+        # Steps: operands are read, then multiplied.
         connect(m, flipped(self.query), queries.write)
         m.d.comb += [
-            dots.pair_en.eq(self.pair_en),
-            dots.pair.eq(self.pair),
-            dots.part.payload.eq(self.part),
-            dots.part.valid.eq(self.part_en & ~self.value),
-            dots.fresh.eq(fresh),
-            queries.en.eq(dots.query_en),
-            queries.addresses.eq(dots.query_addresses),
-            dots.query_words.eq(queries.words),
+            steps.value.eq(self.value),
+            steps.begin.eq(self.begin),
+            steps.part.payload.eq(self.part),
+            steps.part.valid.eq(self.part_en),
+            steps.tokens.eq(self.tokens),
+            steps.hold.eq(self.value & ~weights.available),
+            self.part_ready.eq(steps.part.ready),
+            queries.write_slot.eq(self.query_slot),
+            queries.en.eq(steps.en & ~self.value),
+            queries.slot.eq(steps.step.at.slot),
+            queries.address.eq(steps.step.address),
+            products.value.eq(self.value),
+            products.data.eq(delay(m, steps.data, 1)),
+            products.query.eq(queries.word),
+            products.weight.eq(delay(m, weights.weight, 1)),
+        ]
+        # What a step is of, and that it is of the pass, beside its products.
+        ahead = delay(m, Cat(steps.en & ~self.value, steps.en & self.value, steps.step), products.LATENCY)
+        beside = delay(m, ahead, 1)
+
+        # KEY: scores, maxima, value scales.
+        key_flow = [steps.en & ~self.value]
+        for _ in range(1 + products.LATENCY + dots.latency):
+            key_flow.append(delay(m, key_flow[-1], 1))
+        m.d.comb += [
+            dots.en.eq(beside[0]),
+            dots.step.eq(beside[2:]),
+            dots.products.eq(products.products),
             scores.restart.eq(self.begin & ~self.value),
+            scores.scales_en.eq(steps.en & ~self.value & steps.step.last),
+            scores.key_scale.eq(steps.key_scale),
+            scores.value_scale.eq(steps.value_scale),
             scores.dot_en.eq(dots.dot_en),
             scores.dot.eq(dots.dot),
-            queries.head.eq(scores.query_head),
+            queries.scale_slot.eq(scores.query_at.slot),
+            queries.head.eq(scores.query_at.head),
             scores.query_scale.eq(queries.scale),
             self.score_saturated.eq(scores.saturated),
-            scales.restart.eq(scores.restart),
-            scales.pair_en.eq(self.pair_en),
-            scales.pair.eq(self.pair),
-            scales.fresh.eq(fresh),
         ]
 
         # VALUE: sums; the weights are begun as soon as the KEY pass is over.
@@ -137,32 +155,40 @@ class AttentionCore(wiring.Component):
             scores.en.eq(weights.en),
             scores.address.eq(weights.score_address),
             weights.score.eq(scores.score),
-            scores.head.eq(weights.head),
+            scores.weight_at.eq(weights.at),
             weights.maximum.eq(scores.maximum),
-            scales.en.eq(weights.en),
-            scales.address.eq(weights.scale_address),
-            weights.scale.eq(scales.scale),
-            scales.weight_kv_head.eq(weights.kv_head),
-            weights.exponent.eq(scales.weight_exponent),
-            sums.part.payload.eq(self.part),
-            sums.part.valid.eq(self.part_en & self.value),
-            sums.fresh.eq(fresh),
+            weights.exponent.eq(scores.weight_exponent),
+            weights.index.eq(steps.step.index),
+            weights.pop.eq(steps.en & self.value & steps.step.ends & steps.step.last),
+            sums.step_en.eq(ahead[1]),
+            sums.step.eq(ahead[2:]),
+            sums.products.eq(products.products),
         ]
-        connect(m, weights.weights, sums.weights)
+        m.d.comb += self.busy.eq(
+            steps.busy
+            | Cat(key_flow).any()
+            | scores.busy
+            | delay(m, steps.en & self.value, 1)
+            | ahead[1]
+            | sums.busy
+        )
 
-        # The heads, after the last VALUE.
+        # The heads, after the last VALUE. A token that saw nothing has a sum of 0.
         m.d.comb += [
             output_scale.start.eq(self.finish & self.value),
-            weights.total_head.eq(output_scale.head),
-            output_scale.total.eq(weights.total),
-            scales.output_kv_head.eq(output_scale.kv_head),
-            output_scale.exponent.eq(scales.output_exponent),
+            output_scale.last_slot.eq(self.last_slot),
+            weights.total_at.eq(output_scale.at),
+            output_scale.total.eq(Mux(steps.unseen.bit_select(output_scale.at.slot, 1), 0, weights.total)),
+            scores.output_at.eq(output_scale.at),
+            output_scale.exponent.eq(scores.output_exponent),
             output_stream.start.eq(output_scale.start),
-            output_stream.empty.eq(fresh),
+            output_stream.last_slot.eq(self.last_slot),
+            output_stream.empty.eq(steps.unseen),
             sums.en.eq(output_stream.en & output_stream.busy),
+            sums.slot.eq(output_stream.slot),
             sums.address.eq(output_stream.address),
-            sums.member.eq(output_stream.member),
             output_stream.sums.eq(sums.sums),
+            self.token_end.eq(output_stream.token_end),
             self.sending.eq(output_stream.busy),
         ]
         if self.waits:

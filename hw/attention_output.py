@@ -8,12 +8,13 @@ from .delay_line import delay
 from .head_geometry import head_geometry_layout
 from .machine import MachineConfig
 from .ports import ATTENTION_SUM_BITS, attention_output_layout
+from .value_sum import sum_bits
 
 __all__ = ["AttentionOutput"]
 
 
 class AttentionOutput(wiring.Component):
-    """Sends the sums of all heads in order, ``lanes`` at a time, each with the scale of its head.
+    """Sends the sums of all heads of a core's tokens in order, ``lanes`` at a time, with their head's scale.
 
     A beat a cycle once the scale of the head is there, where lanes <= attention_bytes; else a beat each
     ``lanes / attention_bytes`` cycles, the words of which it gathers.
@@ -29,31 +30,38 @@ class AttentionOutput(wiring.Component):
         Shape.
     start : In(1)
         Begin; only while not ``busy``.
-    empty : In(1)
-        There are no sums: send zeros; taken together with ``start``.
-    en, address, member, sums : Out, Out, Out, In
+    last_slot : In(range(core_tokens))
+        The last live token of the core, from the cycle after ``start`` on.
+    empty : In(core_tokens)
+        Tokens that have no sums: send zeros; held while ``busy``.
+    en, slot, address, sums : Out, Out, Out, In
         Read port of `ValueSum`.
     scale : In(stream of 32)
         Scales of the heads, in order; taken with the last beat of the head.
     output : Out(stream of attention_output_layout)
-        Beats.
+        Beats; sums have their sign extended.
+    token_end : Out(1)
+        The beat is the last of its token.
     busy : Out(1)
         Beats remain to be sent.
     """
 
     def __init__(self, config: MachineConfig) -> None:
         self.config = config
+        slot = range(config.core_tokens)
         super().__init__(
             {
                 "geometry": In(head_geometry_layout(config)),
                 "start": In(1),
-                "empty": In(1),
+                "last_slot": In(slot),
+                "empty": In(config.core_tokens),
                 "en": Out(1),
+                "slot": Out(slot),
                 "address": Out(range(config.max_query // config.attention_bytes)),
-                "member": Out(range(config.max_group)),
-                "sums": In(config.attention_bytes * ATTENTION_SUM_BITS),
+                "sums": In(config.attention_bytes * sum_bits(config)),
                 "scale": In(stream.Signature(32)),
                 "output": Out(stream.Signature(attention_output_layout(config.lanes))),
+                "token_end": Out(1),
                 "busy": Out(1),
             }
         )
@@ -63,43 +71,48 @@ class AttentionOutput(wiring.Component):
         size, lanes = self.config.attention_bytes, self.config.lanes
         slices, words = max(1, size // lanes), max(1, lanes // size)
 
-        # Walk the words: part, member, K/V head. The members of a group lie at the same addresses.
+        # Walk the words: part, head, token. Those of a token lie one after another.
         walking = Signal()
-        empty = Signal()
         part = Signal.like(self.geometry.parts)
-        kv_head = Signal.like(self.geometry.kv_heads)
-        base = Signal.like(self.address)
+        head = Signal.like(self.geometry.heads)
         last_part = part == self.geometry.parts - 1
-        last_member = self.member == self.geometry.group - 1
-        m.d.comb += self.address.eq(base + part)
+        last_head = head == self.geometry.heads - 1
         with m.If(self.start):
             m.d.sync += [
                 walking.eq(1),
-                empty.eq(self.empty),
                 part.eq(0),
-                self.member.eq(0),
-                kv_head.eq(0),
-                base.eq(0),
+                head.eq(0),
+                self.slot.eq(0),
+                self.address.eq(0),
             ]
         with m.Elif(walking & self.en):
-            m.d.sync += part.eq(part + 1)
+            m.d.sync += [
+                part.eq(part + 1),
+                self.address.eq(self.address + 1),
+            ]
             with m.If(last_part):
                 m.d.sync += [
                     part.eq(0),
-                    self.member.eq(self.member + 1),
+                    head.eq(head + 1),
                 ]
-                with m.If(last_member):
+                with m.If(last_head):
                     m.d.sync += [
-                        self.member.eq(0),
-                        kv_head.eq(kv_head + 1),
-                        base.eq(base + self.geometry.parts),
-                        walking.eq(kv_head != self.geometry.kv_heads - 1),
+                        head.eq(0),
+                        self.slot.eq(self.slot + 1),
+                        self.address.eq(0),
+                        walking.eq(self.slot != self.last_slot),
                     ]
 
         # A word read stays until its last slice has been sent.
         read = delay(m, walking, 1, self.en)
         head_end = delay(m, last_part, 1, self.en)
-        data = Mux(empty, 0, self.sums)[: size * ATTENTION_SUM_BITS]
+        last_word = delay(m, last_part & last_head, 1, self.en)
+        empty = delay(m, self.empty.bit_select(self.slot, 1), 1, self.en)
+        bits = sum_bits(self.config)
+        data = Cat(
+            Cat(x, x[-1].replicate(ATTENTION_SUM_BITS - bits)) & ~empty.replicate(ATTENTION_SUM_BITS)
+            for x in (self.sums.word_select(i, bits) for i in range(size))
+        )
         sent = Signal()
         m.d.comb += [
             self.output.payload.scale.eq(self.scale.payload),
@@ -107,13 +120,14 @@ class AttentionOutput(wiring.Component):
         ]
         if words == 1:
             place = Signal(range(max(2, slices)))
-            last_slice = place == slices - 1
+            last_slice = place == Mux(head_end, self.geometry.last, slices) - 1
             m.d.comb += [
                 self.output.valid.eq(read & self.scale.valid),
                 self.output.payload.sums.eq(data.word_select(place, lanes * ATTENTION_SUM_BITS)),
                 sent.eq(self.output.valid & self.output.ready),
                 self.en.eq(~read | (sent & last_slice)),
                 self.scale.ready.eq(read & self.output.ready & head_end & last_slice),
+                self.token_end.eq(last_word & last_slice),
             ]
             with m.If(sent):
                 m.d.sync += place.eq(Mux(last_slice, 0, place + 1))
@@ -121,17 +135,18 @@ class AttentionOutput(wiring.Component):
             # Words before the last of a beat are kept.
             kept = Signal((words - 1) * size * ATTENTION_SUM_BITS)
             place = Signal(range(words))
-            last_word = place == words - 1
+            completes = place == words - 1
             m.d.comb += [
-                self.output.valid.eq(read & last_word & self.scale.valid),
+                self.output.valid.eq(read & completes & self.scale.valid),
                 self.output.payload.sums.eq(Cat(kept, data)),
                 sent.eq(self.output.valid & self.output.ready),
-                self.en.eq(~read | ~last_word | sent),
-                self.scale.ready.eq(read & last_word & self.output.ready & head_end),
+                self.en.eq(~read | ~completes | sent),
+                self.scale.ready.eq(read & completes & self.output.ready & head_end),
+                self.token_end.eq(last_word),
             ]
             with m.If(read & self.en):
                 m.d.sync += [
                     kept.eq(Cat(kept, data) >> (size * ATTENTION_SUM_BITS)),
-                    place.eq(Mux(last_word, 0, place + 1)),
+                    place.eq(Mux(completes, 0, place + 1)),
                 ]
         return m

@@ -1,18 +1,18 @@
 """Weights of the tokens: softmax numerators times relative value scales."""
 
-from amaranth.hdl import Module, Mux, Signal
-from amaranth.lib import data, fifo, memory, stream, wiring
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
-from .attention_score import SCORE_BITS
+from .attention_score import SCORE_BITS, score_layout
 from .delay_line import delay
 from .exp2 import PROBABILITY_BITS, Exp2
-from .head_geometry import head_geometry_layout
 from .machine import MachineConfig
+from .part_steps import head_index_layout
 from .ports import POSITION_BITS
 from .value_weight import ValueWeight
 
-__all__ = ["TOTAL_BITS", "AttentionWeight", "weights_layout"]
+__all__ = ["TOTAL_BITS", "AttentionWeight"]
 
 #: Probabilities of as many tokens as a position can count.
 TOTAL_BITS = PROBABILITY_BITS + POSITION_BITS
@@ -20,17 +20,13 @@ TOTAL_BITS = PROBABILITY_BITS + POSITION_BITS
 WAITING = 2
 
 
-def weights_layout(config: MachineConfig) -> data.ArrayLayout:
-    """u0.24 weights of the members of one group for one token."""
-    return data.ArrayLayout(PROBABILITY_BITS, config.max_group)
-
-
 class AttentionWeight(wiring.Component):
     """Computes the value weights of all scores in order; sums the probabilities of each head.
 
     p = 2**(score - maximum), total += p, weight = value_weight(p, s_v, exponent): `Exp2`, `ValueWeight`. One
-    weight a cycle; those of a (token, K/V head) leave together, up to `WAITING` groups ahead of their V head.
-    The first are there ``LATENCY + group`` cycles after ``start``.
+    weight a cycle. Those of a row and K/V head, of all tokens and members, are a group; up to `WAITING`
+    groups wait for their V head, whose parts each need them all. A first group of one weight is there
+    `LATENCY` cycles after ``start``.
 
     Parameters
     ----------
@@ -44,145 +40,136 @@ class AttentionWeight(wiring.Component):
 
     Members
     -------
-    geometry : In(head_geometry_layout(config))
-        Shape.
     start : In(1)
-        Begin with the first score, sums at 0; only while all weights asked for before have been taken.
-    count : In(range(score_words + 1))
-        Scores, taken together with ``start``: a multiple of the heads.
+        Begin with the first score; only while all weights asked for before have been taken.
+    count : In(range(core_tokens * score_words + 1))
+        Scores, taken together with ``start``.
     en : Out(1)
-        Advance; for the memories below.
-    score_address, score, head, maximum : Out, In, Out, In
+        Advance; for the memory below.
+    score_address, score : Out, In(score_layout(config))
         Read port of `AttentionScore`.
-    scale_address, scale, kv_head, exponent : Out, In, Out, In
-        Read port of `ValueScales`.
-    weights : Out(stream of weights_layout)
-        Weights, one group after the other.
-    total_head, total : In(range(max_heads)), Out(44)
-        Head whose sum is wanted, and this, in the same cycle; 0 before the first token of the pass.
+    at, maximum, exponent : Out, In(signed(32)), In(8)
+        Its port for what is known of a head.
+    available : Out(1)
+        A group is there.
+    index, weight : In(range(core_tokens * max_group)), Out(24)
+        Which weight of it is wanted, and this, in the same cycle.
+    pop : In(1)
+        The group has been used; only while ``available``.
+    total_at, total : In(head_index_layout(config)), Out(44)
+        Head whose sum is wanted, and this, in the same cycle; of a token that saw something.
     """
 
     LATENCY = Exp2.LATENCY + ValueWeight.LATENCY + 5
 
     def __init__(self, config: MachineConfig) -> None:
         self.config = config
-        head, score = range(config.max_heads), range(config.score_words)
+        at, words = head_index_layout(config), config.core_tokens * config.score_words
         super().__init__(
             {
-                "geometry": In(head_geometry_layout(config)),
                 "start": In(1),
-                "count": In(range(config.score_words + 1)),
+                "count": In(range(words + 1)),
                 "en": Out(1),
-                "score_address": Out(score),
-                "score": In(SCORE_BITS),
-                "head": Out(head),
+                "score_address": Out(range(words)),
+                "score": In(score_layout(config)),
+                "at": Out(at),
                 "maximum": In(SCORE_BITS),
-                "scale_address": Out(score),
-                "scale": In(32),
-                "kv_head": Out(head),
                 "exponent": In(8),
-                "weights": Out(stream.Signature(weights_layout(config))),
-                "total_head": In(head),
+                "available": Out(1),
+                "index": In(range(config.core_tokens * config.max_group)),
+                "weight": Out(PROBABILITY_BITS),
+                "pop": In(1),
+                "total_at": In(at),
                 "total": Out(TOTAL_BITS),
             }
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        en = self.en
+        config, en = self.config, self.en
 
-        # Walk the scores: member, K/V head, token.
+        # Walk the scores; each tells whose it is.
         left = Signal.like(self.count)
-        fresh = Signal()
-        member = Signal(range(self.config.max_group))
-        head = Signal(range(self.config.max_heads))
-        kv_head = Signal.like(head)
-        score_place = Signal.like(self.score_address)
-        scale_place = Signal.like(self.scale_address)
         valid = left != 0
-        last_member = member == self.geometry.group - 1
-        last_head = kv_head == self.geometry.kv_heads - 1
-        m.d.comb += self.score_address.eq(score_place)
         with m.If(en & valid):
             m.d.sync += [
                 left.eq(left - 1),
-                member.eq(member + 1),
-                head.eq(head + 1),
-                score_place.eq(score_place + 1),
+                self.score_address.eq(self.score_address + 1),
             ]
-            with m.If(last_member):
-                m.d.sync += [
-                    member.eq(0),
-                    kv_head.eq(kv_head + 1),
-                    scale_place.eq(scale_place + 1),
-                ]
-                with m.If(last_head):
-                    m.d.sync += [
-                        head.eq(0),
-                        kv_head.eq(0),
-                        fresh.eq(0),
-                    ]
         with m.If(self.start):
             m.d.sync += [
                 left.eq(self.count),
-                fresh.eq(1),
-                score_place.eq(0),
-                scale_place.eq(0),
+                self.score_address.eq(0),
             ]
 
-        # Distance below the maximum, its power of two.
+        # A register behind the memory; distance below the maximum, its power of two.
         m.submodules.power = power = Exp2()
+        score = Signal(score_layout(config), reset_less=True)
         distance = Signal(SCORE_BITS, reset_less=True)
-        m.d.comb += self.head.eq(delay(m, head, 1, en))
         with m.If(en):
-            m.d.sync += distance.eq(self.maximum - self.score)
+            m.d.sync += [
+                score.eq(self.score),
+                distance.eq(self.maximum - score.score),
+            ]
         m.d.comb += [
+            self.at.eq(score.at),
             power.en.eq(en),
             power.distance.eq(distance),
         ]
+        tags = Cat(score.at, score.fresh, score.ends, delay(m, valid, 2, en))
+        tags = delay(m, tags, 1 + power.LATENCY, en)
+        at_bits = len(score.at.as_value())
+        powered = tags[at_bits + 2]
 
         # s_v arrives with the probability.
-        ahead = 2 + power.LATENCY
         m.submodules.weigh = weigh = ValueWeight()
         m.d.comb += [
-            self.scale_address.eq(delay(m, scale_place, ahead - 1, en)),
-            self.kv_head.eq(delay(m, kv_head, ahead, en)),
             weigh.en.eq(en),
             weigh.probability.eq(power.o),
-            weigh.scale.eq(self.scale),
-            weigh.exponent.eq(self.exponent),
+            weigh.scale.eq(delay(m, score.value_scale, 1 + power.LATENCY, en)),
+            weigh.exponent.eq(delay(m, self.exponent, 1 + power.LATENCY, en)),
         ]
 
         # Sums. The next score may be of the same head.
-        m.submodules.totals = totals = memory.Memory(shape=TOTAL_BITS, depth=self.config.max_heads, init=[])
+        m.submodules.totals = totals = memory.Memory(shape=TOTAL_BITS, depth=max(2, 1 << at_bits), init=[])
         update = totals.write_port()
         before = totals.read_port(domain="comb")
         found = totals.read_port(domain="comb")
-        powered = delay(m, valid, ahead, en)
         m.d.comb += [
-            before.addr.eq(delay(m, self.head, ahead - 1, en)),
+            before.addr.eq(tags[:at_bits]),
             update.en.eq(powered & en),
             update.addr.eq(before.addr),
-            update.data.eq(Mux(delay(m, fresh, ahead, en), 0, before.data) + power.o),
-            found.addr.eq(self.total_head),
-            self.total.eq(Mux(fresh, 0, found.data)),
+            update.data.eq(Mux(tags[at_bits], 0, before.data) + power.o),
+            found.addr.eq(self.total_at),
+            self.total.eq(found.data),
         ]
 
-        # Gather the members of a group. All halts while a whole group can't leave.
-        weighed = delay(m, powered, weigh.LATENCY, en)
-        place = delay(m, member, ahead + weigh.LATENCY, en)
-        group = Signal(weights_layout(self.config))
-        complete = delay(m, weighed & delay(m, last_member, ahead + weigh.LATENCY, en), 1, en)
-        with m.If(en & weighed):
-            m.d.sync += group[place].eq(weigh.o)
-
-        m.submodules.waiting = waiting = fifo.SyncFIFO(width=len(group.as_value()), depth=WAITING)
+        # Groups in turn. All halts while a weight has no place.
+        weighed, ends = delay(m, Cat(powered, tags[at_bits + 1]), weigh.LATENCY, en)
+        place = Signal.like(self.index)
+        filling, using = Signal(), Signal()
+        level = Signal(range(WAITING + 1))
+        pushed = Signal()
+        m.submodules.groups = groups = memory.Memory(
+            shape=PROBABILITY_BITS, depth=WAITING << len(place), init=[]
+        )
+        put = groups.write_port()
+        get = groups.read_port(domain="comb")
         m.d.comb += [
-            en.eq(~complete | waiting.w_rdy),
-            waiting.w_en.eq(complete),
-            waiting.w_data.eq(group),
-            self.weights.valid.eq(waiting.r_rdy),
-            self.weights.payload.eq(waiting.r_data),
-            waiting.r_en.eq(self.weights.ready),
+            en.eq(~(weighed & (level == WAITING))),
+            put.en.eq(weighed & en),
+            put.addr.eq(Cat(place, filling)),
+            put.data.eq(weigh.o),
+            pushed.eq(put.en & ends),
+            get.addr.eq(Cat(self.index, using)),
+            self.available.eq(level != 0),
+            self.weight.eq(get.data),
         ]
+        m.d.sync += [
+            level.eq(level + pushed - self.pop),
+            filling.eq(filling ^ pushed),
+            using.eq(using ^ self.pop),
+        ]
+        with m.If(put.en):
+            m.d.sync += place.eq(Mux(ends, Const(0), place + 1))
         return m

@@ -42,6 +42,22 @@ class ReadPort(wiring.Signature):
         )
 
 
+class ReadPorts(wiring.Signature):
+    """AR and R channels of `ports` managers side by side, port 0 lowest; one of them is a `ReadPort`.
+
+    Members: ar.payload, ar.valid, ar.ready: Out(ArrayLayout(address_layout(), ports)), Out(ports), In(ports);
+    r.payload, r.valid, r.ready: In(ArrayLayout(read_layout(data_bytes), ports)), In(ports), Out(ports).
+    """
+
+    def __init__(self, ports: int, data_bytes: int):
+        def channel(payload: data.StructLayout) -> wiring.Signature:
+            return wiring.Signature(
+                {"payload": Out(data.ArrayLayout(payload, ports)), "valid": Out(ports), "ready": In(ports)}
+            )
+
+        super().__init__({"ar": Out(channel(address_layout())), "r": In(channel(read_layout(data_bytes)))})
+
+
 class WritePort(wiring.Signature):
     """AW, W and B channels, seen from the manager; the B payload is its 2-bit response."""
 

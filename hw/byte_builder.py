@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from amaranth.hdl import Module, Signal, signed, unsigned
+from amaranth.hdl import Cat, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -11,6 +11,7 @@ from .activation_groups import ActivationGroups
 from .add_sub import add_sub
 from .byte_walk import BYTE_ENTRIES, ByteWalk
 from .shared import SharedComponent, shared
+from .solo_walk import SoloWalk, lanes_used
 from .table_set import SUM_OF_FIVE_BITS
 from .trit_decode import TRITS_PER_BYTE
 
@@ -37,7 +38,7 @@ class ByteBuilder(SharedComponent):
         Five activations of each token, the first lowest.
     begin : In(1)
         The entry becomes the bias.
-    en, digit, down : In(1), In(0..4), In(1)
+    en, digit, down : In(tokens), In(ArrayLayout(3, tokens)), In(tokens)
         Otherwise add that activation to it, or subtract it.
     value : Out(ArrayLayout(11, tokens))
         The entry.
@@ -53,9 +54,9 @@ class ByteBuilder(SharedComponent):
             "clear": In(1),
             "group": In(data.ArrayLayout(8 * TRITS_PER_BYTE, tokens)),
             "begin": In(1),
-            "en": In(1),
-            "digit": In(range(TRITS_PER_BYTE)),
-            "down": In(1),
+            "en": In(tokens),
+            "digit": In(data.ArrayLayout(range(TRITS_PER_BYTE), tokens)),
+            "down": In(tokens),
             "value": Out(data.ArrayLayout(unsigned(SUM_OF_FIVE_BITS), tokens)),
         })  # fmt: skip
 
@@ -71,8 +72,8 @@ class ByteBuilder(SharedComponent):
                     m.d.sync += held.eq(0)
                 with m.If(self.begin):
                     m.d.sync += value.eq(self.bias)
-                with m.Elif(self.en):
-                    m.d.sync += value.eq(add_sub(value, held[self.digit], self.down))
+                with m.Elif(self.en[t]):
+                    m.d.sync += value.eq(add_sub(value, held[self.digit[t]], self.down[t]))
             m.d.comb += self.value[t].eq(value)
         return m
 
@@ -81,7 +82,9 @@ class ByteTableBuilder(wiring.Component):
     """Builds the tables of one chunk of activations, all of all tokens at the same time, as `ByteWalk` says.
 
     Takes a group a cycle until it has ``tables`` of them or the last of the vector, then 5 cycles for the
-    first entries and 243 to write, from the first cycle in which ``free`` is 1.
+    first entries and 243 to write, from the first cycle in which ``free`` is 1. Where only the first of
+    several tokens is live, the builders of all take part in its tables, as `SoloWalk` says: `solo_cycles`
+    for both.
 
     Parameters
     ----------
@@ -103,7 +106,7 @@ class ByteTableBuilder(wiring.Component):
     write : Out(tables)
         Write an entry of each table.
     address : Out(8)
-        Its code.
+        Its code, or the address of `SoloWalk`.
     value : Out(ArrayLayout(ArrayLayout(11, tokens), tables))
         Entries, of each table, of each token. Tables from ``bytes`` on have activations 0.
     built : Out(1)
@@ -137,7 +140,7 @@ class ByteTableBuilder(wiring.Component):
         m = Module()
         m.submodules.groups = feed = ActivationGroups(self.tokens)
         m.submodules.walk = walk = ByteWalk()
-        tables, groups = len(self.biases), feed.groups
+        tables, groups, tokens = len(self.biases), feed.groups, self.tokens
         wiring.connect(m, wiring.flipped(self.read), feed.read)
         m.d.comb += [feed.start.eq(self.start), feed.q.eq(self.q), feed.k.eq(self.k)]
 
@@ -146,9 +149,46 @@ class ByteTableBuilder(wiring.Component):
         taken = Signal()
         m.d.comb += [
             self.bytes.eq(loaded),
-            self.address.eq(walk.address),
             taken.eq(groups.valid & groups.ready),
         ]
+
+        # What the builders of each token do.
+        going, writes, ends = Signal(), Signal(), Signal()
+        live, step, down = Signal(tokens), Signal(tokens), Signal(tokens)
+        digit = Signal(data.ArrayLayout(range(TRITS_PER_BYTE), tokens))
+        group = Signal.like(groups.p.activations)
+        m.d.comb += [
+            live.eq(self.live),
+            step.eq(walk.en.replicate(tokens)),
+            down.eq(walk.down.replicate(tokens)),
+            digit.eq(Cat(walk.digit for _ in range(tokens))),
+            group.eq(groups.p.activations),
+            self.address.eq(walk.address),
+            writes.eq(walk.write),
+            ends.eq(walk.ends),
+        ]
+        if tokens == 1:
+            m.d.comb += walk.en.eq(going)
+        else:
+            m.submodules.solo = solo = SoloWalk(tokens)
+            alone = Signal()
+            m.d.comb += [
+                alone.eq(~self.live[1:].any()),
+                walk.en.eq(going & ~alone),
+                solo.en.eq(going & alone),
+            ]
+            with m.If(alone):
+                m.d.comb += [
+                    live.eq((1 << lanes_used(tokens)) - 1),
+                    step.eq(Mux(going, solo.step, 0)),
+                    down.eq(solo.down),
+                    digit.eq(solo.digit),
+                    group.eq(Cat(groups.p.activations[0] for _ in range(tokens))),
+                    self.address.eq(solo.address),
+                    writes.eq(solo.write),
+                    ends.eq(solo.ends),
+                ]
+
         with m.FSM():
             with m.State("load"):
                 m.d.comb += groups.ready.eq(1)
@@ -158,8 +198,8 @@ class ByteTableBuilder(wiring.Component):
                     with m.If(groups.p.last | (loaded == tables - 1)):
                         m.next = "build"
             with m.State("build"), m.If(self.free):
-                m.d.comb += [walk.en.eq(1), self.write.eq(walk.write.replicate(tables))]
-                with m.If(walk.ends):
+                m.d.comb += [going.eq(1), self.write.eq(writes.replicate(tables))]
+                with m.If(ends):
                     m.d.comb += self.built.eq(1)
                     m.d.sync += loaded.eq(0)
                     m.next = "load"
@@ -168,14 +208,14 @@ class ByteTableBuilder(wiring.Component):
             builder = ByteBuilder(bias, self.tokens)
             m.submodules[f"table{i}"] = shared(builder, platform)
             m.d.comb += [
-                builder.live.eq(self.live),
+                builder.live.eq(live),
                 builder.load.eq(taken & (loaded == i)),
                 builder.clear.eq(taken & (loaded == 0)),
-                builder.group.eq(groups.p.activations),
+                builder.group.eq(group),
                 builder.begin.eq(begin),
-                builder.en.eq(walk.en),
-                builder.digit.eq(walk.digit),
-                builder.down.eq(walk.down),
+                builder.en.eq(step),
+                builder.digit.eq(digit),
+                builder.down.eq(down),
                 self.value[i].eq(builder.value),
             ]
         return m

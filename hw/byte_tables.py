@@ -11,7 +11,9 @@ from .delay_line import delay, in_flight
 from .entry_sum import EntrySum
 from .shared import SharedComponent, shared
 from .shared_table_builder import SharedTableBuilder
+from .solo_walk import SWEEP_ADDRESSES, lanes_used, solo_cycles, sweeps
 from .table_set import SUM_OF_FIVE_BITS, TableSet
+from .trit_decode import TWO_ENTRIES, TritDecode
 
 __all__ = ["ByteTables"]
 
@@ -35,8 +37,9 @@ class ByteTable(SharedComponent):
     -------
     write, address, value : In(1), In(9), In(ArrayLayout(11, tokens))
         Write an entry of each token; not where one is read.
-    byte, bank : In(8), In(1)
-        Address of what is read; the bank a cycle after the byte.
+    byte, alone, bank : In(8), In(1), In(1)
+        What is read: the entries of a code; where ``alone`` that of the first token, whose entries lie as
+        `SoloWalk` built them. The bank a cycle after both.
     passing : In(3)
         Registers that take a value: of the byte, of the memory, of the entries; each needs the one before it
         to have done so a cycle earlier.
@@ -54,6 +57,7 @@ class ByteTable(SharedComponent):
             "address": In(range(2 * _BANK)),
             "value": In(self.word),
             "byte": In(8),
+            "alone": In(1),
             "bank": In(1),
             "passing": In(_LOOK_UP),
             "entries": Out(self.word),
@@ -69,19 +73,46 @@ class ByteTable(SharedComponent):
             attrs={"no_rw_check": 1, "ram_style": "block"},  # pyright: ignore[reportArgumentType]
         )
         write, read = memory.write_port(), memory.read_port()
-        byte = Signal(8, reset_less=True)
+        place = Signal(8, reset_less=True)
         m.d.comb += [
             write.en.eq(self.write),
             write.addr.eq(self.address),
             write.data.eq(self.value),
             read.en.eq(self.passing[1]),
-            read.addr.eq(Cat(byte, self.bank)),
+            read.addr.eq(Cat(place, self.bank)),
         ]
         with m.If(self.passing[0]):
-            m.d.sync += byte.eq(self.byte)
+            m.d.sync += place.eq(self.byte)
+        entries = Signal(self.word, reset_less=True)
         with m.If(self.passing[2]):
-            m.d.sync += self.entries.eq(read.data)
+            m.d.sync += entries.eq(read.data)
+        m.d.comb += self.entries.eq(entries)
+        if self.tokens > 1:
+            self._one_token(m, place, entries)
         return m
+
+    def _one_token(self, m: Module, place: Signal, entries: data.View) -> None:
+        """Where a token is alone, its entry is in one of the lanes, at an address of a sweep."""
+        each, lanes = sweeps(self.tokens), lanes_used(self.tokens)
+        m.submodules.decode = decode = TritDecode()
+        m.d.comb += decode.byte.eq(self.byte)
+        lane = [Signal(range(lanes), name=f"lane{i}", reset_less=True) for i in range(_LOOK_UP)]
+        with m.If(self.passing[0]):
+            m.d.sync += lane[0].eq(0)
+            with m.If(self.alone), m.Switch(decode.two):
+                for two in range(TWO_ENTRIES):
+                    with m.Case(two):
+                        m.d.sync += [
+                            place.eq(decode.three + SWEEP_ADDRESSES * (two % each)),
+                            lane[0].eq(two // each),
+                        ]
+        for i in range(1, _LOOK_UP):
+            with m.If(self.passing[i]):
+                m.d.sync += lane[i].eq(lane[i - 1])
+        with m.Switch(lane[-1]):
+            for t in range(1, lanes):
+                with m.Case(t):
+                    m.d.comb += self.entries[0].eq(entries[t])
 
 
 class ByteTables(wiring.Component):
@@ -90,8 +121,9 @@ class ByteTables(wiring.Component):
     A byte needs no decoding. Entries are biased, so that none is negative, and `EntrySum` adds them up. The
     tables of bytes that no row has hold the bias everywhere: at the codes it is built there from activations
     0, at the other addresses (a byte may be anything) it is the memory's initial contents.
-    Building takes t cycles for t groups, 5 for the first entries and 243 for all; with shared builders
-    `SharedTableBuilder.build_cycles`.
+    Building takes t cycles for t groups, 5 for the first entries and 243 for all; where one of several tokens
+    is live, `solo_cycles` for first and all, because the places of the others take a part of its entries;
+    with shared builders `SharedTableBuilder.build_cycles`.
 
     Parameters
     ----------
@@ -110,8 +142,8 @@ class ByteTables(wiring.Component):
     ----------
     latency : int
         Cycles from a row to its sums.
-    build_cycles : int
-        Cycles from the last group of a chunk to its last entry.
+    build_cycles, solo_cycles : int
+        Cycles from the last group of a chunk to its last entry: with several live tokens, and with one.
 
     Members
     -------
@@ -130,9 +162,11 @@ class ByteTables(wiring.Component):
         biases = self.adders[0].biases
         if builders is None:
             self.builder, self.build_cycles = ByteTableBuilder(biases, tokens), WALK
+            self.solo_cycles = solo_cycles(tokens) if tokens > 1 else WALK
         else:
             self.builder = SharedTableBuilder(biases, tokens, builders)
-            self.build_cycles = self.builder.build_cycles
+            self.build_cycles = self.solo_cycles = self.builder.build_cycles
+        self.solo = builders is None and tokens > 1
         read = self.builder.read.signature
         super().__init__({"port": In(TableSet(tables, tokens)), "read": Out(read)})
 
@@ -176,6 +210,7 @@ class ByteTables(wiring.Component):
                 table.value.eq(builder.value[i]),
                 table.passing.eq(Cat(*looking_up)),
                 table.byte.eq(port.data[8 * i : 8 * i + 8]),
+                table.alone.eq((port.row.more == 0) & self.solo),
                 table.bank.eq(read_bank),
             ]
             for t, adder in enumerate(self.adders):

@@ -29,7 +29,7 @@ HEADER_BITS = 32
 INSTRUCTION_WORDS = INSTRUCTION_BITS // 32
 #: Scalars (float32) and statistics slots of the vector unit.
 SCALARS = 128
-STATISTICS = 64
+STATISTICS = 128
 PREDICATES = 16
 #: FETCH instructions that may stand before the instruction that takes the first of their bytes. More would leave
 #: the sequencer waiting for room that only a later instruction can make.
@@ -92,6 +92,11 @@ class Function(IntEnum):
     MULTIPLY = 2
     ROPE = 3
     SILU_MULTIPLY = 4
+    RELU2_MULTIPLY = 5
+
+
+#: Functions that read ACT[b + i].
+TWO_OPERANDS = (Function.ADD, Function.MULTIPLY, Function.SILU_MULTIPLY, Function.RELU2_MULTIPLY)
 
 
 class Dest(IntEnum):
@@ -227,7 +232,7 @@ INSTRUCTIONS = (
         "`wait_store` of the STOREs before it in program order are unfinished (3: any).",
         (
             *_STRIDED,
-            Field("bytes", 24, "length in bytes (0 is legal and appends nothing)"),
+            Field("bytes", 26, "length in bytes (0 is legal and appends nothing)"),
             Field("index", 3, "what selects the start", values=Index),
             Field("sequence", 1, "rows of each sequence's older tokens"),
             Field("kind", 2, "what the bytes count as", values=Kind),
@@ -267,7 +272,7 @@ INSTRUCTIONS = (
         "For each t, for i < n: x = source[a + i] (ACCUMULATOR and ATTENTION through fl(int), LINEAR the binary32 in ACC); ATTENTION multiplies by the head's "
         "output scale; where `scaled`, x = fl(x * fl(SCALAR[s1 + t] * SCALAR[s2])). z = function(x, b): COPY x; ADD fl(x + "
         "ACT[b + i]); MULTIPLY fl(x * ACT[b + i]); ROPE rotates pairs by CONST[c + t * segment + i mod segment]; SILU_MULTIPLY "
-        "fl(silu(x) * ACT[b + i]). ACT[d + i], CONST[d + t * n + i] or SCALAR[d + t * n + i] = z. Where `statistics`: STAT[stat + i div segment] = {sum of floor(z^2 / "
+        "fl(silu(x) * ACT[b + i]); RELU2_MULTIPLY fl(fl(r * r) * ACT[b + i]), r = x where x > 0 or NaN, else +0. ACT[d + i], CONST[d + t * n + i] or SCALAR[d + t * n + i] = z. Where `statistics`: STAT[stat + i div segment] = {sum of floor(z^2 / "
         "2^grid), absmax of fl(z * CONST[c + i]) where `gain`, of z otherwise}; segment 0 means all n in one slot. It may "
         "write what it reads only element for element, and not the scalars s1 + t and s2.",
         (
@@ -284,7 +289,7 @@ INSTRUCTIONS = (
             Field("d", 16, "first element of the destination; multiple of the lanes"),
             Field("s1", 7, "scalar"),
             Field("s2", 7, "scalar"),
-            Field("stat", 6, "first statistics slot"),
+            Field("stat", 7, "first statistics slot"),
             Field("segment", 12, "elements per statistics slot and per RoPE row; multiple of the lanes; 0: n"),
             Field("grid", 8, "exponent of the grid of squares", signed=True),
         ),
@@ -303,7 +308,7 @@ INSTRUCTIONS = (
             Field("c", 16, "first element of the gain; multiple of the lanes"),
             Field("d", 16, "first element (MATMUL: multiple of 16; QUERY: 0) or byte (KEY: 8 * kv_heads; VALUE: 0)"),
             Field("s1", 7, "scalar, QUERY only"),
-            Field("stat", 6, "first statistics slot"),
+            Field("stat", 7, "first statistics slot"),
             Field("segment", 12, "elements per slot; multiple of the lanes; 0: n"),
             Field("mantissa", 1, "12-bit mantissas on a shared exponent; target MATMUL, segment 0, `activation_bits` 12"),
         ),
@@ -315,7 +320,7 @@ INSTRUCTIONS = (
         "run is undefined.",
         (
             Field("normalise", 1, "apply 1 / sqrt"),
-            Field("stat", 6, "statistics slot"),
+            Field("stat", 7, "statistics slot"),
             Field("c", 7, "scalar: 2^grid / n or 2^grid * n"),
             Field("eps", 7, "scalar"),
             Field("d", 7, "scalar written"),
@@ -328,7 +333,7 @@ INSTRUCTIONS = (
         "per query head and keep maxima; `first` starts anew, `last` ends the pass (both passes need both). VALUE: for each token take its V row; add value weight "
         "times V to the sums; `first` starts the sums, `last` ends them and sends the output of all heads to MAP. "
         "Rows: on the TAPE, for each sequence of the tile, those of its older tokens (as many as its first token's position), seen by all "
-        "its tokens; in the STAGE row t, seen by t and the later tokens of its sequence. Output: token by token. On the tape every row "
+        "its tokens; in the STAGE row t, seen by t and the later tokens of its sequence. Output: token by token. A token sees at most max_context rows. On the tape every row "
         "is padded to the bus width; scales are +0, positive normal or infinite.",
         (
             Field("half", 1, "pass", values=Pass),
@@ -337,7 +342,7 @@ INSTRUCTIONS = (
             Field("last", 1, "last ATTEND of this pass"),
             Field("kv_heads", 8, "K/V heads"),
             Field("group", 6, "query heads per K/V head"),
-            Field("head_size", 10, "elements of a head; multiple of attention_bytes and of the lanes"),
+            Field("head_size", 10, "elements of a head; multiple of the lanes; `segment` of the QUANTISE of its queries"),
         ),
     ),
     Instruction(

@@ -1,38 +1,37 @@
 """K and V rows cut into scale pairs and row parts."""
 
-from amaranth.hdl import Module, Mux, Signal
-from amaranth.lib import data, stream, wiring
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from .head_geometry import head_geometry_layout
+from .head_geometry import head_geometry_layout, unit_bytes
 from .machine import MachineConfig
 from .ports import POSITION_BITS, TapePort
 
-__all__ = ["RowReader", "pair_layout", "part_layout"]
+__all__ = ["VALUE_SCALE_BITS", "RowReader", "part_layout"]
 
-
-def pair_layout(config: MachineConfig) -> data.StructLayout:
-    """Scales of one K/V head of one row."""
-    return data.StructLayout({"key_scale": 32, "value_scale": 32, "kv_head": range(config.max_heads)})
+#: s_v is binary32 without a sign: it is not negative.
+VALUE_SCALE_BITS = 31
 
 
 def part_layout(config: MachineConfig) -> data.StructLayout:
-    """``attention_bytes`` neighbouring int8 elements of one K/V head of one row.
+    """At most ``attention_bytes`` neighbouring int8 elements of one K/V head of one row; then zeros.
 
-    ``first`` and ``last`` mark the ends of the head, ``row_last`` the end of the row.
+    ``first`` and ``last`` mark the ends of the head, ``row_last`` the end of the row. The scales are those of
+    the head; of a V row they mean nothing.
     """
     return data.StructLayout(
-        {"data": 8 * config.attention_bytes, "kv_head": range(config.max_heads),
-         "first": 1, "last": 1, "row_last": 1}
+        {"data": 8 * config.attention_bytes, "first": 1, "last": 1, "row_last": 1,
+         "key_scale": 32, "value_scale": VALUE_SCALE_BITS}
     )  # fmt: skip
 
 
 class RowReader(wiring.Component):
     """Takes ``count`` rows of K or V from a tape: pairs of scales (K only), parts, and what pads the row.
 
-    A row takes ``kv_heads`` cycles for the scales of a K row, ``kv_heads * parts`` for the parts, and where
-    it is padded one for each ``unit_bytes`` of the padding, if the tape has the bytes and ``part`` is ready.
-    No cycle lies between rows; the first take is in the cycle after ``start``.
+    A row takes kv_heads / ``scale_pairs`` cycles, rounded up, for the scales of a K row, ``kv_heads * parts``
+    for the parts, and where it is padded one for each ``unit_bytes`` of the padding, if the tape has the
+    bytes and ``part`` is ready. No cycle lies between rows; the first take is in the cycle after ``start``.
 
     Parameters
     ----------
@@ -53,10 +52,10 @@ class RowReader(wiring.Component):
         Rows.
     tape : Out(TapePort)
         Where the rows come from.
-    pair_en, pair : Out(1), Out(pair_layout(config))
-        Scales; always accepted.
     part : Out(stream of part_layout)
-        Parts.
+        Parts, each with the scales of its head.
+    size : Out(range(attention_bytes + 1))
+        Elements of the part.
     busy : Out(1)
         Rows remain.
     """
@@ -71,16 +70,15 @@ class RowReader(wiring.Component):
                 "padded": In(1),
                 "count": In(POSITION_BITS),
                 "tape": Out(TapePort(config)),
-                "pair_en": Out(1),
-                "pair": Out(pair_layout(config)),
                 "part": Out(stream.Signature(part_layout(config))),
+                "size": Out(range(config.attention_bytes + 1)),
                 "busy": Out(1),
             }
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        size = self.config.attention_bytes
+        whole, unit, pairs = self.config.attention_bytes, unit_bytes(self.config), self.config.scale_pairs
         tape = self.tape
 
         rows = Signal(POSITION_BITS)
@@ -91,14 +89,36 @@ class RowReader(wiring.Component):
         last_kv_head = kv_head == self.geometry.kv_heads - 1
         last_part = part == self.geometry.parts - 1
         m.d.comb += [
-            self.pair.key_scale.eq(tape.data[:32]),
-            self.pair.value_scale.eq(tape.data[32:64]),
-            self.pair.kv_head.eq(kv_head),
-            self.part.payload.data.eq(tape.data),
-            self.part.payload.kv_head.eq(kv_head),
+            self.size.eq(Mux(last_part, self.geometry.last << (unit.bit_length() - 1), whole)),
             self.part.payload.first.eq(part == 0),
             self.part.payload.last.eq(last_part),
             self.part.payload.row_last.eq(last_part & last_kv_head),
+        ]
+        for i in range(whole // unit):
+            here = tape.data.word_select(i, 8 * unit)
+            there = ~last_part | (i < self.geometry.last)
+            m.d.comb += self.part.payload.data.word_select(i, 8 * unit).eq(Mux(there, here, 0))
+
+        # Scales of a row, some in a word: all of it is written at once, whatever follows the last pair.
+        pair_bits = pairs.bit_length() - 1
+        m.submodules.scales = scales = memory.Memory(
+            shape=64 * pairs, depth=max(2, self.config.max_heads // pairs), init=[]
+        )
+        write = scales.write_port()
+        read = scales.read_port(domain="comb")
+        left = Signal(range(self.config.max_heads + 1))
+        paired = Signal(range(pairs + 1))
+        pair_bytes = paired << 3
+        place = kv_head[:pair_bits] if pair_bits else 0
+        m.d.comb += [
+            left.eq(self.geometry.kv_heads - kv_head),
+            paired.eq(Mux(left < pairs, left, pairs)),
+            write.addr.eq(kv_head[pair_bits:]),
+            write.data.eq(tape.data),
+            read.addr.eq(kv_head[pair_bits:]),
+            Cat(self.part.payload.key_scale, self.part.payload.value_scale).eq(
+                read.data.word_select(place, 64)
+            ),
         ]
 
         # The bytes taken from a row, modulo the bus, tell how many pad it.
@@ -136,22 +156,22 @@ class RowReader(wiring.Component):
                     with m.If(~self.value):
                         m.next = "pairs"
             with m.State("pairs"):
-                with m.If(tape.level >= 8):
+                with m.If(tape.level >= pair_bytes):
                     m.d.comb += [
-                        self.pair_en.eq(1),
-                        tape.take.eq(8),
+                        write.en.eq(1),
+                        tape.take.eq(pair_bytes),
                     ]
-                    m.d.sync += kv_head.eq(kv_head + 1)
-                    with m.If(last_kv_head):
+                    m.d.sync += kv_head.eq(kv_head + pairs)
+                    with m.If(left <= pairs):
                         m.d.sync += kv_head.eq(0)
                         m.next = "parts"
                 with m.Else():
                     m.d.comb += tape.starved.eq(1)
             with m.State("parts"):
-                m.d.comb += self.part.valid.eq(tape.level >= size)
+                m.d.comb += self.part.valid.eq(tape.level >= self.size)
                 m.d.comb += tape.starved.eq(~self.part.valid & self.part.ready)
                 with m.If(self.part.valid & self.part.ready):
-                    m.d.comb += tape.take.eq(size)
+                    m.d.comb += tape.take.eq(self.size)
                     m.d.sync += part.eq(part + 1)
                     with m.If(last_part):
                         m.d.sync += [

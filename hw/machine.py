@@ -31,7 +31,8 @@ class MachineConfig:
     head_lanes: int
     #: float32 lanes of the vector unit: 4, 8 or 16.
     lanes: int
-    #: Bytes of K or V the attention unit takes a cycle; must divide the head size. A power of two.
+    #: Bytes of K or V of one head that the attention unit takes a cycle, and multipliers of a core. A power
+    #: of two, 4 or more; heads need not be a multiple, nor as large.
     attention_bytes: int
     #: Query heads that share one K/V head at most (Gmax).
     max_group: int
@@ -50,7 +51,7 @@ class MachineConfig:
     quantised_words: int
     #: Scores on chip: heads x tokens at most.
     score_words: int
-    #: Heads, and elements of all heads together (heads x head size), at most.
+    #: Heads, and elements of all heads together, each filled up to whole ``attention_bytes``, at most.
     max_heads: int
     max_query: int
     #: Longest context in tokens.
@@ -59,6 +60,8 @@ class MachineConfig:
     stage_bytes: int
     #: Tokens in a tile at most (they share each weight that is read): 1, 2, 4 or 8.
     tile: int = 1
+    #: Cores of the attention unit; token t of a tile belongs to core t modulo their number. 0: one a token.
+    attention_cores: int = 0
     #: Entries of the token table: tokens of a chunk at most. A power of two.
     max_chunk: int = 128
     #: Bits of an activation of LINEAR and HEAD at most: 8, or 12 for mantissas on a shared exponent.
@@ -70,6 +73,8 @@ class MachineConfig:
     table_form: str = "split"
     #: Largest logits that HEAD keeps for each token of the tile.
     top_k: int = 32
+    #: AXI4 ports that share the bus's bytes: reads go to them burst by burst, writes to the first.
+    ports: int = 1
     #: Instructions in program memory.
     program_words: int = 256
     #: Instructions decoded ahead of execution.
@@ -95,11 +100,24 @@ class MachineConfig:
             "a power of two, 4 or more",
         )
         need(self.tables >= 1, "tables", "1 or more")
+        need(
+            power(self.ports) and 4 * self.ports <= self.bus_bytes,
+            "ports",
+            "a power of two, 4 bytes of the bus or more each",
+        )
         need(1 <= self.burst_beats <= 256, "burst_beats", "1 to 256 (AXI4)")
         need(self.burst_beats * self.bus_bytes <= 4096, "burst_beats", "at most 4096 bytes a burst (AXI4)")
+        need(self.burst_beats * self.ports <= 256, "burst_beats", "at most 256 beats of a port (AXI4)")
         # A SyncFIFOBuffered of two entries refuses a word while it holds one: Fetch would lose it.
         need(self.fifo_words >= max(4, self.burst_beats), "fifo_words", "4 or more, and room for two bursts")
         need(self.tile in (1, 2, 4, 8), "tile", "1, 2, 4 or 8")
+        need(
+            0 <= self.attention_cores <= self.tile and self.tile % max(1, self.attention_cores) == 0,
+            "attention_cores",
+            "a divisor of tile, or 0 for one core a token",
+        )
+        for field in ("max_query", "stage_bytes"):
+            need(getattr(self, field) >= self.attention_bytes, field, "attention_bytes or more")
         need(self.max_chunk <= 256, "max_chunk", "at most 256 (instruction set)")
         need(self.activation_bits in (8, 12), "activation_bits", "8 or 12")
         need(self.family in ("ecp5", "xcup"), "family", "ecp5 or xcup")
@@ -120,6 +138,16 @@ class MachineConfig:
             "fifo_words",
         ):
             need(power(getattr(self, field)), field, "a power of two")
+
+    @property
+    def core_tokens(self) -> int:
+        """Tokens of a tile that one core of the attention unit serves."""
+        return self.tile // (self.attention_cores or self.tile)
+
+    @property
+    def scale_pairs(self) -> int:
+        """Pairs of scales of a K row that the attention unit takes a cycle: as many bytes as of K."""
+        return max(1, self.attention_bytes // 8)
 
     def unit_codes(self, bits: int) -> int:
         """Codes of one row in a unit of LINEAR and HEAD: `head_lanes` bytes hold those of two rows."""
@@ -169,12 +197,13 @@ WIDE = dataclasses.replace(
     burst_beats=16,
     tile=2,
 )
-#: The memory bus of a Kria K26 (64 bit of DDR4-2400: 19.2 GB/s) at 300 MHz; 385 weights a cycle for 8 tokens.
+#: The memory of a Kria K26 (64 bit of DDR4-2400: 19.2 GB/s) by 4 ports of 128 bit at 300 MHz; 385 weights a
+#: cycle for each of 8 tokens.
 KV260 = MachineConfig(
-    name="kv260", bus_bytes=64, tables=77, head_lanes=64, lanes=8, attention_bytes=32, max_group=1,
-    fifo_words=4096, outstanding=16, burst_beats=16, activation_words=8192, constant_words=4096,
+    name="kv260", bus_bytes=64, tables=77, head_lanes=64, lanes=8, attention_bytes=128, max_group=8,
+    fifo_words=4096, ports=4, outstanding=16, burst_beats=16, activation_words=8192, constant_words=4096,
     accumulator_rows=8192, quantised_words=8192, score_words=16384, max_heads=16, max_query=2048,
-    max_context=1024, stage_bytes=2048, tile=8, activation_bits=8, family="xcup",
+    max_context=1024, stage_bytes=2048, tile=8, attention_cores=1, activation_bits=8, family="xcup",
     table_form=table_form("xcup", 1536), clock_mhz=300.0,
 )  # fmt: skip
 

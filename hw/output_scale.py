@@ -13,6 +13,7 @@ from .fp32_from_int import Fp32FromInt
 from .fp32_mul import Fp32Mul
 from .head_geometry import head_geometry_layout
 from .machine import MachineConfig
+from .part_steps import head_index_layout
 
 __all__ = ["OutputScale"]
 
@@ -22,7 +23,7 @@ LEVELS = 127
 
 
 class OutputScale(wiring.Component):
-    """Computes ``numerics.output_scale`` for all heads in order.
+    """Computes ``numerics.output_scale`` for all heads of all tokens of a core in order.
 
     fl(fl(fl(1 / fl(total)) * fl(1 / 127)) * 2**e), 0 where the total is 0. The first is there `LATENCY`
     cycles after ``start``, then one each ``Fp32Div.LATENCY + 1`` cycles, as the divider does one at a time;
@@ -44,10 +45,10 @@ class OutputScale(wiring.Component):
         Shape.
     start : In(1)
         Begin; only while all scales asked for before have been taken.
-    head, total : Out(range(max_heads)), In(44)
-        Head whose sum of probabilities is wanted, and this, in the same cycle.
-    kv_head, exponent : Out(range(max_heads)), In(8)
-        K/V head whose biased exponent is wanted, and this, in the same cycle.
+    last_slot : In(range(core_tokens))
+        The last live token of the core, from the cycle after ``start`` on.
+    at, total, exponent : Out(head_index_layout(config)), In(44), In(8)
+        Head whose sum of probabilities and biased exponent are wanted, and these, in the same cycle.
     scale : Out(stream of 32)
         Scales, binary32.
     """
@@ -56,14 +57,13 @@ class OutputScale(wiring.Component):
 
     def __init__(self, config: MachineConfig) -> None:
         self.config = config
-        head = range(config.max_heads)
         super().__init__(
             {
                 "geometry": In(head_geometry_layout(config)),
                 "start": In(1),
-                "head": Out(head),
+                "last_slot": In(range(config.core_tokens)),
+                "at": Out(head_index_layout(config)),
                 "total": In(TOTAL_BITS),
-                "kv_head": Out(head),
                 "exponent": In(8),
                 "scale": Out(stream.Signature(32)),
             }
@@ -78,25 +78,19 @@ class OutputScale(wiring.Component):
 
         # Walk the heads into the conversion.
         walking = Signal()
-        member = Signal(range(self.config.max_group))
-        last_member = member == self.geometry.group - 1
+        last_head = self.at.head == self.geometry.heads - 1
         with m.If(self.start):
             m.d.sync += [
                 walking.eq(1),
-                member.eq(0),
-                self.head.eq(0),
-                self.kv_head.eq(0),
+                self.at.as_value().eq(0),
             ]
         with m.Elif(walking & convert.en):
-            m.d.sync += [
-                member.eq(member + 1),
-                self.head.eq(self.head + 1),
-            ]
-            with m.If(last_member):
+            m.d.sync += self.at.head.eq(self.at.head + 1)
+            with m.If(last_head):
                 m.d.sync += [
-                    member.eq(0),
-                    self.kv_head.eq(self.kv_head + 1),
-                    walking.eq(self.kv_head != self.geometry.kv_heads - 1),
+                    self.at.head.eq(0),
+                    self.at.slot.eq(self.at.slot + 1),
+                    walking.eq(self.at.slot != self.last_slot),
                 ]
         m.d.comb += [
             convert.i.eq(self.total),

@@ -5,13 +5,14 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from .attention import Attention
-from .axi4 import ReadPort, WritePort
+from .axi4 import ReadPorts, WritePort
 from .counters import Counters
 from .csr import Csr, CsrPort
 from .fetch import Fetch
 from .isa import COUNTER_INDEX, Kind
 from .machine import MachineConfig
 from .matmul import Matmul
+from .port_stripe import PortStripe
 from .sequencer import Sequencer
 from .stage import Stage
 from .steps import Steps
@@ -30,8 +31,8 @@ class Overlay(wiring.Component):
 
     Members
     -------
-    read : ReadPort, write : WritePort
-        AXI4 manager ports to memory.
+    read : ReadPorts(ports, bus_bytes / ports), write : WritePort(bus_bytes / ports)
+        AXI4 manager ports to memory; the write channels belong to port 0.
     csr : CsrPort (from its other side)
     irq : Out(1)
         Level; high when a run is finished, until acknowledged.
@@ -41,8 +42,8 @@ class Overlay(wiring.Component):
         self.config = config
         super().__init__(
             {
-                "read": Out(ReadPort(config.bus_bytes)),
-                "write": Out(WritePort(config.bus_bytes)),
+                "read": Out(ReadPorts(config.ports, config.bus_bytes // config.ports)),
+                "write": Out(WritePort(config.bus_bytes // config.ports)),
                 "csr": In(CsrPort()),
                 "irq": Out(1),
             }
@@ -106,7 +107,6 @@ class Overlay(wiring.Component):
 
         # Memory to tape to units.
         connect(m, sequencer.run, fetch.run)
-        connect(m, fetch.read, flipped(self.read))
         connect(m, fetch.word, tape.word)
         m.d.comb += [
             sequencer.fetch_idle.eq(fetch.idle),
@@ -129,7 +129,22 @@ class Overlay(wiring.Component):
         connect(m, store.stage, stage.store)
         connect(m, store.activation, vector.activation)
         connect(m, matmul.logits, store.logits)
-        connect(m, store.write, flipped(self.write))
+
+        # Memory ports.
+        if config.ports > 1:
+            m.submodules.stripe = stripe = PortStripe(config)
+            connect(m, fetch.read, stripe.read)
+            connect(m, store.write, stripe.write)
+            connect(m, stripe.reads, flipped(self.read))
+            connect(m, stripe.writes, flipped(self.write))
+        else:
+            for channel in ("ar", "r"):
+                inner, outer = getattr(fetch.read, channel), getattr(self.read, channel)
+                to, back = (outer, inner) if channel == "ar" else (inner, outer)
+                m.d.comb += [
+                    Value.cast(to.payload).eq(back.payload), to.valid.eq(back.valid), back.ready.eq(to.ready),
+                ]  # fmt: skip
+            connect(m, store.write, flipped(self.write))
 
         self._errors(m, csr, sequencer, fetch, vector, store)
         self._count(m, csr, steps, sequencer, fetch, tape, matmul, vector, attention, store)

@@ -138,7 +138,7 @@ class QueryWrite(wiring.Signature):
     en, token, address, data : as in `ElementWrite`, 16 bits an element; address is head * head_size +
         element.
     scale_en, scale_token, scale_head, scale : Out(1), Out(TOKEN_BITS), Out(8), Out(32)
-        s_q of one head; sent at any time before `done` of the QUANTISE.
+        s_q of one head; sent before its elements, never in the same cycle as `en`.
     """
 
     def __init__(self, lanes: int):

@@ -1,10 +1,9 @@
-"""Quantised queries of one token."""
+"""Quantised queries of the tokens of one core."""
 
-from amaranth.hdl import Cat, Module, Mux
-from amaranth.lib import data, memory, wiring
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
-from .delay_line import delay
 from .machine import MachineConfig
 from .ports import QueryWrite
 
@@ -12,11 +11,11 @@ __all__ = ["QueryMemory"]
 
 
 class QueryMemory(wiring.Component):
-    """int16 queries, written by the vector unit; a word for each member of a group is read at once.
+    """int16 queries, written by the vector unit and read a word of ``attention_bytes`` elements at a time.
 
-    A word has ``attention_bytes`` elements. They lie flat (head * head_size + element), so the writer needs
-    no head geometry and a reader keeps running addresses. Where a write spans several words (lanes >
-    attention_bytes), these lie in banks of their own.
+    Each head begins a word: the memory counts what it is given, elements of a head after its scale, so the
+    writer needs no geometry; addresses that come with the elements are not looked at. What fills up a word is
+    left as it was.
 
     Parameters
     ----------
@@ -26,78 +25,88 @@ class QueryMemory(wiring.Component):
     Members
     -------
     write : In(QueryWrite)
-        Elements and scales; of which token is not looked at.
-    en : In(1)
-        Read at this clock edge; the word stays until the next.
-    addresses : In(ArrayLayout(range(max_query / attention_bytes), max_group))
-        Word of each member: its first element / attention_bytes.
-    words : Out(ArrayLayout(16 * attention_bytes, max_group))
-        Elements, lowest first, one cycle after ``en``.
-    head : In(range(max_heads))
-        Head whose scale is wanted.
-    scale : Out(32)
-        s_q of the head, in the same cycle.
+        Elements and scales of tokens of this core; whose is not looked at.
+    write_slot : In(range(core_tokens))
+        Which of these tokens.
+    en, slot, address : In(1), In(range(core_tokens)), In(range(max_query / attention_bytes))
+        Read a word at this clock edge: (heads before) * parts + part.
+    word : Out(16 * attention_bytes)
+        Elements, lowest first, one cycle after ``en``; they stay until the next.
+    scale_slot, head, scale : In(range(core_tokens)), In(range(max_heads)), Out(32)
+        A head whose s_q is wanted, and this, in the same cycle.
     """
 
     def __init__(self, config: MachineConfig) -> None:
         self.config = config
-        word = 16 * config.attention_bytes
-        super().__init__({
-            "write": In(QueryWrite(config.lanes)),
-            "en": In(1),
-            "addresses": In(data.ArrayLayout(
-                (config.max_query // config.attention_bytes - 1).bit_length(), config.max_group)),
-            "words": Out(data.ArrayLayout(word, config.max_group)),
-            "head": In(range(config.max_heads)),
-            "scale": Out(32),
-        })  # fmt: skip
+        slot = range(config.core_tokens)
+        super().__init__(
+            {
+                "write": In(QueryWrite(config.lanes)),
+                "write_slot": In(slot),
+                "en": In(1),
+                "slot": In(slot),
+                "address": In(range(config.max_query // config.attention_bytes)),
+                "word": Out(16 * config.attention_bytes),
+                "scale_slot": In(slot),
+                "head": In(range(config.max_heads)),
+                "scale": Out(32),
+            }
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        size, lanes, group = self.config.attention_bytes, self.config.lanes, self.config.max_group
-        banks = max(1, lanes // size)
-        slots = max(1, size // lanes)
-        element_bits = (min(size, lanes) - 1).bit_length()
-        slot_bits = (slots - 1).bit_length()
-        bank_bits = (banks - 1).bit_length()
+        config, size, lanes = self.config, self.config.attention_bytes, self.config.lanes
+        joined, pieces = max(1, lanes // size), max(1, size // lanes)
+        words = config.max_query // max(size, lanes)
 
-        # A write address is {row, bank or slot, element}: one of banks and slots is 1, and has no bits.
-        slot = self.write.address[element_bits:][:slot_bits] if slot_bits else 0
-        row = self.write.address[element_bits + slot_bits + bank_bits :]
-        read_data = []
-        for bank in range(banks):
-            m.submodules[f"bank_{bank}"] = storage = memory.Memory(
-                shape=16 * size, depth=self.config.max_query // (size * banks), init=[]
-            )
-            port = storage.write_port(granularity=16 * min(size, lanes))
-            bank_data = self.write.data.word_select(bank, 16 * min(size, lanes))
-            m.d.comb += [
-                port.en.eq(Mux(self.write.en, 1 << slot, 0)),
-                port.addr.eq(row),
-                port.data.eq(bank_data.replicate(slots)),
+        # A row of memory has ``pieces`` writes, or ``joined`` words.
+        row = Signal(range(max(2, words)))
+        piece = Signal(range(max(2, pieces)))
+        with m.If(self.write.scale_en):
+            m.d.sync += [
+                row.eq(Mux(self.write.scale_head == 0, 0, Mux(piece == 0, row, row + 1))),
+                piece.eq(0),
             ]
-            ports = [storage.read_port() for _ in range(group)]
-            for member, read in enumerate(ports):
-                m.d.comb += [
-                    read.en.eq(self.en),
-                    read.addr.eq(self.addresses[member][bank_bits:]),
+        with m.Elif(self.write.en):
+            m.d.sync += piece.eq(piece + 1)
+            with m.If(piece == pieces - 1):
+                m.d.sync += [
+                    row.eq(row + 1),
+                    piece.eq(0),
                 ]
-            read_data.append(ports)
-        for member in range(group):
-            word = Cat(ports[member].data for ports in read_data)
-            if bank_bits:
-                chosen = delay(m, self.addresses[member][:bank_bits], 1, self.en)
-                word = word.word_select(chosen, 16 * size)
-            m.d.comb += self.words[member].eq(word)
 
-        m.submodules.scales = scales = memory.Memory(shape=32, depth=self.config.max_heads, init=[])
+        row_bits, joined_bits = (words - 1).bit_length(), joined.bit_length() - 1
+        m.submodules.queries = queries = memory.Memory(
+            shape=16 * max(size, lanes), depth=max(2, words * config.core_tokens), init=[]
+        )
+        write = queries.write_port(granularity=16 * lanes)
+        read = queries.read_port()
+        m.d.comb += [
+            write.en.eq(Mux(self.write.en, 1 << piece, 0)),
+            write.addr.eq(Cat(row[:row_bits], self.write_slot)),
+            write.data.eq(self.write.data.replicate(pieces)),
+            read.en.eq(self.en),
+            read.addr.eq(Cat(self.address[joined_bits:], self.slot)),
+        ]
+        word = read.data
+        if joined_bits:
+            chosen = Signal(joined_bits)
+            with m.If(self.en):
+                m.d.sync += chosen.eq(self.address[:joined_bits])
+            word = word.word_select(chosen, 16 * size)
+        m.d.comb += self.word.eq(word)
+
+        heads = 1 << (config.max_heads - 1).bit_length()
+        m.submodules.scales = scales = memory.Memory(
+            shape=32, depth=max(2, heads * config.core_tokens), init=[]
+        )
         port = scales.write_port()
-        read = scales.read_port(domain="comb")
+        found = scales.read_port(domain="comb")
         m.d.comb += [
             port.en.eq(self.write.scale_en),
-            port.addr.eq(self.write.scale_head),
+            port.addr.eq(Cat(self.write.scale_head[: (heads - 1).bit_length()], self.write_slot)),
             port.data.eq(self.write.scale),
-            read.addr.eq(self.head),
-            self.scale.eq(read.data),
+            found.addr.eq(Cat(self.head, self.scale_slot)),
+            self.scale.eq(found.data),
         ]
         return m

@@ -4,6 +4,7 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from .head_geometry import unit_bytes
 from .machine import MachineConfig
 from .ports import TOKEN_BITS, StageRead, TapePort
 
@@ -14,9 +15,9 @@ class StageFeed(wiring.Component):
     """Byte-granular reading of a staged row, from its first byte on, through the port of a tape.
 
     Words of ``attention_bytes`` are requested as long as the buffer has room, which is enough for a word a
-    cycle even when pairs of scales leave the words out of step. The first bytes are there three cycles after
-    ``start``. It reads past the end of the row, whose length it does not know; the next ``start`` drops what
-    is left.
+    cycle even when pairs of scales and short parts leave the words out of step. The first bytes are there
+    three cycles after ``start``. It reads past the end of the row, whose length it does not know; the next
+    ``start`` drops what is left.
 
     Parameters
     ----------
@@ -32,7 +33,7 @@ class StageFeed(wiring.Component):
     stage : Out(StageRead)
         The stage memory.
     tape : In(TapePort)
-        The bytes. ``take`` must be a multiple of the smaller of ``attention_bytes`` and 8.
+        The bytes. ``take`` must be a multiple of the least of ``attention_bytes``, ``lanes`` and 8.
     """
 
     def __init__(self, config: MachineConfig) -> None:
@@ -51,7 +52,7 @@ class StageFeed(wiring.Component):
         m = Module()
         word = self.config.attention_bytes
         window = max(word, 8)
-        unit = min(word, 8)
+        unit = min(unit_bytes(self.config), 8)
         room = 2 * window + word - unit
 
         # Bytes held, counted in units, as all takes and words are multiples of it.

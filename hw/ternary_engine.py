@@ -43,7 +43,8 @@ class TernaryEngine(wiring.Component):
     stand still.
 
     Cycle budget of any number of tokens, with enough tape, t = min(``tables``, ceil(k / 5)) and b =
-    ``build_cycles`` (27 of `SplitTables`, 248 of `ByteTables`): if no other instruction is executed, the
+    ``build_cycles`` (27 of `SplitTables`, 248 of `ByteTables`), or for one live token of several
+    ``solo_cycles`` (`ByteTables`: 59 for a tile of 8): if no other instruction is executed, the
     first row is taken t + b + 2 cycles after the command. A row of a chunk takes 1 cycle, a chunk
     max(rows, t + b). The first chunk of the next instruction follows without a gap if its command was waiting
     and the last chunk of this one has t + b + 2 rows or more. A sum leaves ``latency`` cycles after its row
@@ -63,8 +64,8 @@ class TernaryEngine(wiring.Component):
     ----------
     latency : int
         Cycles from taking a row to its sum.
-    build_cycles : int
-        Cycles from the last group of a chunk to its last entry.
+    build_cycles, solo_cycles : int
+        Cycles from the last group of a chunk to its last entry, of several live tokens and of one.
     sum_bits : int
         Bits of a sum.
 
@@ -89,6 +90,7 @@ class TernaryEngine(wiring.Component):
         else:
             self.tables = SplitTables(config.tables, config.tile)
         self.latency, self.build_cycles = self.tables.latency, self.tables.build_cycles
+        self.solo_cycles = getattr(self.tables, "solo_cycles", self.build_cycles)
         sums = self.tables.port.sums.shape()
         self.sum_bits = sums.elem_shape.width
         super().__init__({

@@ -1,26 +1,31 @@
 """Sums of weighted values."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal, signed
-from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
-from .attention_weight import weights_layout
 from .delay_line import delay
-from .exp2 import PROBABILITY_BITS
-from .head_geometry import head_geometry_layout
-from .kv_row import part_layout
 from .machine import MachineConfig
-from .ports import ATTENTION_SUM_BITS
+from .part_steps import step_layout
+from .step_products import PRODUCT_BITS
 
-__all__ = ["ValueSum"]
+__all__ = ["ValueSum", "sum_bits"]
+
+#: Memories up to this depth are better made of look-up tables than of block RAM, a word being wide.
+SHALLOW = 256
+
+
+def sum_bits(config: MachineConfig) -> int:
+    """Bits of a sum: a product of a weight below 2**24 and an int8 lies in +-2**31, so the sum over at most
+    ``max_context`` rows lies in +-2**31 * max_context, which takes a sign beside."""
+    return PRODUCT_BITS + (config.max_context - 1).bit_length()
 
 
 class ValueSum(wiring.Component):
-    """Adds weight times V to the sums of all heads: sum[head][e] += weight[head] * v[kv_head][e].
+    """Adds the products of a step to the sums of its head: sum[token][head][e] += weight * v[e].
 
-    A part a cycle while the weights of its group are there. Member g of each group has a memory of its own
-    with ``attention_bytes`` sums in a word, at the part's place in the V row. As heads * head_size is
-    bounded, that of member g needs 1 / (g + 1) of the words of that of member 0.
+    A step a cycle. A word of the memory has the sums of a part. It is read in the cycle before it is written,
+    so two steps with one address must not follow each other at once (`PartSteps` sees to it).
 
     Parameters
     ----------
@@ -29,88 +34,61 @@ class ValueSum(wiring.Component):
 
     Members
     -------
-    geometry : In(head_geometry_layout(config))
-        Shape.
-    part : In(stream of part_layout)
-        V parts. ``ready`` does not depend on ``valid``, which may be withdrawn.
-    fresh : In(1)
-        The part belongs to the first row of the pass: its sums begin at 0.
-    weights : In(stream of weights_layout)
-        Weights of the group; taken with the last part of the V head.
+    step_en, step : In(1), In(step_layout(config))
+        Steps, a cycle ahead of their products. Where it is ``fresh``, the sums begin at 0.
+    products : In(ArrayLayout(signed(32), attention_bytes))
+        Products, weight times V.
     busy : Out(1)
-        Parts are under way.
-    en, address, member, sums : In(1), In, In, Out(attention_bytes * 48)
-        Read the sums of ``member`` at word ``address`` (kv_head * parts + part), one cycle after ``en``; they
-        stay until the next. Only while not ``busy``.
+        A sum is written at this clock edge.
+    en, slot, address, sums : In(1), In, In, Out(attention_bytes * sum_bits(config))
+        Read the sums of a token at word ``address`` (head * parts + part), one cycle after ``en``; they stay
+        until the next. Only while there are no steps.
     """
 
     def __init__(self, config: MachineConfig) -> None:
         self.config = config
-        self.depth = config.max_query // config.attention_bytes
+        size = config.attention_bytes
         super().__init__(
             {
-                "geometry": In(head_geometry_layout(config)),
-                "part": In(stream.Signature(part_layout(config))),
-                "fresh": In(1),
-                "weights": In(stream.Signature(weights_layout(config))),
+                "step_en": In(1),
+                "step": In(step_layout(config)),
+                "products": In(data.ArrayLayout(signed(PRODUCT_BITS), size)),
                 "busy": Out(1),
                 "en": In(1),
-                "address": In(range(self.depth)),
-                "member": In(range(config.max_group)),
-                "sums": Out(config.attention_bytes * ATTENTION_SUM_BITS),
+                "slot": In(range(config.core_tokens)),
+                "address": In(range(config.max_query // size)),
+                "sums": Out(size * sum_bits(config)),
             }
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        size = self.config.attention_bytes
-        part = self.part.payload
+        config, size, bits = self.config, self.config.attention_bytes, sum_bits(self.config)
 
-        taken = Signal()
-        address = Signal(range(self.depth))
+        depth = max(2, config.max_query // size * config.core_tokens)
+        form = {"ram_style": "distributed"} if config.family == "xcup" and depth <= SHALLOW else {}
+        m.submodules.sums = sums = memory.Memory(shape=size * bits, depth=depth, init=[], attrs=form)
+        read = sums.read_port()
+        write = sums.write_port()
+        place = Mux(
+            self.step_en,
+            Cat(self.step.address, self.step.at.slot),
+            Cat(self.address, self.slot),
+        )
         m.d.comb += [
-            self.part.ready.eq(self.weights.valid),
-            taken.eq(self.part.valid & self.weights.valid),
-            self.weights.ready.eq(self.part.valid & part.last),
+            read.en.eq(self.step_en | self.en),
+            read.addr.eq(place),
+            self.sums.eq(read.data),
+            self.busy.eq(delay(m, self.step_en, 1)),
+            write.en.eq(self.busy),
+            write.addr.eq(delay(m, place, 1)),
         ]
-        with m.If(taken):
-            m.d.sync += address.eq(Mux(part.row_last, 0, address + 1))
-
-        # Stages: operands; products, while the sums are read; new sums. A sum that is written in the cycle in
-        # which it is read again is read as written.
-        values = delay(m, part.data, 1)
-        weights = delay(m, self.weights.payload.as_value(), 1)
-        multiplying = delay(m, taken, 1)
-        adding = delay(m, multiplying, 1)
-        read_address = delay(m, address, 1)
-        write_address = delay(m, read_address, 1)
-        fresh = delay(m, self.fresh, 2)
-        m.d.comb += self.busy.eq(multiplying | adding)
-
-        sums = Signal(data.ArrayLayout(size * ATTENTION_SUM_BITS, self.config.max_group))
-        for member in range(self.config.max_group):
-            m.submodules[f"member_{member}"] = storage = memory.Memory(
-                shape=size * ATTENTION_SUM_BITS, depth=max(1, self.depth // (member + 1)), init=[]
-            )
-            write = storage.write_port()
-            read = storage.read_port(transparent_for=(write,))
-            m.d.comb += [
-                read.en.eq(multiplying | self.en),
-                read.addr.eq(Mux(multiplying, read_address, self.address)),
-                write.en.eq(adding & (member < self.geometry.group)),
-                write.addr.eq(write_address),
-                sums[member].eq(read.data),
-            ]
-            weight = weights.word_select(member, PROBABILITY_BITS)
-            added = []
-            for i in range(size):
-                product = Signal(signed(PROBABILITY_BITS + 8), reset_less=True, name=f"product_{member}_{i}")
-                total = Signal(signed(ATTENTION_SUM_BITS), name=f"total_{member}_{i}")
-                before = read.data.word_select(i, ATTENTION_SUM_BITS).as_signed()
-                m.d.sync += product.eq(weight * values.word_select(i, 8).as_signed())
-                m.d.comb += total.eq(Mux(fresh, 0, before) + product)
-                added.append(total)
-            m.d.comb += write.data.eq(Cat(added))
-
-        m.d.comb += self.sums.eq(sums[delay(m, self.member, 1, self.en)])
+        fresh = delay(m, self.step.fresh, 1)
+        totals = []
+        for i in range(size):
+            total = Signal(signed(bits), name=f"total_{i}")
+            before = read.data.word_select(i, bits).as_signed()
+            m.d.comb += total.eq(Mux(fresh, 0, before) + self.products[i])
+            totals.append(total)
+        m.d.comb += write.data.eq(Cat(totals))
         return m

@@ -27,6 +27,8 @@ _SIGMOID_FRACTION = 12
 _SIGMOID_LIMIT = 16 << _SIGMOID_FRACTION
 #: Units of the sigmoid are 2^-24.
 _SIGMOID_BITS = 24
+#: Of binary32, without the sign.
+_INFINITY = 0x7F800000
 
 
 class VectorLane(SharedComponent):
@@ -38,7 +40,8 @@ class VectorLane(SharedComponent):
     - ``x`` appears at T + (`CONVERT` where integer) + (`SCALE` where scaled);
     - ``z`` at `FUNCTION` after ``x``, ``y`` at `GAIN` after ``z``, ``q`` at `QUANTISE` after ``x``.
 
-    In the order of `models.numerics`: ROPE as `rope`, SILU_MULTIPLY as fl(`silu` * b). COPY keeps the bits.
+    In the order of `models.numerics`: ROPE as `rope`, SILU_MULTIPLY as fl(`silu` * b),
+    RELU2_MULTIPLY as fl(`relu2` * b), which takes the same time. COPY keeps the bits.
 
     Parameters
     ----------
@@ -100,11 +103,13 @@ class VectorLane(SharedComponent):
         Function.MULTIPLY: Fp32Mul.LATENCY,
         Function.ROPE: Fp32Mul.LATENCY + Fp32Add.LATENCY,
         Function.SILU_MULTIPLY: _SIGMOID + 2 * Fp32Mul.LATENCY,
+        Function.RELU2_MULTIPLY: _SIGMOID + 2 * Fp32Mul.LATENCY,
     }
     SECOND = {
         Function.ADD: 0,
         Function.MULTIPLY: 0,
         Function.SILU_MULTIPLY: _SIGMOID + Fp32Mul.LATENCY,
+        Function.RELU2_MULTIPLY: _SIGMOID + Fp32Mul.LATENCY,
     }
 
     en: In(1)
@@ -147,7 +152,8 @@ class VectorLane(SharedComponent):
             m.d.comb += unit.en.eq(self.en)
         control = self.control
         rope = control.function == Function.ROPE
-        silu = control.function == Function.SILU_MULTIPLY
+        relu2 = control.function == Function.RELU2_MULTIPLY
+        gated = (control.function == Function.SILU_MULTIPLY) | relu2
 
         number = Mux(control.integer, convert.o, self.word[:32])
         m.d.comb += [
@@ -167,22 +173,23 @@ class VectorLane(SharedComponent):
             sigma.i.eq(sigmoid.o),
         ]
         x = Signal(32, reset_less=True)
-        m.d.comb += x.eq(self.x)
+        negative = self.x[31] & (self.x[:31] <= _INFINITY)  # a NaN stays, whatever its sign
+        m.d.comb += x.eq(Mux(relu2 & negative, 0, self.x))
         late = delay(m, x, self._SIGMOID, self.en)
 
         # The sigmoid is at least 2^-23, so the power of two comes off its exponent.
         probability = Cat(sigma.o[:23], (sigma.o[23:31] - _SIGMOID_BITS)[:8], sigma.o[31])
         m.d.comb += [
-            first.a.eq(Mux(silu, late, self.x)),
-            second.a.eq(Mux(silu, first.o, self.other)),
-            second.b.eq(Mux(silu, self.b, self.sine)),
+            first.a.eq(Mux(gated, late, self.x)),
+            second.a.eq(Mux(gated, first.o, self.other)),
+            second.b.eq(Mux(gated, self.b, self.sine)),
         ]
         with m.If(control.quantise):
             m.d.comb += first.b.eq(self.inverse)
         with m.Elif(rope):
             m.d.comb += first.b.eq(self.cosine)
-        with m.Elif(silu):
-            m.d.comb += first.b.eq(probability)
+        with m.Elif(gated):
+            m.d.comb += first.b.eq(Mux(relu2, late, probability))
         with m.Else():
             m.d.comb += first.b.eq(self.b)
 
@@ -197,7 +204,7 @@ class VectorLane(SharedComponent):
                 m.d.comb += self.z.eq(add.o)
             with m.Case(Function.MULTIPLY):
                 m.d.comb += self.z.eq(first.o)
-            with m.Case(Function.SILU_MULTIPLY):
+            with m.Case(Function.SILU_MULTIPLY, Function.RELU2_MULTIPLY):
                 m.d.comb += self.z.eq(second.o)
             with m.Default():
                 m.d.comb += self.z.eq(self.x)

@@ -1,12 +1,13 @@
 """The shape and semantics of a Llama-like model: one frozen dataclass.
 
 What it describes (all models of the project): token embedding; per layer grouped-query attention with
-interleaved RoPE (pairs (2j, 2j + 1)) and a SiLU-gated MLP ``down(silu(gate x) * up x)``, each added to the
-residual stream; a final RMSNorm with gain; a head, tied to the embedding or not.
+interleaved RoPE (pairs (2j, 2j + 1)) and a gated MLP ``down(f(gate x) * up x)``, f being SiLU or ReLU
+squared, each added to the residual stream; a final RMSNorm with gain; a head, tied to the embedding or not.
 
 Normalisation: q, k, v share the attention input's norm; gate, up share the MLP input's norm (with a gain
-vector where ``block_gain``); with ``inner_norm`` (BitLinear) the inputs of o and down are normalised too,
-without gain. No other norms.
+vector where ``block_gain``); with ``inner_norm`` (BitLinear) the inputs of o and down are normalised too
+(with a gain vector where ``inner_gain``: the sub-norms of BitNet b1.58 2B4T, arXiv 2504.12285). No other
+norms.
 """
 
 from dataclasses import asdict, dataclass, fields
@@ -31,7 +32,9 @@ class ModelConfig:
         x / max(||x||, 1e-12) * in_features ** -0.5.
     norm_eps: eps of the block norms where ``norm`` is "rms".
     block_gain: whether the attention-input and MLP-input norms have a gain vector.
-    inner_norm: whether the inputs of o and down are normalised (BitLinear), without gain.
+    inner_norm: whether the inputs of o and down are normalised (BitLinear).
+    inner_gain: whether these norms have a gain vector; only with ``inner_norm``.
+    activation: f of the MLP: "silu": x / (1 + exp(-x)); "relu2": max(x, 0)^2.
     final_eps: eps of the final RMSNorm, which always has a gain.
     tied_head: whether the head is the embedding.
     bos: id that begins a sequence.
@@ -51,6 +54,8 @@ class ModelConfig:
     norm_eps: float = 1e-5
     block_gain: bool = True
     inner_norm: bool = True
+    inner_gain: bool = False
+    activation: Literal["silu", "relu2"] = "silu"
     final_eps: float = 1e-5
     tied_head: bool = True
     bos: int = 1
@@ -73,6 +78,8 @@ class ModelConfig:
             self._refuse("kv_heads", f"a divisor of heads = {self.heads}", self.kv_heads, "change kv_heads")
         if self.norm not in ("rms", "l2"):
             self._refuse("norm", "'rms' or 'l2'", self.norm, "name one of the two")
+        if self.activation not in ("silu", "relu2"):
+            self._refuse("activation", "'silu' or 'relu2'", self.activation, "name one of the two")
         for field in ("rope_base", "norm_eps", "final_eps"):
             value = getattr(self, field)
             number = isinstance(value, (int, float)) and not isinstance(value, bool)
@@ -80,10 +87,12 @@ class ModelConfig:
                 self._refuse(
                     field, "a positive number that binary32 holds", value, "correct the checkpoint's header"
                 )
-        for field in ("block_gain", "inner_norm", "tied_head"):
+        for field in ("block_gain", "inner_norm", "inner_gain", "tied_head"):
             value = getattr(self, field)
             if not isinstance(value, bool):
                 self._refuse(field, "true or false", value, "correct the checkpoint's header")
+        if self.inner_gain and not self.inner_norm:
+            self._refuse("inner_gain", "false where inner_norm is", True, "set inner_norm or leave it out")
         for field in ("bos", "eos"):
             value = getattr(self, field)
             if value is None and field == "eos":
@@ -103,6 +112,11 @@ class ModelConfig:
     def head_size(self) -> int:
         """Elements of one head."""
         return self.dim // self.heads
+
+    def gains(self) -> dict[str, int]:
+        """Elements of each gain vector of a layer, by site (`models.layer.SITES`)."""
+        block = {"attention": self.dim, "mlp": self.dim} if self.block_gain else {}
+        return block | ({"o": self.dim, "down": self.hidden} if self.inner_gain else {})
 
     @property
     def kv_dim(self) -> int:

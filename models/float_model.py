@@ -22,6 +22,8 @@ from torch.nn import functional
 from .config import ModelConfig
 
 MATRICES = ("q", "k", "v", "o", "gate", "up", "down")
+#: Attributes of a layer that are gains, or None.
+GAINS = ("attention_gain", "mlp_gain", "o_gain", "down_gain")
 
 
 def ternary_scale(weight: Tensor) -> Tensor:
@@ -105,7 +107,7 @@ class KVCache:
 
 
 class Layer(nn.Module):
-    """One layer's parameters: seven matrices [out, in] without bias, and the two gains."""
+    """One layer's parameters: seven matrices [out, in] without bias, and its gains."""
 
     q: nn.Parameter
     k: nn.Parameter
@@ -123,6 +125,10 @@ class Layer(nn.Module):
         gain = torch.ones(config.dim)
         self.attention_gain = nn.Parameter(gain.clone(), requires_grad=config.block_gain)
         self.mlp_gain = nn.Parameter(gain.clone(), requires_grad=config.block_gain)
+        self.o_gain, self.down_gain = None, None
+        if config.inner_gain:
+            self.o_gain = nn.Parameter(gain.clone())
+            self.down_gain = nn.Parameter(torch.ones(config.hidden))
 
 
 class FloatModel(nn.Module):
@@ -171,8 +177,12 @@ class FloatModel(nn.Module):
         x = self._normalise(x)
         return x * gain if self.config.block_gain else x
 
-    def _inner_input(self, x: Tensor) -> Tensor:
-        return self._normalise(x) if self.config.inner_norm else x
+    def _inner_input(self, x: Tensor, gain: Tensor | None) -> Tensor:
+        x = self._normalise(x) if self.config.inner_norm else x
+        return x if gain is None else x * gain
+
+    def _activate(self, x: Tensor) -> Tensor:
+        return functional.silu(x) if self.config.activation == "silu" else functional.relu(x).square()
 
     def _attention(self, layer: Layer, x: Tensor, index: int, cache: KVCache | None) -> Tensor:
         c, (batch, tokens, _) = self.config, x.shape
@@ -204,12 +214,12 @@ class FloatModel(nn.Module):
             k, v = k.repeat_interleave(group, 1), v.repeat_interleave(group, 1)
             out = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
         out = out.transpose(1, 2).reshape(batch, tokens, c.dim)
-        return self._linear(self._inner_input(out), layer.o)
+        return self._linear(self._inner_input(out, layer.o_gain), layer.o)
 
     def _mlp(self, layer: Layer, x: Tensor) -> Tensor:
         fused = self._linear(self._block_input(x, layer.mlp_gain), layer.gate, layer.up)
         gate, up = fused.chunk(2, -1)
-        return self._linear(self._inner_input(functional.silu(gate) * up), layer.down)
+        return self._linear(self._inner_input(self._activate(gate) * up, layer.down_gain), layer.down)
 
     def forward(self, tokens: Tensor, cache: KVCache | None = None) -> Tensor:
         """Logits [batch, tokens, vocab] of token ids [batch, tokens]; a cache is continued and extended.

@@ -29,9 +29,8 @@ def float_reference(model: QuantisedModel) -> FloatModel:
             fill(reference.head, model.head.dequantised(model.activations["final"]))
         for target, source in zip(reference.layers, model.layers, strict=True):
             assert isinstance(target, Layer)
-            if source.attention_gain is not None and source.mlp_gain is not None:
-                fill(target.attention_gain, source.attention_gain)
-                fill(target.mlp_gain, source.mlp_gain)
+            for site, gain in source.gains():
+                fill(getattr(target, f"{site}_gain"), gain)
             for name, matrix in source.matrices():
                 fill(getattr(target, name), matrix.dequantised(bits[name]))
     return reference.eval()

@@ -187,13 +187,14 @@ class GoldenModel:
         v_codes, cache.s_v[index, new] = self._by_head(v, numerics.INT8_LEVELS)
         cache.k[index, new], cache.v[index, new] = k_codes.to(torch.int8), v_codes.to(torch.int8)
         out = self._attend(q_codes, numerics.fmul(q_max, self._query_constant), cache, index, first)
-        return self._linear(*self._input(out, "o", index), layer.o)
+        return self._linear(*self._input(out, "o", index, layer.o_gain), layer.o)
 
     def _mlp(self, layer: QuantisedLayer, x: Tensor, index: int) -> Tensor:
         codes, scale = self._input(x, "mlp", index, layer.mlp_gain)
         up, gate = self._linear(codes, scale, layer.up), self._linear(codes, scale, layer.gate)
-        hidden = numerics.fmul(numerics.silu(gate), up)
-        return self._linear(*self._input(hidden, "down", index), layer.down)
+        function = {"silu": numerics.silu, "relu2": numerics.relu2}[self.config.activation]
+        hidden = numerics.fmul(function(gate), up)
+        return self._linear(*self._input(hidden, "down", index, layer.down_gain), layer.down)
 
     # --- the model ----------------------------------------------------------------------------------------
 

@@ -99,6 +99,8 @@ def quantise_model(model: FloatModel, recipe: Recipe) -> QuantisedModel:
                 layer.attention_gain.detach() if config.block_gain else None,
                 layer.mlp_gain.detach() if config.block_gain else None,
                 **matrices,
+                o_gain=None if layer.o_gain is None else layer.o_gain.detach(),
+                down_gain=None if layer.down_gain is None else layer.down_gain.detach(),
             )
         )
     embedding = model.embedding.detach()

@@ -1,7 +1,7 @@
 """What a quantised model consists of: matrices, ternary or of integers, layers of them, and their inputs."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -70,7 +70,10 @@ Matrix = Linear | IntegerLinear
 
 @dataclass(frozen=True, eq=False)
 class QuantisedLayer:
-    """One layer: gains binary32 [dim] (None where block norms have no gain) and seven matrices."""
+    """One layer: gains binary32 of the norms of four sites (None where a norm has none) and seven matrices.
+
+    Gains are as long as what is normalised (`site_width`).
+    """
 
     attention_gain: Tensor | None
     mlp_gain: Tensor | None
@@ -81,6 +84,18 @@ class QuantisedLayer:
     gate: Matrix
     up: Matrix
     down: Matrix
+    # A default that is no attribute of the class, which would hide those of a layer that draws its gains.
+    o_gain: Tensor | None = field(default_factory=lambda: None)
+    down_gain: Tensor | None = field(default_factory=lambda: None)
+
+    def gain(self, site: str) -> Tensor | None:
+        """The gain of the norm at ``site`` of the first four."""
+        return getattr(self, f"{site}_gain")
+
+    def gains(self) -> Iterator[tuple[str, Tensor]]:
+        """(site, gain) of those that there are, in the order of `SITES`."""
+        found = ((site, self.gain(site)) for site in SITES[:-1])
+        return ((site, gain) for site, gain in found if gain is not None)
 
     def matrices(self) -> Iterator[tuple[str, Matrix]]:
         """(name, matrix) in the order of `MATRICES`."""

@@ -294,7 +294,7 @@ def rope(x: Tensor, row: Tensor) -> Tensor:
     return torch.stack((even, odd), dim=-1).reshape(x.shape)
 
 
-# --- SiLU -------------------------------------------------------------------------------------------------
+# --- SiLU and ReLU squared --------------------------------------------------------------------------------
 
 #: Intervals of the sigmoid table over [0, 16); each spans 2**7 steps of 2**-12.
 SIGMOID_INTERVALS = 512
@@ -324,6 +324,13 @@ def silu(x: Tensor) -> Tensor:
     """fl(x * sigma), sigma from `sigmoid` on rne(x * 2**12) saturated at +-16 (exact as binary32)."""
     t = float_to_int(x, SIGMOID_FRACTION, 16 << SIGMOID_FRACTION)
     return fmul(x, scale_power(int_to_float(sigmoid(t)), torch.tensor(-24)))
+
+
+def relu2(x: Tensor) -> Tensor:
+    """fl(r * r), r = x where x > 0 or x is a NaN, else +0 (-0 and -infinity too): ReLU squared."""
+    kept = flush(x)
+    r = torch.where((kept > 0) | kept.isnan(), kept, torch.zeros_like(kept))
+    return fmul(r, r)
 
 
 # --- attention --------------------------------------------------------------------------------------------

@@ -117,12 +117,12 @@ class QuantisedModel:
         if len(self.layers) != c.layers:
             raise self._wrong("layers", c.layers, len(self.layers))
         for index, layer in enumerate(self.layers):
-            for name in ("attention_gain", "mlp_gain"):
-                gain = getattr(layer, name)
-                if (gain is not None) != c.block_gain:
-                    raise self._wrong(f"layers.{index}.{name}", f"a gain: {c.block_gain}", gain is not None)
+            for site in SITES[:-1]:
+                name, gain, wanted = f"layers.{index}.{site}_gain", layer.gain(site), site in c.gains()
+                if (gain is not None) != wanted:
+                    raise self._wrong(name, f"a gain: {wanted}", gain is not None)
                 if gain is not None:
-                    self._tensor(f"layers.{index}.{name}", gain, torch.float32, (c.dim,))
+                    self._tensor(name, gain, torch.float32, (c.gains()[site],))
             for name, shape in matrix_shapes(c).items():
                 self._matrix(index, name, shape)
         for what, values in (("grids", self.grids), ("activations", self.activations)):
@@ -211,9 +211,7 @@ class QuantisedModel:
             **{f"head.{name}": tensor for name, tensor in self.head.tensors().items()},
         }
         for index, layer in enumerate(self.layers):
-            for name, gain in (("attention_gain", layer.attention_gain), ("mlp_gain", layer.mlp_gain)):
-                if gain is not None:
-                    tensors[f"layers.{index}.{name}"] = gain
+            tensors |= {f"layers.{index}.{site}_gain": gain for site, gain in layer.gains()}
             for name, matrix in layer.matrices():
                 tensors |= {f"layers.{index}.{name}.{key}": value for key, value in matrix.tensors().items()}
         header = {
@@ -266,6 +264,8 @@ class QuantisedModel:
                     tensors.get(f"layers.{i}.attention_gain"),
                     tensors.get(f"layers.{i}.mlp_gain"),
                     *(matrix(f"layers.{i}.{name}", forms.get(name), shapes[name][1]) for name in MATRICES),
+                    o_gain=tensors.get(f"layers.{i}.o_gain"),
+                    down_gain=tensors.get(f"layers.{i}.down_gain"),
                 )
                 for i in range(config.layers)
             )

@@ -37,13 +37,19 @@ class _SeededLayer(QuantisedLayer):
     """A layer whose gains and matrices are drawn anew each time they are asked for."""
 
     def __init__(self, draw: Draw, shape: Shape, config: ModelConfig, index: int) -> None:
-        own = {"_draw": draw, "_group": shape.group, "_shapes": matrix_shapes(config), "_dim": config.dim}
+        own = {
+            "_draw": draw,
+            "_group": shape.group,
+            "_shapes": matrix_shapes(config),
+            "_sizes": config.gains(),
+        }
         for key, value in {**own, "_path": f"layers.{index}"}.items():
             object.__setattr__(self, key, value)
 
     def __getattr__(self, name: str) -> Any:
-        if name in ("attention_gain", "mlp_gain"):
-            return self._draw.gain(f"{self._path}.{name}", self._dim)
+        if (site := name.removesuffix("_gain")) != name and site in SITES[:-1]:
+            size = self._sizes.get(site)
+            return self._draw.gain(f"{self._path}.{name}", size) if size else None
         if name not in MATRICES:
             raise AttributeError(name)
         path, shape = f"{self._path}.{name}", self._shapes[name]
@@ -163,8 +169,8 @@ class SeededModel(QuantisedModel):
         add("final_gain", self.final_gain)
         matrix("head", self.head)
         for index, layer in enumerate(self.layers):
-            add(f"layers.{index}.attention_gain", layer.attention_gain)
-            add(f"layers.{index}.mlp_gain", layer.mlp_gain)
+            for site in ("attention", "mlp", "o", "down"):
+                add(f"layers.{index}.{site}_gain", layer.gain(site))
             for name, found in layer.matrices():
                 matrix(f"layers.{index}.{name}", found)
         return total.hexdigest()

@@ -1,12 +1,12 @@
 """Workloads by shape: the sizes of published models, for weights that come from a seed (`models.seeded`).
 
 Sizes: BitNet b1.58 0.73B (24 layers, one embedding that is the head too) and 2B-4T of their model cards, the
-layers of Llama 2 7B and Llama 3 8B of theirs. The sub-norms of a BitNet (before o and down) are here without
-gain. Its id of BOS is 1 and none ends a text, so that a measurement goes on for as long as it is asked to.
+layers of Llama 2 7B and Llama 3 8B of theirs. The sub-norms (before o and down) of 0.73B are here without
+gain. The id of BOS is 1 and none ends a text, so that a measurement goes on for as long as it is asked to.
 """
 
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, Literal
 
 from tokenizers import Tokenizer as HFTokenizer
 from tokenizers import decoders, pre_tokenizers
@@ -21,6 +21,8 @@ __all__ = ["SHAPES", "Shape", "numbered_tokenizer"]
 
 #: Layers that the instruction set counts to.
 _MOST_LAYERS = 2**16 - 1
+#: Fields that shapes of earlier files do not have.
+_LATER = frozenset({"inner_gain", "activation"})
 _SPECIALS = ("<unk>", "<s>", "</s>")
 
 
@@ -33,7 +35,7 @@ class Shape:
     name: what the command line calls it.
     dim ... context: as of `ModelConfig`; ``layers``: of the whole model.
     group: 0 for ternary matrices; else int4 ones, so many weights with a scale and a minimum.
-    rope_base, inner_norm, tied_head: as of `ModelConfig`.
+    rope_base, inner_norm, tied_head, inner_gain, activation: as of `ModelConfig`.
     missing: what such a model needs and this version cannot express; `config` refuses it.
     """
 
@@ -50,6 +52,8 @@ class Shape:
     inner_norm: bool = False
     tied_head: bool = False
     missing: tuple[str, ...] = ()
+    inner_gain: bool = False
+    activation: Literal["silu", "relu2"] = "silu"
 
     def __post_init__(self) -> None:
         if type(self.group) is not int or not 0 <= self.group < 2**16:
@@ -90,6 +94,8 @@ class Shape:
             rope_base=self.rope_base,
             inner_norm=self.inner_norm,
             tied_head=self.tied_head,
+            inner_gain=self.inner_gain,
+            activation=self.activation,
             eos=None,
         )
 
@@ -105,9 +111,9 @@ class Shape:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "Shape":
-        """ValueError where ``values`` has other fields than a shape."""
+        """ValueError where ``values`` has other fields than a shape; earlier versions left `_LATER` out."""
         names = {field.name for field in fields(cls)}
-        if values.keys() != names:
+        if not names - _LATER <= values.keys() <= names:
             raise ValueError(f"shape: wanted the fields {sorted(names)}, found {sorted(values)}")
         return cls(**{**values, "missing": tuple(values["missing"])})
 
@@ -119,7 +125,7 @@ _BITNET = Shape(
 _BITNET_2B = Shape(
     "bitnet-2b-4t", dim=2560, hidden=6912, layers=30, heads=20, kv_heads=5, vocab=128256, context=4096,
     rope_base=500000.0, inner_norm=True, tied_head=True,
-    missing=("a squared ReLU in the MLP (the vector unit has SiLU)", "gains of the norms before o and down"),
+    inner_gain=True, activation="relu2",
 )  # fmt: skip
 _LLAMA_2 = Shape(
     "llama-2-7b", dim=4096, hidden=11008, layers=32, heads=32, kv_heads=32, vocab=32000, context=4096,

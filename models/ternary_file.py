@@ -2,9 +2,10 @@
 
 Metadata: ``format`` = "trine-ternary-1", ``config`` = ModelConfig as JSON. Tensors: ``embedding`` float16
 [vocab, dim]; ``final_gain`` float32 [dim]; per layer i ``layers.i.attention_gain`` and ``layers.i.mlp_gain``
-float32 [dim], and per matrix m of q, k, v, o, gate, up, down ``layers.i.m.codes`` uint8
-[out, ceil(in / 4)], two bits a weight, least significant pair first (0 = 0, 1 = +1, 2 = -1), and
-``layers.i.m.scale`` float32 [1]; the weight is scale x code.
+float32 [dim], where ``inner_gain`` also ``layers.i.o_gain`` [dim] and ``layers.i.down_gain`` [hidden], and
+per matrix m of q, k, v, o, gate, up, down ``layers.i.m.codes`` uint8 [out, ceil(in / 4)], two bits a weight,
+least significant pair first (0 = 0, 1 = +1, 2 = -1), and ``layers.i.m.scale`` float32 [1]; the weight is
+scale x code.
 """
 
 import json
@@ -16,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from .config import ModelConfig
-from .float_model import MATRICES, FloatModel, Layer, matrix_shapes, ternary_codes, ternary_scale
+from .float_model import GAINS, MATRICES, FloatModel, Layer, matrix_shapes, ternary_codes, ternary_scale
 
 FORMAT = "trine-ternary-1"
 
@@ -48,8 +49,8 @@ def save_ternary(model: FloatModel, path: Path) -> None:
     tensors = {"embedding": model.embedding.detach().half(), "final_gain": model.final_gain.detach().clone()}
     for index, layer in enumerate(model.layers):
         assert isinstance(layer, Layer)
-        tensors[f"layers.{index}.attention_gain"] = layer.attention_gain.detach().clone()
-        tensors[f"layers.{index}.mlp_gain"] = layer.mlp_gain.detach().clone()
+        gains = {name: getattr(layer, name) for name in GAINS}
+        tensors |= {f"layers.{index}.{n}": g.detach().clone() for n, g in gains.items() if g is not None}
         for name in MATRICES:
             weight = getattr(layer, name).detach()
             scale = ternary_scale(weight)
@@ -95,8 +96,9 @@ def load_ternary(path: Path) -> FloatModel:
         fill(model.final_gain, "final_gain")
         for index, layer in enumerate(model.layers):
             assert isinstance(layer, Layer)
-            fill(layer.attention_gain, f"layers.{index}.attention_gain")
-            fill(layer.mlp_gain, f"layers.{index}.mlp_gain")
+            for name in GAINS:
+                if (gain := getattr(layer, name)) is not None:
+                    fill(gain, f"layers.{index}.{name}")
             for name in matrix_shapes(config):
                 fill(
                     getattr(layer, name),

@@ -10,6 +10,7 @@ from hw.isa import (
     NO_WAIT,
     SCALARS,
     STATISTICS,
+    TWO_OPERANDS,
     Dest,
     Field,
     Function,
@@ -126,7 +127,7 @@ def _fetch(machine: MachineConfig) -> dict[str, Classes]:
     size = _length(machine, "bytes") | {
         "1": _is("bytes", 1),
         "less than the bus": lambda f, live: 0 < f["bytes"] < machine.bus_bytes,
-        "most, 16777215": _is("bytes", (1 << 24) - 1),
+        "most, 67108863": _is("bytes", (1 << 26) - 1),
     }
     return {**_address(machine), "bytes": size}
 
@@ -196,7 +197,6 @@ def _linear(machine: MachineConfig) -> dict[str, Classes]:
 
 def _map(machine: MachineConfig) -> dict[str, Classes]:
     lanes, const = machine.lanes, machine.constant_words
-    two = (Function.ADD, Function.MULTIPLY, Function.SILU_MULTIPLY)
     memories = {Dest.ACTIVATION: machine.activation_words, Dest.CONSTANT: const, Dest.SCALAR: SCALARS}
     d = {
         f"{dest.name} {text}": holds
@@ -220,7 +220,9 @@ def _map(machine: MachineConfig) -> dict[str, Classes]:
     return {
         "n": _corners("n", 0, lanes, machine.activation_words),
         "a": a,
-        "b": _corners("b", 0, lanes, machine.activation_words - lanes, lambda f, n: f["function"] in two),
+        "b": _corners(
+            "b", 0, lanes, machine.activation_words - lanes, lambda f, n: f["function"] in TWO_OPERANDS
+        ),
         "c": _corners(
             "c", 0, lanes, const - lanes,
             lambda f, n: f["function"] == Function.ROPE or (f["gain"] and f["statistics"]) == 1,
@@ -267,7 +269,7 @@ def _norm(machine: MachineConfig) -> dict[str, Classes]:
 
 
 def _attend(machine: MachineConfig) -> dict[str, Classes]:
-    step = max(machine.attention_bytes, machine.lanes)
+    step = machine.lanes
     return {
         "kv_heads": _corners("kv_heads", 1, 1, machine.max_heads),
         "group": _corners("group", 1, 1, machine.max_group),

@@ -21,6 +21,8 @@ from .verilate import MEMORY, SOURCES, build_texts
 
 #: Bytes of one burst of 8 on 64 bits; the controller's unit.
 BLOCK = 64
+#: Clocks of the memory beside the rules that a refresh keeps reads from the bus, measured (`bench.dram`).
+_RESTART = 5
 #: Fields that are timing rules, in clocks of the memory.
 RULES = ("tCL", "tCWL", "tRCD", "tRP", "tRAS", "tRC", "tCCD_S", "tCCD_L", "tRRD_S", "tRRD_L", "tFAW",
          "tWTR_S", "tWTR_L", "tRTP", "tWR", "tRFC", "tREFI")  # fmt: skip
@@ -117,6 +119,22 @@ class Ddr4Params(DramParams):
     def peak(self, bus_bytes: int) -> float:
         """Beats a machine's cycle that the pins of the memory could move, without any rule; 1 at most."""
         return min(1.0, BLOCK / 4 * self.memory_khz / (self._clock() * bus_bytes))
+
+    def plain(self) -> DramParams:
+        """Where reads follow one another: a refresh takes the bus for tRP, tRFC, tRCD and some clocks of
+        restarting (so chosen that the ceiling is that of `dram_ceiling`), writes turn it round twice.
+
+        Wanted after `at`. A port narrower than the memory is held back by itself alone.
+        """
+        cycle = self.memory_khz / self._clock()  # clocks of the memory
+        first = self.latency + round((self.tRCD + self.tCL + 4) / cycle)
+        stop = self.tRP + self.tRFC + self.tRCD + _RESTART
+        turn = self.tCL + self.tWTR_L + 4 - self.tCWL + 6
+        return DramParams(
+            latency=first, write_latency=self.write_latency, turn=round(turn / cycle),
+            refresh_every=round(self.tREFI / cycle), refresh_cycles=round(stop / cycle),
+            stall_r=self.stall_r, stall_ar=self.stall_ar, stall_aw=self.stall_aw, stall_w=self.stall_w,
+        )  # fmt: skip
 
     def _clock(self) -> int:
         if not self.clock_khz:

@@ -55,6 +55,10 @@ class DramParams:
         """The parameters of the memory beside `machine`: these, for times are the machine's cycles."""
         return self
 
+    def plain(self) -> "DramParams":
+        """The plain model nearest to this one, for estimates: this one."""
+        return self
+
     def plusargs(self, memory: Path, seed: int) -> list[str]:
         """Simulator arguments: these parameters, the memory file and the seed of the stalls."""
         values = [f"+{name}={value}" for name, value in dataclasses.asdict(self).items()]

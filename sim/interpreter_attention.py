@@ -130,6 +130,9 @@ class Attention:
         held = sum(part.shape[-1] for part in token.scores) * heads * group
         if held > self.machine.score_words:
             raise UsageError(f"wanted at most {self.machine.score_words} scores of a token, found {held}")
+        rows = held // (heads * group)
+        if rows > self.machine.max_context:
+            raise UsageError(f"wanted at most {self.machine.max_context} rows of a token, found {rows}")
         return int((score.abs() == numerics.SCORE_LIMIT).sum())  # no binary32 times 2**16 is that odd number
 
     def _values(self, t: int, codes: Tensor) -> None:

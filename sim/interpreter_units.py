@@ -132,6 +132,7 @@ class Units:
                 Function.ADD: numerics.fadd,
                 Function.MULTIPLY: numerics.fmul,
                 Function.SILU_MULTIPLY: lambda x, y: numerics.fmul(numerics.silu(x), y),
+                Function.RELU2_MULTIPLY: lambda x, y: numerics.fmul(numerics.relu2(x), y),
             }[function](z, b)
         if f["statistics"]:
             self._gather(f, z, step)

@@ -109,7 +109,7 @@ def run_lockstep(
             room = min(steps, count - len(tokens))
             pending = [Request([Entry(tokens[-1], position)], 1, room, stops, logits=True)]
     last = len(prompt) + len(tokens) - 2
-    return LockstepResult(tokens, cycles, prefill, _counters(backends, last) or _memories(backends, last))
+    return LockstepResult(tokens, cycles, prefill, compare_ends(backends, last))
 
 
 class Instructions:
@@ -146,6 +146,12 @@ def compare(
         if found is not None:
             return found
     return None
+
+
+def compare_ends(backends: Sequence[Backend], position: int) -> Difference | None:
+    """The first difference in what all runs left: exact counters, all bytes of memory. ``position``: the last
+    one processed, for the message."""
+    return _counters(backends, position) or _memories(backends, position)
 
 
 def _rows(request: Request, steps: int) -> list[tuple[int, int]]:

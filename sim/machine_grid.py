@@ -35,14 +35,16 @@ LEAST = _machine("least", bus_bytes=4, tables=1, head_lanes=4, lanes=4, attentio
 THIN = _machine("thin", bus_bytes=4, tables=5, head_lanes=8, lanes=8, attention_bytes=4, fifo_words=32,
                 burst_beats=16, outstanding=3, queue_depth=8, tile=8)  # fmt: skip
 LANES = _machine("lanes", bus_bytes=8, tables=9, lanes=16, attention_bytes=8, fifo_words=128, tile=2)
+#: Two tokens share a core of the attention unit.
 EVEN = _machine("even", bus_bytes=16, tables=17, head_lanes=32, lanes=4, attention_bytes=16, fifo_words=64,
-                burst_beats=8, outstanding=16, tile=4)  # fmt: skip
+                burst_beats=8, outstanding=16, tile=4, attention_cores=2)  # fmt: skip
 BROAD = _machine("broad", bus_bytes=32, tables=33, head_lanes=64, lanes=8, attention_bytes=16, fifo_words=64,
                  burst_beats=64, outstanding=2, tile=1)  # fmt: skip
 MOST = _machine("most", bus_bytes=64, tables=65, head_lanes=64, lanes=16, attention_bytes=16, fifo_words=16,
                 burst_beats=4, outstanding=8, tile=2)  # fmt: skip
-HUNGRY = _machine("hungry", bus_bytes=64, tables=7, head_lanes=16, lanes=8, attention_bytes=4, fifo_words=32,
-                  burst_beats=16, outstanding=4, tile=8)  # fmt: skip
+#: All tokens share a core, which takes a whole head in a cycle and has room for a larger one.
+HUNGRY = _machine("hungry", bus_bytes=64, tables=7, head_lanes=16, lanes=8, attention_bytes=32, fifo_words=32,
+                  burst_beats=16, outstanding=4, tile=8, attention_cores=1, max_query=128)  # fmt: skip
 #: Each byte of trits addresses a table in block RAM.
 BYTES = _machine("bytes", bus_bytes=8, tables=6, head_lanes=8, lanes=4, attention_bytes=8, fifo_words=32,
                  burst_beats=8, outstanding=4, tile=2, family="xcup", table_form="byte")  # fmt: skip

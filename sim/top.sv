@@ -1,8 +1,11 @@
-// The machine in its simulated surroundings: overlay, DRAM, AXI checker, reset and cycle counter.
+// The machine in its simulated surroundings: overlay, AXI checkers, the way to the DRAM, reset, cycle counter.
 // Its ports are all that the bench sees (top.vlt); main.cpp drives clk. Module trace is generated.
 module top #(
     parameter int BUS_BYTES = 8,
-    localparam int BITS = 8 * BUS_BYTES
+    parameter int PORTS = 1,
+    localparam int BITS = 8 * BUS_BYTES,
+    localparam int NARROW = BUS_BYTES / PORTS,
+    localparam int PART = 8 * NARROW
 ) (
     input  logic        clk,
     output logic        rst,            // held for the first 8 cycles
@@ -35,11 +38,13 @@ module top #(
         run_cycle <= rst ? 0 : run_cycle + 64'(running);
     end
 
-    logic [39:0] ar, aw;
-    logic [BITS+2:0] r;
-    logic [BITS+BUS_BYTES:0] w;
+    logic [PORTS-1:0][39:0] ar;
+    logic [PORTS-1:0][PART+2:0] r;
+    logic [PORTS-1:0] ar_valid, ar_ready, r_valid, r_ready;
+    logic [39:0] aw;
+    logic [PART+NARROW:0] w;
     logic [1:0] b;
-    logic ar_valid, ar_ready, r_valid, r_ready, aw_valid, aw_ready, w_valid, w_ready, b_valid, b_ready;
+    logic aw_valid, aw_ready, w_valid, w_ready, b_valid, b_ready;
 
     overlay overlay (
         .clk, .rst,
@@ -52,17 +57,35 @@ module top #(
         .irq
     );
 
+    logic [39:0] wide_ar, wide_aw;
+    logic [BITS+2:0] wide_r;
+    logic [BITS+BUS_BYTES:0] wide_w;
+    logic wide_ar_valid, wide_ar_ready, wide_r_valid, wide_r_ready;
+    logic wide_aw_valid, wide_aw_ready, wide_w_valid, wide_w_ready;
+    axi_ports #(.BUS_BYTES(BUS_BYTES), .PORTS(PORTS)) axi_ports (.*);
+
     dram #(.BUS_BYTES(BUS_BYTES)) dram (
         .clk, .rst,
-        .ar_addr(ar[31:0]), .ar_len(ar[39:32]), .ar_valid, .ar_ready,
-        .r_data(r[BITS-1:0]), .r_resp(r[BITS+1:BITS]), .r_last(r[BITS+2]), .r_valid, .r_ready,
-        .aw_addr(aw[31:0]), .aw_len(aw[39:32]), .aw_valid, .aw_ready,
-        .w_data(w[BITS-1:0]), .w_strb(w[BITS+BUS_BYTES-1:BITS]), .w_last(w[BITS+BUS_BYTES]),
-        .w_valid, .w_ready,
+        .ar_addr(wide_ar[31:0]), .ar_len(wide_ar[39:32]), .ar_valid(wide_ar_valid), .ar_ready(wide_ar_ready),
+        .r_data(wide_r[BITS-1:0]), .r_resp(wide_r[BITS+1:BITS]), .r_last(wide_r[BITS+2]),
+        .r_valid(wide_r_valid), .r_ready(wide_r_ready),
+        .aw_addr(wide_aw[31:0]), .aw_len(wide_aw[39:32]), .aw_valid(wide_aw_valid), .aw_ready(wide_aw_ready),
+        .w_data(wide_w[BITS-1:0]), .w_strb(wide_w[BITS+BUS_BYTES-1:BITS]), .w_last(wide_w[BITS+BUS_BYTES]),
+        .w_valid(wide_w_valid), .w_ready(wide_w_ready),
         .b_resp(b), .b_valid, .b_ready,
         .read_beats, .write_beats, .busy_cycles, .held_cycles, .idle_cycles
     );
 
-    axi_checker #(.BUS_BYTES(BUS_BYTES)) axi_checker (.*);
+    // A checker for each port; those but the first have no write channels.
+    for (genvar p = 0; p < PORTS; p++) begin : checked
+        axi_checker #(.BUS_BYTES(NARROW)) axi_checker (
+            .clk, .rst,
+            .ar(ar[p]), .ar_valid(ar_valid[p]), .ar_ready(ar_ready[p]),
+            .r(r[p]), .r_valid(r_valid[p]), .r_ready(r_ready[p]),
+            .aw(p == 0 ? aw : '0), .aw_valid(p == 0 && aw_valid), .aw_ready(p == 0 && aw_ready),
+            .w(p == 0 ? w : '0), .w_valid(p == 0 && w_valid), .w_ready(p == 0 && w_ready),
+            .b(p == 0 ? b : '0), .b_valid(p == 0 && b_valid), .b_ready(p == 0 && b_ready)
+        );
+    end
     trace trace (.clk, .running, .run_cycle);
 endmodule

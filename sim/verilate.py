@@ -123,9 +123,11 @@ def build(
     progress: Progress = _quiet,
     options: Sequence[str] = (),
     *,
+    ports: int = 1,
     wave: bool = False,
 ) -> Path:
-    """The simulator of `verilog` inside ``top.sv``: DRAM, AXI checker, cocotb; `options` go to Verilator.
+    """The simulator of `verilog` inside ``top.sv``: DRAM, AXI checkers, cocotb; `options` go to Verilator.
+    `bus_bytes`: of all its `ports` together.
 
     `verilog` defines the module ``overlay`` with the ports that ``top.sv`` connects; a `Traced` one can write
     an event log. With `wave` the simulator can write a waveform; it is slower and takes longer to build. The
@@ -134,13 +136,14 @@ def build(
     """
     libs = cocotb_tools.config.libs_dir
     link = f"-Wl,-rpath,{libs} -L{libs} -lcocotbvpi_verilator"
-    files = ["top.vlt", "top.sv", "axi_checker.sv", "stop.cpp", "main.cpp", *MEMORY]
+    files = ["top.vlt", "top.sv", "axi_checker.sv", "axi_ports.sv", "stop.cpp", "main.cpp", *MEMORY]
     if isinstance(verilog, Traced):
         files.append("trace.cpp")
         texts = {"overlay.v": verilog.verilog, "trace.sv": verilog.module, LAYOUT: verilog.layout}
     else:
         texts = {"overlay.v": verilog, "trace.sv": UNTRACED}
-    flags = ["--vpi", "--top-module", "top", f"-GBUS_BYTES={bus_bytes}", "-LDFLAGS", link, *options]
+    flags = ["--vpi", "--top-module", "top", f"-GBUS_BYTES={bus_bytes}", f"-GPORTS={ports}",
+             "-LDFLAGS", link, *options]  # fmt: skip
     if wave:
         files.append(WRITER)
         texts |= FST_LIBRARIES | {"overlay.v": _without_temporaries(texts["overlay.v"])}
@@ -295,4 +298,5 @@ def _converted(
 def build_overlay(machine: MachineConfig, progress: Progress = _quiet, *, wave: bool = False) -> Path:
     """The simulator of one machine: `traced_overlay` then `build`."""
     _tools()  # a missing compiler is said before the work begins
-    return build(traced_overlay(machine, progress), machine.bus_bytes, progress, wave=wave)
+    traced = traced_overlay(machine, progress)
+    return build(traced, machine.bus_bytes, progress, ports=machine.ports, wave=wave)

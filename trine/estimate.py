@@ -76,7 +76,10 @@ def main(args: argparse.Namespace) -> int:
     prompt = _within("prompt-tokens", args.prompt_tokens, PROMPT, config.context, "the model's context")
     tile = _within("tile", args.tile, machine.tile, machine.tile, f"machine {machine.name!r}")
     chunk = _within("chunk", args.chunk, machine.max_chunk, machine.max_chunk, f"machine {machine.name!r}")
-    found = estimate(machine, dram, program, position=context - 1, prompt=prompt, tile=tile, chunk=chunk)
+    memory_timing = dram.at(machine).plain()
+    found = estimate(
+        machine, memory_timing, program, position=context - 1, prompt=prompt, tile=tile, chunk=chunk
+    )
     result = _result(config, machine, dram, memory, found, context)
     _print(result)
     result["wall_seconds"] = time.perf_counter() - begin
@@ -137,6 +140,7 @@ def _result(
             "starved": run.starved / run.cycles,
             "binds": found.decode.binds,
             "cycles_if_free": found.decode.without,
+            "dependency_limit": found.decode.limit,
         },
         "prefill": {
             "prompt_tokens": prefill.tokens,
@@ -166,6 +170,8 @@ def _print(result: dict[str, Any]) -> None:
         ("decode: bus moves a read beat", f"{decode['bus_utilisation']:.1%}", "of the cycles"),
         *((f"decode: {name} busy", f"{part:.1%}", "of the cycles") for name, part in decode["busy"].items()),
     ]  # fmt: skip
+    rows.insert(2, ("decode: dependency limit", f"{decode['dependency_limit']:.0f}",
+                    "cycles: its longest chain, memory and units free"))  # fmt: skip
     if prefill["extrapolated_from_layers"]:
         note(f"time to first token is extrapolated from {prefill['extrapolated_from_layers']} layers")
     print(table(rows, (f"{result['model']} on {result['machine']}", "estimate", "")), end="\n\n")

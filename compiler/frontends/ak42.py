@@ -52,7 +52,9 @@ def load(path: Path, recipe: Recipe) -> QuantisedModel:
         for name in _ORDER
     }
     layers = tuple(
-        QuantisedLayer(None, None, **{name: linears[name][index] for name in _ORDER})
+        QuantisedLayer(
+            None, None, **{name: linears[name][index] for name in _ORDER}, o_gain=None, down_gain=None
+        )
         for index in range(config.layers)
     )
     return QuantisedModel(

@@ -2,7 +2,8 @@
 
 Metadata: ``format`` = "trine-ternary-1", ``config`` = ModelConfig as JSON. Tensors: ``embedding`` (and
 ``head`` where the head is not the embedding) float16 or float32 [vocab, dim]; ``final_gain`` and
-``layers.i.attention_gain``, ``layers.i.mlp_gain`` float32 [dim]; for each matrix m of a layer
+``layers.i.attention_gain``, ``layers.i.mlp_gain`` float32 [dim], where the configuration has ``inner_gain``
+``layers.i.o_gain`` [dim] and ``layers.i.down_gain`` [hidden] too; for each matrix m of a layer
 ``layers.i.m.codes`` uint8 [out, ceil(in / 4)], least significant pair first (0 = 0, 1 = +1, 2 = -1), and
 ``layers.i.m.scale`` float32 [1].
 """
@@ -59,6 +60,8 @@ def load(path: Path, recipe: Recipe) -> QuantisedModel:
             reader.gain(f"layers.{index}.attention_gain", config),
             reader.gain(f"layers.{index}.mlp_gain", config),
             **{name: reader.linear(f"layers.{index}.{name}", *shape) for name, shape in shapes.items()},
+            o_gain=reader.inner_gain(f"layers.{index}.o_gain", config.dim, config),
+            down_gain=reader.inner_gain(f"layers.{index}.down_gain", config.hidden, config),
         )
         for index in range(config.layers)
     )
@@ -107,6 +110,10 @@ class _Reader:
         if not config.block_gain and not bool((gain == 1).all()):
             raise CheckpointError(f"{self._path}: {name}", "no gain (block_gain is false)", "one", _EXPORT)
         return gain if config.block_gain else None
+
+    def inner_gain(self, name: str, n: int, config: ModelConfig) -> Tensor | None:
+        """The gain of the norm before o or down, of n elements; None where the model has none."""
+        return self.floats(name, (n,), (torch.float32,)) if config.inner_gain else None
 
     def linear(self, name: str, rows: int, columns: int) -> Linear:
         """A ternary matrix [rows, columns]."""

@@ -52,8 +52,9 @@ def test_latencies_are_those_of_the_components() -> None:
 @pytest.mark.parametrize("machine", MACHINES, ids=lambda machine: machine.name)
 def test_engines_of_every_size(machine: MachineConfig) -> None:
     engine, integer = TernaryEngine(machine), IntegerLinear(machine)
-    matmul = cost.matmul(machine, {"rows": 30, "k": 64, "q": 0, "acc": 0})
-    assert (matmul.build, matmul.tail) == (engine.build_cycles, engine.latency + 1)
+    matmul = cost.matmul(machine, {"rows": 30, "k": 64, "q": 0, "acc": 0}, 1)
+    assert (matmul.build, matmul.tail) == (engine.solo_cycles, engine.latency + 1)
+    assert cost.build_cycles(machine, max(2, machine.tile)) == engine.build_cycles
     assert matmul.bytes == 30 * 13 and max(matmul.chunks) <= machine.tables
     shape = {"rows": 3, "k": 64, "width": 0}
     assert cost.linear(machine, "LINEAR", shape, 1).tail == integer.latency
@@ -64,7 +65,7 @@ def test_engines_of_every_size(machine: MachineConfig) -> None:
 def test_byte_tables(family: str) -> None:
     machine = dataclasses.replace(CI, table_form="byte", family=family)
     engine = TernaryEngine(machine)
-    matmul = cost.matmul(machine, {"rows": 1, "k": 5, "q": 0, "acc": 0})
+    matmul = cost.matmul(machine, {"rows": 1, "k": 5, "q": 0, "acc": 0}, 1)
     assert matmul.build == engine.build_cycles
     slack = {"ecp5": (0,), "xcup": (0, 1)}[family]
     assert engine.latency + 1 - matmul.tail in slack

@@ -21,7 +21,7 @@ def shape(**changes: object) -> ModelConfig:
 #: Changes to model and machine, and the machine field or limit in the message.
 TOO_LARGE = {
     "lanes": ({"hidden": 254}, {}, "hidden.*lanes"),
-    "attention bytes": ({"dim": 96}, {}, "head_size.*attention_bytes"),
+    "filled heads": ({"dim": 96}, {"max_query": 64}, "8 heads of 12.*max_query.*found 128"),
     "group": ({"kv_heads": 1}, {}, "max_group"),
     "heads": ({"dim": 256, "heads": 32, "kv_heads": 8, "context": 64}, {}, "max_heads"),
     "query": ({}, {"max_query": 64}, "max_query"),
@@ -39,8 +39,8 @@ TOO_LARGE = {
         "RoPE rows of a tile.*constant_words.*found 576",
     ),
     "statistics": (
-        {"dim": 512, "heads": 32, "kv_heads": 16, "context": 64},
-        {"max_heads": 32, "stage_bytes": 512, "quantised_words": 1024, "constant_words": 2048},
+        {"dim": 512, "heads": 64, "kv_heads": 32, "context": 64},
+        {"max_heads": 64, "stage_bytes": 512, "quantised_words": 1024, "constant_words": 2048},
         "statistics slots",
     ),
 }
@@ -63,16 +63,18 @@ def test_the_reference_shape_fits_everywhere():
     [*MACHINES.values(), dataclasses.replace(CI, name="16", lanes=16, tile=8)],
     ids=lambda machine: machine.name,
 )
-@pytest.mark.parametrize("gains", [False, True])
-def test_places_do_not_overlap(machine: MachineConfig, gains: bool):
-    config = random_model(gains=gains, dim=64, hidden=96).config
+@pytest.mark.parametrize(("gains", "inner"), [(False, False), (True, False), (False, True), (True, True)])
+def test_places_do_not_overlap(machine: MachineConfig, gains: bool, inner: bool):
+    config = random_model(gains=gains, inner_gain=inner, dim=64, hidden=96).config
     kv, places = config.kv_dim, place(config, machine)
     together = {
         "activation": [{"x": 64, "q": 64, "k": kv, "v": kv, "attended": 64}, {"x": 64, "up": 96}, {"x": 64, "h": 96}],
         "accumulator": [{"q": 64, "k": kv, "v": kv}, {"up": 96, "gate": 96}],
         "quantised": [{"attention": 64, "o": 64}, {"mlp": 64, "down": 96}],
         "constant": [
-            {**({"attention": 64, "mlp": 64} if gains else {"final": 64}), "rope": 16 * machine.tile}
+            ({"attention": 64, "mlp": 64} if gains else {"final": 64})
+            | ({"o": 64, "down": 96} if inner else {})
+            | {"rope": 16 * machine.tile}
         ],
         "statistics": [{"attention": 1, "mlp": 1, "o": 1, "down": 1, "query": 4, "key": 2, "value": 2}],
         "scalar": [{name: machine.tile if name.startswith("s_") else 1 for name in places.scalar}],

@@ -24,6 +24,7 @@ from ..models.random_model import random_model
 SHAPES = {
     "rms": {},
     "l2": {"norm": "l2", "gains": False},
+    "sub-norms": {"inner_gain": True, "activation": "relu2", "tied": False},
     "plain": {"inner_norm": False, "tied": False, "layers": 1},
 }
 #: Rows of KV memory: the sequences of a batch lie in one pool.
@@ -98,7 +99,8 @@ PROMPT = [1, *((7 * i + 3) % 50 for i in range(23))]
 
 
 @pytest.mark.parametrize(
-    ("shape", "tile"), [("rms", 1), ("rms", 2), ("rms", 4), ("rms", 8), ("l2", 4), ("plain", 2)]
+    ("shape", "tile"),
+    [("rms", 1), ("rms", 2), ("rms", 4), ("rms", 8), ("l2", 4), ("plain", 2), ("sub-norms", 4)],
 )
 def test_chunks_and_tiles(shape: str, tile: int):
     """Prompts of several lengths in chunks of several sizes, tiles up to the machine's, uneven last ones."""

@@ -12,7 +12,7 @@ from amaranth.sim import Simulator
 from hw.attention import Attention
 from hw.fp32_div import Fp32Div
 from hw.isa import Feed, Pass, encode
-from hw.machine import CI, MachineConfig
+from hw.machine import CI, KV260, MachineConfig
 from hw.output_scale import OutputScale
 from models import numerics
 from models.numerics import float_bits
@@ -23,10 +23,11 @@ from .attention_case import Case, sequence
 Tile = list[list[Case]]
 
 
-def machine(bus: int, word: int, lanes: int, group: int, tile: int) -> MachineConfig:
+def machine(bus: int, word: int, lanes: int, group: int, tile: int, cores: int = 0) -> MachineConfig:
     return dataclasses.replace(
         CI, bus_bytes=bus, attention_bytes=word, lanes=lanes, max_group=group, tables=5, head_lanes=8,
         max_heads=8, max_query=256, score_words=256, tile=tile,
+        attention_cores=cores,
     )  # fmt: skip
 
 
@@ -36,6 +37,14 @@ B8_ONE = machine(8, 8, 4, 4, 1)
 B16 = machine(16, 16, 8, 2, 2)
 B16_SMALL = machine(16, 4, 16, 2, 4)
 B64 = machine(64, 8, 16, 1, 1)
+#: Fewer cores than tokens, words larger than heads or no divisor of them.
+SHARED = machine(8, 32, 4, 4, 4, 1)
+SHARED_TWO = machine(16, 16, 8, 2, 4, 2)
+SHARED_SMALL = machine(64, 4, 16, 8, 8, 2)
+SHARED_WIDE = machine(64, 64, 8, 8, 8, 1)
+SHARED_HALF = machine(8, 8, 4, 4, 4, 2)
+#: The sizes of kv260.
+LARGE = dataclasses.replace(KV260, score_words=256, max_context=64)
 
 
 def padded(rows: list[bytes], bus: int, rng: random.Random) -> bytes:
@@ -110,13 +119,14 @@ class Bench:
 
     def write_query(self, number: int, t: int, case: Case) -> None:
         self.written[t] = case
-        flat, lanes = case.q.flatten().remainder(65536).tolist(), self.config.lanes
-        for first in range(0, len(flat), lanes):
-            data = sum(flat[first + i] << 16 * i for i in range(lanes))
-            self.steps.append(("query", number, {"token": t, "address": first, "data": data}))
+        flat, lanes = case.q.remainder(65536).tolist(), self.config.lanes
         for head in range(case.heads):
             scale = int(float_bits(case.s_q)[head])
             self.steps.append(("scale", number, {"scale_token": t, "scale_head": head, "scale": scale}))
+            for first in range(0, case.head_size, lanes):
+                data = sum(flat[head][first + i] << 16 * i for i in range(lanes))
+                address = head * case.head_size + first
+                self.steps.append(("query", number, {"token": t, "address": address, "data": data}))
 
     def staged(self, number: int, t: int, value: int) -> bytes:
         """The row in bank t of the stage."""
@@ -242,6 +252,11 @@ def alone(cases: list[Case]) -> list[Tile]:
         (B16, (3, 1, 32, 4)),
         (B16_SMALL, (3, 2, 16, 4)),
         (B64, (3, 1, 16, 3)),
+        (B8, (2, 3, 12, 3)),
+        (SHARED, (2, 2, 12, 4)),
+        (SHARED_TWO, (2, 1, 24, 3)),
+        (SHARED_SMALL, (1, 5, 16, 3)),
+        (SHARED_WIDE, (3, 1, 40, 3)),
     ],
 )
 def test_shapes(config: MachineConfig, shape: tuple[int, int, int, int]):
@@ -272,6 +287,10 @@ TILES = [
         (B8, (1, 4, 16), 0.0, 3),
         (B16, (2, 1, 16), 0.4, 4),
         (B16_SMALL, (3, 2, 16), 0.2, 3),
+        (SHARED, (2, 2, 12), 0.3, 5),
+        (SHARED_TWO, (2, 2, 24), 0.0, 4),
+        (SHARED_SMALL, (1, 8, 16), 0.2, 3),
+        (SHARED_WIDE, (2, 2, 40), 0.3, 4),
     ],
 )
 def test_tiles(config: MachineConfig, shape: tuple[int, int, int], stall: float, number: int):
@@ -341,42 +360,71 @@ def test_extreme_scales():
     check(B8_ONE, alone([distant, saturated, both, negative, values, largest]))
 
 
+def row_cycles(config: MachineConfig, shape: tuple[int, int, int], seen: int = 1) -> tuple[int, int]:
+    """Of a K and a V row that ``seen`` tokens of a core see, without padding."""
+    kv_heads, group, head_size = shape
+    steps, parts = seen * group, kv_heads * -(-head_size // config.attention_bytes)
+    pairs = -(-kv_heads // config.scale_pairs)
+    return (parts - 1) * steps + max(steps, 1 + pairs), max(parts * steps, 2)
+
+
 @pytest.mark.parametrize(
-    ("config", "kv_heads", "group", "parts"), [(B8_ONE, 2, 1, 3), (B8_ONE, 2, 4, 2), (B8, 2, 2, 3)]
+    ("config", "shape"),
+    [
+        (B8_ONE, (2, 1, 24)),
+        (B8_ONE, (2, 4, 16)),
+        (B8, (2, 2, 24)),
+        (B8_ONE, (1, 1, 8)),
+        (SHARED, (2, 1, 12)),
+        (SHARED_TWO, (4, 1, 24)),
+        (LARGE, (16, 1, 96)),
+    ],
 )
-def test_cycles(config: MachineConfig, kv_heads: int, group: int, parts: int):
+def test_cycles(config: MachineConfig, shape: tuple[int, int, int]):
     """Without stalls: the slope of each pass, and what start and finish may cost."""
-    cases = [Case(kv_heads, group, 8 * parts, tokens, 1) for tokens in (1, 3, 8)]
+    cases = [Case(*shape, tokens, 1) for tokens in (1, 3, 8)]
     results = check(config, alone(cases), 0.0)
     none, few, many = (result.cycles for result in results)
-    key, value = kv_heads * max(1 + parts, group), kv_heads * max(parts, group)
+    key, value = row_cycles(config, shape)
     assert [after - before for before, after in zip(few, many, strict=True)] == [5 * key, 0, 5 * value, 0]
     assert none[0] == EMPTY
     assert few[0] - 2 * key <= 2
-    assert few[1] - key <= 25
-    assert few[2] - 2 * value <= 12
-    assert few[3] - value <= 6
-    beats = [OutputScale.LATENCY, OutputScale.LATENCY]
-    beats[1] += (kv_heads * group - 1) * (Fp32Div.LATENCY + 1) + 2 * parts - 1
+    assert few[1] - key <= 28
+    assert few[2] - 2 * value <= 13
+    assert few[3] - value <= 9
+    kv_heads, group, head_size = shape
+    turns = config.core_tokens > 1 and config.attention_cores > 1
+    beats = [OutputScale.LATENCY + turns] * 2
+    beats[1] += (kv_heads * group - 1) * (Fp32Div.LATENCY + 1) + head_size // config.lanes - 1
     assert [result.beats for result in results] == [beats] * 3
+    if config is LARGE:
+        assert key + value <= 40
 
 
-def test_cycles_of_a_tile():
-    """Rows cost once for all tokens that see them, plus some for each token and each run of rows."""
-    kv_heads, group, parts = 2, 2, 3
-    shape = kv_heads, group, 8 * parts
-    key, value = kv_heads * (1 + parts), kv_heads * parts
+@pytest.mark.parametrize("config", [B8, SHARED, SHARED_HALF], ids=["a core a token", "one core", "two"])
+def test_cycles_of_a_tile(config: MachineConfig):
+    """What rows cost each core, plus some for each token and each run of rows."""
+    shape = 2, 2, 24
     batch = [sequence(shape, position, 1, position) for position in (3, 0, 7, 2)]
-    results = check(B8, [[sequence(shape, 12, 4, 1)], batch], 0.0)
+    results = check(config, [[sequence(shape, 12, 4, 1)], batch], 0.0)
+    cores = config.attention_cores or 4
     for result, runs in zip(results, (1, 4), strict=True):
         run_tape, run_stage = 3 + 2 * (runs - 1), 3 + 4 * 3
+        key, value = row_cycles(config, shape, -(-4 // cores) if runs == 1 else 1)
+        seen = [-(-n // cores) if runs == 1 else 1 for n in (4, 3, 2, 1)]
+        key_stage, value_stage = (sum(row_cycles(config, shape, n)[half] for n in seen) for half in range(2))
         assert result.cycles[0] - 12 * key <= 2 + run_tape
-        assert result.cycles[1] - 4 * key <= 25 + run_stage
-        assert result.cycles[2] - 12 * value <= 12 + run_tape
-        assert result.cycles[3] - 4 * value <= 6 + run_stage
-        # A beat a cycle, once the first token's scales are there.
-        last = result.beats[1]
-        assert result.beats[2:] == [last + i for i in (1, 24, 25, 48, 49, 72)]
+        assert result.cycles[1] - key_stage <= 28 + run_stage
+        assert result.cycles[2] - 12 * value <= 13 + run_tape
+        assert result.cycles[3] - value_stage <= 9 + run_stage
+        if cores == 4:
+            # A beat a cycle, once the first token's scales are there.
+            last = result.beats[1]
+            assert result.beats[2:] == [last + i for i in (1, 24, 25, 48, 49, 72)]
+        if cores == 1:
+            step = Fp32Div.LATENCY + 1
+            first = [OutputScale.LATENCY + 4 * t * step for t in range(4)]
+            assert result.beats == [beat for start in first for beat in (start, start + 3 * step + 5)]
 
 
 def test_verilog():

@@ -8,58 +8,74 @@ from amaranth.sim import Simulator
 
 from hw.attention_output import AttentionOutput
 from hw.machine import CI
+from hw.value_sum import sum_bits
 
-#: attention bytes, lanes, K/V heads, group, parts.
-SHAPES = [(4, 4, 1, 1, 1), (8, 4, 3, 2, 2), (16, 4, 2, 1, 1), (4, 8, 2, 3, 4), (4, 16, 1, 2, 4)]
+#: attention bytes, lanes, heads, head size, tokens of the core, live ones.
+SHAPES = [(4, 4, 1, 4, 1, 1), (8, 4, 6, 16, 1, 1), (16, 4, 2, 16, 2, 2), (4, 8, 6, 16, 4, 3),
+          (4, 16, 2, 16, 2, 1), (16, 4, 3, 24, 4, 4), (32, 4, 3, 12, 2, 2)]  # fmt: skip
 
 
 @pytest.mark.parametrize("stall", [0.0, 0.5])
-@pytest.mark.parametrize(("size", "lanes", "kv_heads", "group", "parts"), SHAPES)
-def test_beats(size: int, lanes: int, kv_heads: int, group: int, parts: int, stall: float):
-    config = dataclasses.replace(CI, attention_bytes=size, lanes=lanes, max_query=128)
+@pytest.mark.parametrize(("size", "lanes", "heads", "head_size", "tokens", "live"), SHAPES)
+def test_beats(size: int, lanes: int, heads: int, head_size: int, tokens: int, live: int, stall: float):
+    config = dataclasses.replace(
+        CI, attention_bytes=size, lanes=lanes, max_query=128, attention_cores=4 // tokens
+    )
     dut = AttentionOutput(config)
     rng = random.Random(size + lanes)
-    heads = kv_heads * group
-    words = {(h, part): rng.getrandbits(48 * size) for h in range(heads) for part in range(parts)}
-    scales = [rng.getrandbits(32) for _ in range(heads)]
+    bits, parts, unit = sum_bits(config), -(-head_size // size), min(size, lanes)
+    words = {(slot, i): rng.getrandbits(bits * size) for slot in range(tokens) for i in range(heads * parts)}
+    scales = [rng.getrandbits(32) for _ in range(live * heads)]
 
-    def wanted(empty: bool) -> list[tuple[int, int]]:
+    def element(slot: int, head: int, i: int) -> int:
+        """48 bits of a sum."""
+        found = words[slot, head * parts + i // size] >> bits * (i % size) & (1 << bits) - 1
+        return (found - (found >> bits - 1 << bits)) & (1 << 48) - 1
+
+    def wanted(empty: int) -> list[tuple[int, int, bool]]:
         beats = []
-        for h in range(heads):
-            flat = 0 if empty else sum(words[h, part] << 48 * size * part for part in range(parts))
-            for first in range(0, parts * size, lanes):
-                beats.append((flat >> 48 * first & (1 << 48 * lanes) - 1, scales[h]))
+        for slot in range(live):
+            for h in range(heads):
+                sums = [0 if empty >> slot & 1 else element(slot, h, i) for i in range(head_size)]
+                for first in range(0, head_size, lanes):
+                    data = sum(x << 48 * i for i, x in enumerate(sums[first : first + lanes]))
+                    end = h == heads - 1 and first + lanes == head_size
+                    beats.append((data, scales[slot * heads + h], end))
         return beats
 
     async def bench(ctx) -> None:
-        ctx.set(dut.geometry, {"kv_heads": kv_heads, "group": group, "parts": parts})
-        for empty in (False, True, False):
+        ctx.set(dut.geometry.heads, heads)
+        ctx.set(dut.geometry.parts, parts)
+        ctx.set(dut.geometry.last, (head_size - 1) % size // unit + 1)
+        ctx.set(dut.last_slot, live - 1)
+        for empty in (0, 1, (1 << tokens) - 1, 2 % (1 << tokens)):
             ctx.set(dut.start, 1)
             ctx.set(dut.empty, empty)
             await ctx.tick()
             ctx.set(dut.start, 0)
-            ctx.set(dut.empty, 0)
-            beats: list[tuple[int, int]] = []
+            beats: list[tuple[int, int, bool]] = []
             head = cycles = 0
             while ctx.get(dut.busy):
-                valid = head < heads and rng.random() >= stall / 2
+                valid = head < len(scales) and rng.random() >= stall / 2
                 ctx.set(dut.scale.valid, valid)
                 ctx.set(dut.scale.payload, scales[head] if valid else 0)
                 ctx.set(dut.output.ready, rng.random() >= stall)
                 if ctx.get(dut.output.valid) and ctx.get(dut.output.ready):
-                    beats.append((ctx.get(dut.output.payload.sums), ctx.get(dut.output.payload.scale)))
+                    payload = dut.output.payload
+                    beats.append(
+                        (ctx.get(payload.sums), ctx.get(payload.scale), bool(ctx.get(dut.token_end)))
+                    )
                 head += valid and ctx.get(dut.scale.ready)
-                en, address, member = ctx.get(dut.en), ctx.get(dut.address), ctx.get(dut.member)
+                en, place = ctx.get(dut.en), (ctx.get(dut.slot), ctx.get(dut.address))
                 await ctx.tick()
                 if en:
-                    key = address // parts * group + member, address % parts
-                    ctx.set(dut.sums, words.get(key, 0))
+                    ctx.set(dut.sums, words.get(place, 0))
                 cycles += 1
                 assert cycles < 1000
             assert beats == wanted(empty)
-            assert head == heads
+            assert head == len(scales)
             if not stall:
-                assert cycles == 1 + max(len(beats), heads * parts)
+                assert cycles == 1 + max(len(beats), live * heads * parts)
 
     simulator = Simulator(dut)
     simulator.add_clock(1e-6)

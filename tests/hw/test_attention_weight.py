@@ -13,71 +13,100 @@ from models import numerics
 
 
 @pytest.mark.parametrize("stall", [0.0, 0.7])
-@pytest.mark.parametrize(("kv_heads", "group"), [(1, 1), (3, 1), (1, 4), (2, 3)])
-def test_weights(kv_heads: int, group: int, stall: float):
-    dut = AttentionWeight(dataclasses.replace(CI, max_heads=8, max_group=4, score_words=64))
+@pytest.mark.parametrize(("kv_heads", "group", "tokens"), [(1, 1, 1), (3, 1, 2), (1, 4, 4), (2, 3, 1)])
+def test_weights(kv_heads: int, group: int, tokens: int, stall: float):
+    dut = AttentionWeight(
+        dataclasses.replace(CI, max_heads=8, max_group=4, score_words=64, attention_cores=4 // tokens)
+    )
     rng = random.Random(kv_heads + group)
     heads = kv_heads * group
-    scores: list[int] = []
-    scales: list[int] = []
-    maxima: list[int] = []
-    exponents: list[int] = []
+    #: Score, s_v, token, head, fresh, ends.
+    words: list[tuple[int, int, int, int, bool, bool]] = []
+    maxima: dict[tuple[int, int], int] = {}
+    exponents: dict[tuple[int, int], int] = {}
 
     async def memories(ctx) -> None:
-        """The read ports of AttentionScore and ValueScales."""
-        score = scale = 0
+        """The read ports of AttentionScore."""
+        names = ("score", "value_scale", "fresh", "ends")
         while True:
-            ctx.set(dut.score, score & 0xFFFFFFFF)
-            ctx.set(dut.scale, scale)
-            if maxima:
-                ctx.set(dut.maximum, maxima[ctx.get(dut.head) % heads] & 0xFFFFFFFF)
-                ctx.set(dut.exponent, exponents[ctx.get(dut.kv_head) % kv_heads])
-            en, place, scale_place = ctx.get(dut.en), ctx.get(dut.score_address), ctx.get(dut.scale_address)
+            at = ctx.get(dut.at.slot), ctx.get(dut.at.head)
+            ctx.set(dut.maximum, maxima.get(at, 0) & 0xFFFFFFFF)
+            ctx.set(dut.exponent, exponents.get(at, 0))
+            en, place = ctx.get(dut.en), ctx.get(dut.score_address)
             await ctx.tick()
-            if en and scores:
-                score, scale = scores[place % len(scores)], scales[scale_place % len(scales)]
+            if en and words:
+                score, scale, slot, head, fresh, ends = words[place % len(words)]
+                for name, value in zip(names, (score, scale, fresh, ends), strict=True):
+                    ctx.set(getattr(dut.score, name), value)
+                ctx.set(dut.score.at.slot, slot)
+                ctx.set(dut.score.at.head, head)
 
     async def bench(ctx) -> None:
-        ctx.set(dut.geometry, {"kv_heads": kv_heads, "group": group, "parts": 1})
-        for tokens in (64 // heads, 0, 1, 5):
+        for rows in (64 // heads, 0, 1, 5):
             spread = 30 << 16
+            # Token t sees all rows but the first t of them, as a tile of later tokens might.
             score = torch.tensor(
-                [[rng.randint(-spread, spread) for _ in range(heads)] for _ in range(tokens)]
-            )
-            score = score.reshape(tokens, heads)
-            s_v = torch.rand(tokens, kv_heads) * (torch.rand(tokens, kv_heads) < 0.8)
-            wanted_groups: list[list[int]] = []
-            totals = [0] * heads
-            scores[:], scales[:] = score.flatten().tolist(), numerics.float_bits(s_v).flatten().tolist()
-            if tokens:
-                e = numerics.value_exponent(s_v.amax(0))
-                maxima[:], exponents[:] = score.amax(0).tolist(), (e + 127).tolist()
-                p = numerics.exp2(score.amax(0) - score)
-                per_head = s_v.repeat_interleave(group, 1)
-                weight = numerics.value_weight(p, per_head, e.repeat_interleave(group))
-                wanted_groups = weight.reshape(tokens * kv_heads, group).tolist()
-                totals = p.sum(0).tolist()
+                [
+                    [[rng.randint(-spread, spread) for _ in range(heads)] for _ in range(rows)]
+                    for _ in range(tokens)
+                ]
+            ).reshape(tokens, rows, heads)
+            s_v = torch.rand(rows, kv_heads) * (torch.rand(rows, kv_heads) < 0.8)
+            per_head = s_v.repeat_interleave(group, 1)
+            weights, totals = {}, {}
+            for slot in range(min(tokens, rows)):
+                seen = score[slot, slot:]
+                e = numerics.value_exponent(per_head[slot:].amax(0))
+                p = numerics.exp2(seen.amax(0) - seen)
+                weights[slot] = numerics.value_weight(p, per_head[slot:], e)
+                for head in range(heads):
+                    maxima[slot, head], exponents[slot, head] = int(seen[:, head].max()), int(e[head]) + 127
+                    totals[slot, head] = int(p[:, head].sum())
+            words.clear()
+            wanted: list[list[int]] = []
+            bits = numerics.float_bits(per_head).tolist()
+            for row in range(rows):
+                for kv_head in range(kv_heads):
+                    seeing = [slot for slot in range(tokens) if row >= slot]
+                    steps = [(slot, kv_head * group + g) for slot in seeing for g in range(group)]
+                    wanted.append([int(weights[slot][row - slot, head]) for slot, head in steps])
+                    for slot, head in steps:
+                        ends = (slot, head) == steps[-1]
+                        words.append(
+                            (int(score[slot, row, head]), bits[row][head], slot, head, row == slot, ends)
+                        )
             ctx.set(dut.start, 1)
-            ctx.set(dut.count, tokens * heads)
+            ctx.set(dut.count, len(words))
             await ctx.tick()
             ctx.set(dut.start, 0)
             found: list[list[int]] = []
-            cycles = 0
-            while len(found) < len(wanted_groups) or cycles < 30:
-                ready = rng.random() >= stall
-                ctx.set(dut.weights.ready, ready)
-                if ready and ctx.get(dut.weights.valid):
-                    found.append([ctx.get(dut.weights.payload[g]) for g in range(group)])
+            cycles = last = 0
+            while len(found) < len(wanted) or cycles < 30:
+                ctx.set(dut.pop, 0)
+                # All weights of a group, more than once and in any order, then it goes.
+                if ctx.get(dut.available) and (not stall or rng.random() >= stall):
+                    group_now = [0] * len(wanted[len(found)])
+                    order = [*range(len(group_now))] * (2 if stall else 1)
+                    rng.shuffle(order)
+                    for i in order:
+                        ctx.set(dut.index, i)
+                        group_now[i] = ctx.get(dut.weight)
+                        if stall:
+                            await ctx.tick()
+                    found.append(group_now)
+                    ctx.set(dut.pop, 1)
                     last = cycles
                 await ctx.tick()
                 cycles += 1
-                assert cycles < 1000
-            assert found == wanted_groups
-            assert not ctx.get(dut.weights.valid)
-            if tokens and not stall:
-                assert last + 1 == dut.LATENCY - 1 + tokens * heads
-            for head, total in enumerate(totals):
-                ctx.set(dut.total_head, head)
+                assert cycles < 3000
+            ctx.set(dut.pop, 0)
+            assert found == wanted
+            assert not ctx.get(dut.available)
+            if rows and not stall:
+                assert last + 1 == dut.LATENCY - 1 + len(words)
+            for (slot, head), total in totals.items():
+                ctx.set(dut.total_at.slot, slot)
+                ctx.set(dut.total_at.head, head)
                 assert ctx.get(dut.total) == total
 
     simulator = Simulator(dut)

@@ -1,4 +1,4 @@
-"""RowReader: rows with and without padding become pairs and parts with their marks; nothing else is taken."""
+"""RowReader: rows with and without padding become parts with scales and marks; nothing else is taken."""
 
 import dataclasses
 import random
@@ -11,79 +11,87 @@ from hw.machine import CI, MachineConfig
 
 from .tape_bench import TapeBench
 
-#: bus bytes, attention bytes, K/V heads, parts of a head.
-SHAPES = [(4, 4, 3, 2), (8, 8, 1, 1), (16, 8, 3, 1), (16, 4, 3, 3), (64, 8, 3, 2), (16, 16, 1, 2)]
+#: bus bytes, attention bytes, lanes, K/V heads, head size.
+SHAPES = [(4, 4, 4, 3, 8), (8, 8, 4, 1, 8), (16, 8, 8, 3, 8), (16, 4, 4, 3, 12), (64, 8, 4, 3, 20),
+          (16, 16, 16, 1, 32), (8, 32, 8, 7, 24), (64, 64, 16, 16, 96), (16, 16, 4, 5, 4)]  # fmt: skip
 
 
 def rows(
     config: MachineConfig,
     kv_heads: int,
-    parts: int,
+    head_size: int,
     value: bool,
     padded: bool,
     count: int,
     rng: random.Random,
-) -> tuple[bytes, list[tuple], list[tuple]]:
-    """Random rows: their bytes, pairs and parts as the unit must send them."""
-    content, pairs, pieces = b"", [], []
+) -> tuple[bytes, list[tuple]]:
+    """Random rows: their bytes, and parts as the unit must send them (scales of K rows only)."""
+    content, pieces = b"", []
     for _ in range(count):
-        row = b""
-        for kv_head in range(0 if value else kv_heads):
-            pairs.append((rng.getrandbits(32), rng.getrandbits(32), kv_head))
-            row += pairs[-1][0].to_bytes(4, "little") + pairs[-1][1].to_bytes(4, "little")
+        pairs = [(rng.getrandbits(32), rng.getrandbits(31)) for _ in range(kv_heads)]
+        row = b"" if value else b"".join(x.to_bytes(4, "little") for pair in pairs for x in pair)
         for kv_head in range(kv_heads):
-            for part in range(parts):
-                data = rng.randbytes(config.attention_bytes)
-                last = part == parts - 1
+            for first in range(0, head_size, config.attention_bytes):
+                data = rng.randbytes(min(config.attention_bytes, head_size - first))
+                last = first + len(data) == head_size
                 row_last = last and kv_head == kv_heads - 1
-                pieces.append((int.from_bytes(data, "little"), kv_head, part == 0, last, row_last))
+                scales = () if value else pairs[kv_head]
+                pieces.append(
+                    (int.from_bytes(data, "little"), len(data), first == 0, last, row_last, *scales)
+                )
                 row += data
         content += row + rng.randbytes(-len(row) % config.bus_bytes if padded else 0)
-    return content, pairs, pieces
+    return content, pieces
 
 
-@pytest.mark.parametrize(("bus", "size", "kv_heads", "parts"), SHAPES)
+@pytest.mark.parametrize(("bus", "size", "lanes", "kv_heads", "head_size"), SHAPES)
 @pytest.mark.parametrize("pattern", ["full", "ragged"])
-def test_rows(bus: int, size: int, kv_heads: int, parts: int, pattern: str):
+def test_rows(bus: int, size: int, lanes: int, kv_heads: int, head_size: int, pattern: str):
     config = dataclasses.replace(
-        CI, bus_bytes=bus, attention_bytes=size, burst_beats=4, tables=5, head_lanes=8, lanes=4
+        CI, bus_bytes=bus, attention_bytes=size, burst_beats=4, tables=5, head_lanes=8, lanes=lanes
     )
     dut = RowReader(config)
     rng = random.Random(bus + size)
     # value, padded, count
     starts = [(0, 1, 0), (0, 1, 3), (0, 0, 1), (1, 1, 3), (1, 0, 1), (1, 1, 0), (1, 0, 2)]
-    made = [rows(config, kv_heads, parts, value, padded, count, rng) for value, padded, count in starts]
+    made = [rows(config, kv_heads, head_size, value, padded, count, rng) for value, padded, count in starts]
     content = b"".join(content for content, *_ in made)
-    tape = TapeBench(dut, config.unit_bytes, content + bytes(64), pattern, 1)
+    tape = TapeBench(dut, config.unit_bytes, content + bytes(256), pattern, 1)
+    unit, parts = min(size, lanes), -(-head_size // size)
+    pairs = -(-kv_heads // config.scale_pairs)
 
     async def bench(ctx) -> None:
         ctx.set(dut.geometry.kv_heads, kv_heads)
         ctx.set(dut.geometry.parts, parts)
+        ctx.set(dut.geometry.last, (head_size - 1) % size // unit + 1)
         end = 0
-        for (value, padded, count), (row_bytes, pairs, pieces) in zip(starts, made, strict=True):
+        for (value, padded, count), (row_bytes, pieces) in zip(starts, made, strict=True):
             for name, bit in (("start", 1), ("value", value), ("padded", padded)):
                 ctx.set(getattr(dut, name), bit)
             ctx.set(dut.count, count)
             await ctx.tick()
             ctx.set(dut.start, 0)
-            found_pairs, found_parts = [], []
+            found_parts = []
+            cycles = 0
             while ctx.get(dut.busy):
-                ctx.set(dut.part.ready, rng.random() < 0.8)
-                pair, part = dut.pair, dut.part.payload
-                (_, _, pair_en, key_scale, value_scale, pair_head,
-                 valid, ready, data, kv_head, is_first, last, row_last) = await ctx.tick().sample(
-                    dut.pair_en, pair.key_scale, pair.value_scale, pair.kv_head,
-                    dut.part.valid, dut.part.ready, part.data, part.kv_head,
-                    part.first, part.last, part.row_last,
+                ctx.set(dut.part.ready, pattern == "full" or rng.random() < 0.8)
+                part = dut.part.payload
+                (_, _, valid, ready, data, held, is_first, last, row_last, key_scale,
+                 value_scale) = await ctx.tick().sample(
+                    dut.part.valid, dut.part.ready, part.data, dut.size, part.first, part.last, part.row_last,
+                    part.key_scale, part.value_scale,
                 )  # fmt: skip
-                if pair_en:
-                    found_pairs.append((key_scale, value_scale, pair_head))
+                cycles += 1
                 if valid and ready:
-                    found_parts.append((data, kv_head, is_first, last, row_last))
-            assert found_pairs == pairs
+                    scales = () if value else (key_scale, value_scale)
+                    found_parts.append((data, held, is_first, last, row_last, *scales))
             assert found_parts == pieces
             end += len(row_bytes)
             assert tape.position == end
+            if pattern == "full":
+                padding = -(kv_heads * (head_size + 8 * (not value))) % bus * padded
+                row = kv_heads * parts + pairs * (not value) + -(-padding // config.unit_bytes)
+                assert cycles == count * row
 
     simulator = Simulator(dut)
     simulator.add_clock(1e-6)

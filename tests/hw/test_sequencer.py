@@ -25,8 +25,9 @@ def random_program(rng: random.Random) -> list[tuple[str, dict[str, int]]]:
         common = {"predicate": rng.choice((0, 0, 0, 1, 2)), "tiled": rng.randrange(2)}
         if rng.random() < 0.3:
             sequence = rng.randrange(2)
+            size = rng.randrange(1 << 26) if not sequence and rng.random() < 0.3 else rng.randrange(300)
             return "FETCH", {
-                "base": 64 * rng.randrange(50), "stride": 64 * rng.randrange(9), "bytes": rng.randrange(300),
+                "base": 64 * rng.randrange(50), "stride": 64 * rng.randrange(9), "bytes": size,
                 "index": Index.LAYER if sequence else rng.choice(list(Index)), "sequence": sequence,
                 "kind": rng.randrange(3), "wait_store": rng.choice((0, 1, 2, NO_WAIT)), **common,
             }  # fmt: skip

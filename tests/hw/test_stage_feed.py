@@ -10,9 +10,9 @@ from hw.machine import CI
 from hw.stage_feed import StageFeed
 
 
-@pytest.mark.parametrize("size", [4, 8, 16])
-def test_rows(size: int):
-    config = dataclasses.replace(CI, attention_bytes=size)
+@pytest.mark.parametrize(("size", "lanes"), [(4, 4), (8, 8), (16, 8), (16, 4), (64, 16)])
+def test_rows(size: int, lanes: int):
+    config = dataclasses.replace(CI, attention_bytes=size, lanes=lanes)
     dut = StageFeed(config)
     rng = random.Random(size)
     #: By token, then K and V.
@@ -41,8 +41,10 @@ def test_rows(size: int):
                 level = ctx.get(dut.tape.level)
                 data = ctx.get(dut.tape.data).to_bytes(config.unit_bytes, "little")
                 assert data[:level] == rows[token][value][place : place + level]
-                # Pairs of scales first, then words.
-                wanted = 8 if place < 24 else size
+                # Pairs of scales first, then words; some takes are short.
+                short = not eager and rng.random() < 0.4
+                step = min(8, size, lanes)
+                wanted = 8 if place < 24 else rng.randrange(step, size + 1, step) if short else size
                 take = wanted if level >= wanted and (eager or rng.random() < 0.5) else 0
                 ctx.set(dut.tape.take, take)
                 await ctx.tick()

@@ -236,6 +236,17 @@ def test_start_up_of_a_tile(small: MachineConfig, tile: int, live: int):
     assert taken[0] - accepted[0] == BUILD[small.table_form] + 2 + small.tables
 
 
+@pytest.mark.parametrize(("tile", "build"), [(2, 5 + 27 * 5), (4, 5 + 27 * 3), (8, 5 + 27 * 2)])
+def test_one_token_of_a_tile_is_built_by_all_builders(tile: int, build: int):
+    """The first row comes sooner; chunks of one and of several live tokens follow in the same banks."""
+    machine = dataclasses.replace(BYTE, tile=tile)
+    lives = (1, tile, 1, 1, 2, 1)
+    work = [Linear.random(i, rows=70, k=33, q=48 * i, live=live) for i, live in enumerate(lives)]
+    accepted, taken = run(machine, work, "full")
+    assert TernaryEngine(machine).solo_cycles == build
+    assert taken[0] - accepted[0] == build + 2 + machine.tables
+
+
 @pytest.mark.parametrize(
     ("more_rows", "tile", "live"), [(-29, 1, 1), (-1, 4, 4), (0, 1, 1), (1, 2, 2), (20, 1, 1)]
 )

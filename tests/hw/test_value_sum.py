@@ -1,81 +1,77 @@
-"""ValueSum against exact sums, with parts and weights that come now and then."""
+"""StepProducts and ValueSum against exact sums, with steps that come now and then."""
 
 import dataclasses
 import random
 
 import pytest
-import torch
+from amaranth.hdl import Module
 from amaranth.sim import Simulator
 
 from hw.machine import CI
-from hw.value_sum import ValueSum
+from hw.step_products import StepProducts
+from hw.value_sum import ValueSum, sum_bits
 
 SIZE = 4
 
 
 @pytest.mark.parametrize("stall", [0.0, 0.5])
-@pytest.mark.parametrize(("kv_heads", "group", "parts"), [(1, 1, 1), (4, 1, 4), (1, 3, 5), (2, 2, 2)])
-def test_sums(kv_heads: int, group: int, parts: int, stall: float):
-    config = dataclasses.replace(CI, attention_bytes=SIZE, max_query=64, max_group=3)
-    dut = ValueSum(config)
-    rng = random.Random(parts)
-    generator = torch.Generator().manual_seed(parts)
+@pytest.mark.parametrize(("tokens", "words"), [(1, 2), (2, 5), (4, 16)])
+def test_sums(tokens: int, words: int, stall: float):
+    config = dataclasses.replace(
+        CI, attention_bytes=SIZE, max_query=64, attention_cores=4 // tokens, max_context=16
+    )
+    m = Module()
+    m.submodules.products = products = StepProducts(config)
+    m.submodules.dut = dut = ValueSum(config)
+    m.d.comb += dut.products.eq(products.products)
+    rng = random.Random(words)
+    bits = sum_bits(config)
+    assert bits == 36
 
     async def bench(ctx) -> None:
-        ctx.set(dut.geometry, {"kv_heads": kv_heads, "group": group, "parts": parts})
-        for tokens in (1, 6):
-            v = torch.randint(-128, 128, (tokens, kv_heads, parts, SIZE), generator=generator)
-            w = torch.randint(0, 2**24, (tokens, kv_heads, group), generator=generator)
-            w[0], v[0, 0, 0] = 2**24 - 1, -128
-            for token in range(tokens):
-                for kv_head in range(kv_heads):
-                    for part in range(parts):
-                        last = part == parts - 1
-                        data = v[token, kv_head, part] % 256
-                        ctx.set(
-                            dut.part.payload,
-                            {
-                                "data": int.from_bytes(bytes(data.tolist()), "little"),
-                                "kv_head": kv_head, "first": part == 0, "last": last,
-                                "row_last": last and kv_head == kv_heads - 1,
-                            },
-                        )  # fmt: skip
-                        ctx.set(dut.fresh, token == 0)
-                        for g in range(3):
-                            weight = int(w[token, kv_head, g]) if g < group else rng.getrandbits(24)
-                            ctx.set(dut.weights.payload[g], weight)
-                        while True:
-                            ctx.set(dut.part.valid, rng.random() >= stall)
-                            ctx.set(dut.weights.valid, rng.random() >= stall)
-                            taken = ctx.get(dut.part.valid) and ctx.get(dut.part.ready)
-                            popped = ctx.get(dut.weights.valid) and ctx.get(dut.weights.ready)
-                            assert popped == (taken and last)
-                            await ctx.tick()
-                            if taken:
-                                break
-                            assert stall != 0.0
-            ctx.set(dut.part.valid, 0)
-            ctx.set(dut.weights.valid, 0)
-            while ctx.get(dut.busy):
+        for rows in (1, 16):
+            wanted = {(slot, word): [0] * SIZE for slot in range(tokens) for word in range(words)}
+            steps = []
+            for row in range(rows):
+                for slot in range(tokens):
+                    for word in range(words):
+                        extreme = word == 0
+                        values = [-128 if extreme else rng.randint(-128, 127) for _ in range(SIZE)]
+                        weight = 2**24 - 1 if extreme else rng.getrandbits(24)
+                        for i, x in enumerate(values):
+                            wanted[slot, word][i] += weight * x
+                        steps.append((slot, word, values, weight, row == 0))
+            pipe: list = [None] * 3
+            ctx.set(products.value, 1)
+            while steps or any(step is not None for step in pipe[-3:]) or ctx.get(dut.busy):
+                step = None
+                if steps and rng.random() >= stall:
+                    step = steps.pop(0)
+                    _, _, values, weight, _ = step
+                    ctx.set(products.data, int.from_bytes(bytes(x & 0xFF for x in values), "little"))
+                    ctx.set(products.weight, weight)
+                ctx.set(products.query, rng.getrandbits(16 * SIZE))
+                pipe.append(step)
+                ahead = pipe[-StepProducts.LATENCY]
+                ctx.set(dut.step_en, ahead is not None)
+                if ahead is not None:
+                    ctx.set(dut.step.at.slot, ahead[0])
+                    ctx.set(dut.step.address, ahead[1])
+                ctx.set(dut.step.fresh, ahead[4] if ahead else rng.getrandbits(1))
                 await ctx.tick()
-            wanted = torch.einsum("tkg,tkps->kgps", w, v)
-            for kv_head in range(kv_heads):
-                for g in range(group):
-                    for part in range(parts):
-                        ctx.set(dut.en, 1)
-                        ctx.set(dut.address, kv_head * parts + part)
-                        ctx.set(dut.member, g)
-                        await ctx.tick()
-                        ctx.set(dut.en, 0)
-                        ctx.set(dut.address, 0)
-                        ctx.set(dut.member, 0)
-                        for _ in range(rng.randrange(2)):
-                            await ctx.tick()
-                        fields = [ctx.get(dut.sums) >> 48 * i & (1 << 48) - 1 for i in range(SIZE)]
-                        found = [x - (x >> 47 << 48) for x in fields]
-                        assert found == wanted[kv_head, g, part].tolist()
+            for (slot, word), sums in wanted.items():
+                ctx.set(dut.en, 1)
+                ctx.set(dut.slot, slot)
+                ctx.set(dut.address, word)
+                await ctx.tick()
+                ctx.set(dut.en, 0)
+                ctx.set(dut.address, 0)
+                for _ in range(rng.randrange(2)):
+                    await ctx.tick()
+                fields = [ctx.get(dut.sums) >> bits * i & (1 << bits) - 1 for i in range(SIZE)]
+                assert [x - (x >> bits - 1 << bits) for x in fields] == sums
 
-    simulator = Simulator(dut)
+    simulator = Simulator(m)
     simulator.add_clock(1e-6)
     simulator.add_testbench(bench)
     simulator.run()

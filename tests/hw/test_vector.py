@@ -25,6 +25,9 @@ KINDS = [
     for source, function, dest, scaled, (statistics, gain) in product(Source, Function, Dest, (0, 1), GATHER)
     if not (gain and function == Function.ROPE)
 ]
+#: Magnitudes: zero, the ends of subnormal and normal numbers, some between, infinity, NaNs.
+CORNERS = (0, 1, 0x7FFFFF, 0x800000, 0x1F000000, 0x20000000, 0x3F800000, 0x40490FDB, 0x5F7FFFFF, 0x5F800000,
+           0x7F7FFFFF, 0x7F800000, 0x7F800001, 0x7FC00000)  # fmt: skip
 COPY = {"source": Source.ACTIVATION, "function": Function.COPY, "dest": Dest.ACTIVATION, "scaled": 0,
         "statistics": 0, "gain": 0}  # fmt: skip
 
@@ -43,7 +46,7 @@ def sample(seed: int, size: int) -> list[dict[str, int]]:
     """Some kinds, in random order; every function meets every source and every destination."""
     program = Program(CI, seed)
     kinds = program.rng.sample(KINDS, size)
-    for one, other, count in (("source", "function", 25), ("function", "dest", 15), ("source", "scaled", 10)):
+    for one, other, count in (("source", "function", 30), ("function", "dest", 18), ("source", "scaled", 10)):
         assert len({(kind[one], kind[other]) for kind in kinds}) == count
     return kinds
 
@@ -62,6 +65,24 @@ def test_every_map(function):
 @pytest.mark.slow
 def test_eight_lanes():
     run_maps(tiles(WIDE, 2), sample(120, 110), seed=121)
+
+
+def test_relu2_corners():
+    """Every pair of the special numbers: signed zeros, subnormals, limits, infinities, NaN of both signs."""
+    signs = [sign | bits for sign in (0, 1 << 31) for bits in CORNERS]
+    pairs = [*product(signs, signs)]
+    half, n = CI.activation_words // 2, CI.constant_words // 2 // CI.lanes * CI.lanes
+    assert 2 * n <= half
+    program = Program(CI, seed=136, live=1)
+    for at in range(0, len(pairs), n):
+        some = pairs[at : at + n]
+        same = {"n": -(-len(some) // CI.lanes) * CI.lanes, "segment": 0}
+        some += [(0, 0)] * (same["n"] - len(some))
+        program.map([x for x, _ in some], **{**COPY, "source": Source.TAPE}, **same, d=half)
+        program.map([b for _, b in some], **{**COPY, "source": Source.TAPE}, **same, d=half + n)
+        program.map(**{**COPY, "function": Function.RELU2_MULTIPLY, "statistics": 1}, **same,
+                    a=half, b=half + n, d=half)  # fmt: skip
+    Bench(program).run()
 
 
 def test_in_place():

@@ -139,6 +139,7 @@ OVERHEADS = (
     ({**ACC, **SILU}, 23),
     ({**ACC, **SILU, "statistics": 1}, 26),
     ({**ACC, **SILU, "statistics": 1, "gain": 1}, 27),
+    ({**ACC, "function": Function.RELU2_MULTIPLY}, 23),
 )
 
 

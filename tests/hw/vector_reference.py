@@ -79,7 +79,11 @@ class Reference:
         b = self.act[t, f["b"] : f["b"] + n]
         if function == Function.ADD:
             return numerics.fadd(x, b)
-        return numerics.fmul(x if function == Function.MULTIPLY else numerics.silu(x), b)
+        if function == Function.SILU_MULTIPLY:
+            x = numerics.silu(x)
+        elif function == Function.RELU2_MULTIPLY:
+            x = numerics.relu2(x)
+        return numerics.fmul(x, b)
 
     def quantise(self, f: dict[str, int], live: int) -> None:
         """QUANTISE."""

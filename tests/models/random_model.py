@@ -60,6 +60,8 @@ def random_model(
     norm: Literal["rms", "l2"] = "rms",
     gains: bool = True,
     inner_norm: bool = True,
+    inner_gain: bool = False,
+    activation: Literal["silu", "relu2"] = "silu",
     kv_heads: int = 2,
     tied: bool = True,
     dim: int = 32,
@@ -91,12 +93,14 @@ def random_model(
         norm=norm,
         block_gain=gains,
         inner_norm=inner_norm,
+        inner_gain=inner_gain,
+        activation=activation,
         tied_head=tied and "head" not in integer,
     )
     random = torch.Generator().manual_seed(seed)
 
-    def gain() -> torch.Tensor:
-        return torch.rand(dim, generator=random) + 0.5
+    def gain(n: int = dim) -> torch.Tensor:
+        return torch.rand(n, generator=random) + 0.5
 
     # l2 shrinks a vector by its length, where rms leaves it at unit mean square
     def typical(columns: int) -> float:
@@ -120,7 +124,11 @@ def random_model(
     head = embedding if tied else torch.randn(vocab, dim, generator=random)
     blocks = tuple(
         QuantisedLayer(
-            gain() if gains else None, gain() if gains else None, *(matrix(name) for name in MATRICES)
+            gain() if gains else None,
+            gain() if gains else None,
+            *(matrix(name) for name in MATRICES),
+            o_gain=gain() if inner_gain else None,
+            down_gain=gain(hidden) if inner_gain else None,
         )
         for _ in range(layers)
     )

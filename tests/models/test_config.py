@@ -34,6 +34,9 @@ GOOD: dict[str, Any] = {
         ({"norm_eps": 0.0}, "norm_eps", "0.0"),
         ({"final_eps": float("nan")}, "final_eps", "nan"),
         ({"rope_base": float("inf")}, "rope_base", "inf"),
+        ({"activation": "gelu"}, "activation", "'gelu'"),
+        ({"inner_gain": 1}, "inner_gain", "1"),
+        ({"inner_gain": True, "inner_norm": False}, "inner_gain", "True"),
         ({"bos": 64}, "bos", "64"),
         ({"bos": None}, "bos", "None"),
         ({"eos": -1}, "eos", "-1"),
@@ -50,9 +53,18 @@ def test_refuses(change: dict[str, Any], field: str, found: str) -> None:
 def test_derived_sizes() -> None:
     config = ModelConfig(**GOOD)
     assert (config.head_size, config.kv_dim) == (8, 16)
+    assert config.gains() == {"attention": 48, "mlp": 48}
+    assert ModelConfig(**GOOD, block_gain=False, inner_gain=True).gains() == {"o": 48, "down": 96}
 
 
-@pytest.mark.parametrize("change", [{}, {"eos": None, "norm": "l2", "block_gain": False, "rope_base": 1e5}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"eos": None, "norm": "l2", "block_gain": False, "rope_base": 1e5},
+        {"inner_gain": True, "activation": "relu2"},
+    ],
+)
 def test_json_round_trip(change: dict[str, Any]) -> None:
     config = ModelConfig(**GOOD | change)
     assert ModelConfig.from_json(json.loads(json.dumps(config.to_json()))) == config

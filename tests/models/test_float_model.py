@@ -31,6 +31,7 @@ VARIANTS = [
     {},
     {"norm": "l2", "block_gain": False},
     {"inner_norm": False, "tied_head": False},
+    {"inner_gain": True, "activation": "relu2"},
 ]
 
 

@@ -21,6 +21,7 @@ FORMS = {
     "rms": {},
     "ak42": {"norm": "l2", "gains": False},
     "plain inputs, one KV head, own head": {"inner_norm": False, "kv_heads": 1, "tied": False},
+    "squared ReLU, sub-norms": {"inner_gain": True, "activation": "relu2", "tied": False},
     "int4, 12-bit activations": INTEGER_MODELS["int4"],
     "ternary, int8 and int4": INTEGER_MODELS["mixed"],
     "every head its own KV": {"kv_heads": 4, "dim": 40, "hidden": 37, "context": 72},

@@ -138,6 +138,21 @@ def test_silu(a):
     assert bits(numerics.silu(floats(a))) == [reference.silu(x) for x in a]
 
 
+@RANDOM
+@given(vectors)
+def test_relu2(a):
+    assert bits(numerics.relu2(floats(a))) == [reference.relu2(x) for x in a]
+
+
+def test_relu2_of_what_is_not_above_zero():
+    a = [0x80000000, 0x80000001, 0x80800000, 0xBF800000, 0xFF7FFFFF, 0xFF800000, 0, 1]
+    assert bits(numerics.relu2(floats(a))) == [0] * len(a)
+    assert bits(numerics.relu2(floats([0x7F800001, 0xFFC00000, 0xFF800001]))) == [0x7FC00000] * 3
+    assert bits(numerics.relu2(floats([0x40400000, 0x7F800000, 0x60000000, 0x1F000000]))) == [
+        0x41100000, 0x7F800000, 0x7F800000, 0,
+    ]  # fmt: skip
+
+
 def test_exp2_every_fraction():
     fraction = torch.arange(2**16)
     found = numerics.exp2(fraction)

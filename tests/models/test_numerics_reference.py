@@ -117,6 +117,11 @@ def silu(x: int) -> int:
     return multiply(x, constant(Fraction(sigmoid(to_int(x, 12, 16 * 4096)[0]), 2**24)))
 
 
+def relu2(x: int) -> int:
+    """x times itself where it is above zero or a NaN, else +0."""
+    return multiply(x, x) if x & 0x7FFFFFFF > 0x7F800000 or not x >> 31 else 0
+
+
 def exp2(distance: int) -> int:
     """2**(-distance / 2**16) in units of 2**-24, below 1."""
     octaves, fraction = divmod(distance, 2**16)

@@ -33,6 +33,7 @@ FORMS = [
     {},
     {"norm": "l2", "gains": False},
     {"inner_norm": False, "tied": False, "dim": 30, "heads": 3, "kv_heads": 3, "hidden": 41},
+    {"inner_gain": True, "activation": "relu2"},
     *INTEGER_MODELS.values(),
 ]
 #: A head of `random_model`'s shape.
@@ -94,9 +95,9 @@ def test_save_and_load(form: dict):
     for a, b in zip(model.layers, again.layers, strict=True):
         for (name, left), (_, right) in zip(a.matrices(), b.matrices(), strict=True):
             assert same(left, right), name
-        assert torch.equal(
-            *(gain if gain is not None else torch.ones(0) for gain in (a.mlp_gain, b.mlp_gain))
-        )
+        gains, found = dict(a.gains()), dict(b.gains())
+        assert list(gains) == list(found) == [site for site in SITES if site in model.config.gains()]
+        assert all(torch.equal(found[site], gain) for site, gain in gains.items())
 
 
 def format_1(model: QuantisedModel) -> bytes:
@@ -111,7 +112,9 @@ def format_1(model: QuantisedModel) -> bytes:
             assert isinstance(linear, Linear)
             tensors[f"layers.{index}.{name}.codes"] = pack_codes(linear.codes)
             tensors[f"layers.{index}.{name}.scale"] = torch.tensor([linear.scale])
-    header = {"format": "trine-quantised-1", "config": model.config.to_json(), "grids": model.grids}
+    config = model.config.to_json()
+    del config["inner_gain"], config["activation"]
+    header = {"format": "trine-quantised-1", "config": config, "grids": model.grids}
     return safetensors.torch.save(tensors, {"trine": json.dumps(header)})
 
 
@@ -212,6 +215,7 @@ def test_check(change: dict, found: str):
     ("change", "found"),
     [
         ({"mlp_gain": None}, "layers.0.mlp_gain"),
+        ({"o_gain": torch.ones(32)}, "layers.0.o_gain: wanted a gain: False, found True"),
         (
             {"q": Linear(torch.full((32, 32), 2, dtype=torch.int8), 1.0)},
             r"layers.0.q.codes: wanted codes from -1 to 1",
@@ -229,6 +233,17 @@ def test_check_of_layers(change: dict, found: str):
     layers = (replace(model.layers[0], **change), *model.layers[1:])
     with pytest.raises(ValueError, match=found):
         replace(model, layers=layers).check()
+
+
+def test_check_of_inner_gains():
+    model = random_model(inner_gain=True)
+    for change, found in (
+        ({"down_gain": None}, "down_gain: wanted a gain: True, found False"),
+        ({"down_gain": torch.ones(32)}, r"down_gain: wanted torch.float32 \[48\], found .*\[32\]"),
+        ({"o_gain": torch.full((32,), math.inf)}, "o_gain: wanted finite numbers"),
+    ):
+        with pytest.raises(ValueError, match=found):
+            replace(model, layers=(model.layers[0], replace(model.layers[1], **change))).check()
 
 
 def test_layers_of_a_matrix_are_of_one_form():

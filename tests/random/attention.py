@@ -120,31 +120,39 @@ class AttentionBlocks(ProductBlocks):
             older = max(turn.older)
             seen = max(seen, sum(older if feed == Feed.TAPE else longest for feed in feeds))
         heads_most = min(machine.max_heads, self.zones.stat.size, machine.score_words // max(1, seen))
-        step = max(machine.attention_bytes, self.lanes)
-        elements = min(self.zones.act.size, machine.max_query)
-        group_most = min(machine.max_group, heads_most, elements // step)
-        if not group_most:
+        # A head has whole words of queries and sums, whatever its size.
+        word, step = machine.attention_bytes, self.lanes
+        heads_most = min(heads_most, self.zones.act.size // step, machine.max_query // max(word, step))
+        group_most = min(machine.max_group, heads_most)
+        if not group_most or seen > machine.max_context:
             return None
         kept = self._kept
         if kept is not None and Feed.TAPE in feeds and kept[0] == self.rows.scope.number:
             heads = kept[1]
-            if heads.kv_heads * heads.group <= heads_most and heads.row * heads.group <= elements:
+            number = heads.kv_heads * heads.group
+            if number <= heads_most and heads.size <= self._size_most(number):
                 fits = heads.kv_heads * (8 + heads.size) <= machine.stage_bytes
                 fits &= heads.kv_heads % max(1, self.lanes // 8) == 0
                 if (fits or not staged) and rng.random() < 0.5:
                     return heads
         group = rng.randint(1, group_most)
         kv_step = max(1, self.lanes // 8) if staged else 1
-        kv_most = min(heads_most, elements // step) // group
+        kv_most = heads_most // group
         if kv_most < kv_step:
-            group, kv_most = 1, min(heads_most, elements // step)
+            group, kv_most = 1, heads_most
         if kv_most < kv_step:
             return None
         kv_heads = self.length(kv_most, kv_step)
-        row_most = elements // (kv_heads * group)
+        row_most = self._size_most(kv_heads * group)
         if staged:
             row_most = min(row_most, (machine.stage_bytes - 8 * kv_heads) // kv_heads)
         return Heads(kv_heads, group, self.length(row_most, step)) if row_most >= step else None
+
+    def _size_most(self, heads: int) -> int:
+        """Elements of a head at most, where there are so many heads."""
+        word = self.machine.attention_bytes
+        filled = self.machine.max_query // heads // word * word
+        return min(self.zones.act.size // heads, filled, 1023)
 
     def _span(self) -> tuple[int, int]:
         """Rows [low, high) of K and V memory that are read or written here, whatever the predicate."""

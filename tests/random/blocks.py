@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hw.isa import SCALARS, Dest, Function, Index, Payload, Source, Target
+from hw.isa import SCALARS, TWO_OPERANDS, Dest, Function, Index, Payload, Source, Target
 
 from .rows import Make, Region, Rows
 
@@ -180,7 +180,7 @@ class Blocks:
             read["act"].append((a, n))
         elif source in (Source.ACCUMULATOR, Source.LINEAR):
             a = fixed.get("a", self.at(zones.acc, n))
-        if f["function"] in (Function.ADD, Function.MULTIPLY, Function.SILU_MULTIPLY):
+        if f["function"] in TWO_OPERANDS:
             b = self.at(zones.act, n)
             read["act"].append((b, n))
         if rope or (f["gain"] and f["statistics"]):

@@ -198,8 +198,8 @@ class Rows:
     def _fetch(
         self, base: int, stride: int, size: int, index: Index, tiled: int, sequence: int = 0, **more: int
     ) -> None:
-        if size >= 1 << 24:
-            raise MemoryError(f"wanted a FETCH below 2**24 bytes, found {size}")
+        if size >= 1 << 26:
+            raise MemoryError(f"wanted a FETCH below 2**26 bytes, found {size}")
         kind = self.rng.choice(list(Kind))
         self.emit("FETCH", base=base, stride=stride, bytes=size, index=index, tiled=tiled, sequence=sequence,
                   kind=kind, **more)  # fmt: skip
@@ -212,7 +212,7 @@ class Rows:
         self._fetch(
             self.rng.choice((0, self._stride(1 << 32))),
             self._any_stride(28),
-            self.rng.choice(((1 << 24) - 1, self.rng.randrange(1 << 24))) if none and sequence else 0,
+            self.rng.choice(((1 << 26) - 1, self.rng.randrange(1 << 26))) if none and sequence else 0,
             Index.LAYER if sequence else index,
             tiled,
             sequence,

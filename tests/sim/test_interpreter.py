@@ -26,7 +26,7 @@ from ..models.random_model import INTEGER_MODELS, Form, integer_forms, random_mo
 #: Head and logits wanted.
 SHOWN = 1 << EMIT_LOGITS | 1 << WANT_HEAD
 #: Machines that random models of a few elements fit.
-SMALL = ("ci", "narrow", "wide")
+SMALL = ("ci", "narrow", "wide", "kv260")
 SHAPES = {
     "rms": {},
     "l2": {"norm": "l2", "gains": False},
@@ -98,8 +98,6 @@ def test_rows_narrower_than_the_bus(bus_bytes: int):
 @pytest.mark.parametrize("shape", SHAPES)
 def test_random_models_equal_golden(shape: str, machine: MachineConfig):
     options = dict(SHAPES[shape])
-    if machine.attention_bytes > 8:  # a head of 8 is too small for the wide machine
-        options |= {"dim": 64, "hidden": 96}
     compare(random_model(3, **options), machine, [1, 7, 9], 3)
 
 

@@ -38,6 +38,21 @@ MODELS = {
     "one head": lambda: random_model(
         4, dim=32, hidden=64, heads=1, kv_heads=1, layers=1, vocab=40, tied=False
     ),
+    "relu2, sub-norms": lambda: random_model(
+        7, inner_gain=True, activation="relu2", dim=64, hidden=96, kv_heads=1, layers=3, tied=False
+    ),
+    "sub-norms alone": lambda: random_model(
+        8,
+        gains=False,
+        tied=False,
+        inner_gain=True,
+        activation="relu2",
+        dim=32,
+        hidden=64,
+        layers=2,
+        integer=integer_forms(Form(4, 16, True), "o", "down"),
+        activations={"o": 12, "down": 12},
+    ),
     **{name: lambda name=name: random_model(5, **INTEGER_MODELS[name]) for name in INTEGER_MODELS},
     "int8 12 bit": lambda: random_model(
         6,
@@ -55,7 +70,8 @@ RUNS = [
     ("narrow", "rms", ROUGH, 4, 1, 1), ("narrow", "plain", DDR3, 1, 1, 7), ("least", "rms", DDR3, 11, 1, 3),
     ("ci", "int8", DDR3, 1, 1, 1), ("ci", "int4", ROUGH, 9, 4, 4), ("ci", "mixed", DDR3, 5, 3, 12),
     ("ci", "int8 12 bit", IDEAL, 11, 4, 1), ("narrow", "int4", DDR3, 4, 1, 5),
-    ("least", "int8", IDEAL, 11, 1, 3),
+    ("least", "int8", IDEAL, 11, 1, 3), ("ci", "relu2, sub-norms", DDR3, 11, 4, 5),
+    ("ci", "relu2, sub-norms", IDEAL, 11, 2, 1), ("ci", "sub-norms alone", ROUGH, 9, 3, 4),
 ]  # fmt: skip
 MACHINES = {machine.name: machine for machine, _ in GRID}
 PROMPT = [1, 7, 3, 29, 5, 5, 11, 0, 30, 2, 17]

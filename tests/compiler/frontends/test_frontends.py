@@ -42,9 +42,7 @@ def trine_bytes(
     """``model`` in our own format, after ``change`` of its tensors."""
     tensors = {"embedding": model.embedding.half(), "final_gain": model.final_gain}
     for index, layer in enumerate(model.layers):
-        if layer.attention_gain is not None and layer.mlp_gain is not None:
-            tensors[f"layers.{index}.attention_gain"] = layer.attention_gain
-            tensors[f"layers.{index}.mlp_gain"] = layer.mlp_gain
+        tensors |= {f"layers.{index}.{site}_gain": gain for site, gain in layer.gains()}
         for matrix, linear in layer.matrices():
             tensors[f"layers.{index}.{matrix}.codes"] = pack_codes(linear.codes.float())
             tensors[f"layers.{index}.{matrix}.scale"] = torch.tensor([linear.scale])
@@ -88,15 +86,24 @@ def test_ak42(file, ak42: QuantisedModel):
     assert_same_layers(found, ak42)
 
 
-@pytest.mark.parametrize("form", [{}, {"gains": False}, {"dim": 30, "heads": 3, "kv_heads": 3, "hidden": 41}])
+@pytest.mark.parametrize(
+    "form",
+    [
+        {},
+        {"gains": False},
+        {"dim": 30, "heads": 3, "kv_heads": 3, "hidden": 41},
+        {"inner_gain": True, "activation": "relu2"},
+    ],
+)
 def test_trine(file, form: dict):
     model = random_model(4, **form)
     found = load_checkpoint(file(trine_bytes(model)))
     assert found.config == model.config
     assert torch.equal(found.embedding, model.embedding.half().float())
     for left, right in zip(found.layers, model.layers, strict=True):
-        gains = left.attention_gain, right.attention_gain
-        assert gains == (None, None) or torch.equal(*gains)
+        found_gains, gains = dict(left.gains()), dict(right.gains())
+        assert found_gains.keys() == gains.keys() == found.config.gains().keys()
+        assert all(torch.equal(found_gains[site], gain) for site, gain in gains.items())
     assert_same_layers(found, model)
 
 
