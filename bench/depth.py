@@ -34,7 +34,8 @@ def row(name: str, path: Path) -> tuple[object, ...]:
     start, end = (place.removeprefix("overlay").removeprefix(".") or "top" for place in places)
     return (
         name.removeprefix("overlay.") or name, path.luts, path.carries, ", ".join(path.others) or "-",
-        f"{path.nanoseconds:.2f}", f"{1000 / path.nanoseconds:.0f}", start, path.start[1], f"{end}, {path.end[1]}",
+        f"{path.nanoseconds:.2f}", f"{1000 / path.nanoseconds:.0f}", start, path.start[1],
+        f"{end}, {path.end[1]}",
     )  # fmt: skip
 
 

@@ -1,8 +1,8 @@
 """Longest paths from register to register in a netlist of UltraScale+ cells, across its modules.
 
 Nothing is placed, so delays are a rule, not a sign-off. A level is a LUT with the wire behind it, 0.40 ns:
-the cell is 0.05 to 0.15 ns of it at speed grade -2, the rest routing, for which no data sheet has a figure. The
-other figures are estimates in the same spirit. All of them are in `DELAYS`.
+the cell is 0.05 to 0.15 ns of it at speed grade -2, the rest routing, for which no data sheet has a figure.
+The other figures are estimates in the same spirit. All of them are in `DELAYS`.
 """
 
 import re
