@@ -50,6 +50,9 @@ class Accumulator(wiring.Component):
     ----------
     partial_bits : int
         Bits of a partial sum: 8-bit activations, each added or subtracted, as many as the machine holds.
+    place, placing, placed : Signal
+        For simulation: the row whose results are being written, of which tokens (a bit each), and 32 bits of
+        each.
 
     Members
     -------
@@ -71,6 +74,8 @@ class Accumulator(wiring.Component):
         self.config = config
         self.partial_bits = max(width, 1 + (128 * config.quantised_words).bit_length())
         self._banks = max(config.lanes, 1 << (config.tile - 1).bit_length())
+        self.place, self.placing = Signal(16), Signal(self._banks)
+        self.placed = Signal(SUM_BITS * self._banks)
         #: Rows of a token in a bank's word.
         self._beside = 2 if config.family == "xcup" else 1
         super().__init__({
@@ -140,7 +145,7 @@ class Accumulator(wiring.Component):
             """Of a token's rows: whole words of a bank, token after token."""
             return Cat(place[bank_bits + beside_bits : bank_bits + row_bits], token)
 
-        place, by_linear = Signal(16), self.write.en
+        place, by_linear = self.place, self.write.en
         writing, values = [], []
         for t in range(banks):
             live = row.valid & row.last & (row.more >= t) if t < tokens else Const(0, 1)
@@ -149,7 +154,11 @@ class Accumulator(wiring.Component):
             value = Value.cast(sums[t]) if t < tokens else Const(0, 1)
             value = Cat(value, value[-1].replicate(SUM_BITS - len(value)))
             values.append(Mux(by_linear, self.write.data, value))
-        m.d.comb += place.eq(Mux(by_linear, self.write.row, row.row))
+        m.d.comb += [
+            place.eq(Mux(by_linear, self.write.row, row.row)),
+            self.placing.eq(Cat(*writing)),
+            self.placed.eq(Cat(*values)),
+        ]
         turn = place[:bank_bits]
         enabled, data_in = turned(writing, turn, "enabled"), turned(values, turn, "written")
         first = self.read.address
