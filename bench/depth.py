@@ -43,6 +43,7 @@ def main() -> int:
     """Synthesise, measure and print."""
     parser = argparse.ArgumentParser(prog="python -m bench.depth", description=__doc__)
     parser.add_argument("--machine", choices=MACHINES, default="kv260", help="(default %(default)s)")
+    parser.add_argument("--tile", type=int, help="tokens in a tile (default: the machine's)")
     parser.add_argument("--depth", type=int, default=1, help="levels of components (default %(default)s)")
     parser.add_argument("--workers", type=int, default=2, help="processes (default %(default)s)")
     parser.add_argument("--json", metavar="FILE", help="all components, as numbers")
@@ -50,12 +51,16 @@ def main() -> int:
     machine = MACHINES[options.machine]
     if machine.family != "xcup":
         parser.error(f"delays are known for the family xcup; machine {machine.name} is of {machine.family}")
+    if options.tile:
+        machine = dataclasses.replace(machine, tile=options.tile)
     design = synthesise(overlay_verilog(machine, note), "overlay", machine.family, options.workers)
     paths, loops = longest_paths(design)
     found = by_component(paths, options.depth)
     order = sorted(found, key=lambda name: -found[name].nanoseconds)
     period = 1000 / machine.clock_mhz
-    print(f"machine {machine.name}: longest path that ends in each component, by Yosys, NOT placed")
+    print(
+        f"machine {machine.name}, tile {machine.tile}: longest path that ends in each component, by Yosys, NOT placed"
+    )
     print(table([row(name, found[name]) for name in order], HEAD))
     if loops:
         print(f"{loops} nets on combinational loops were cut")

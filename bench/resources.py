@@ -29,6 +29,8 @@ PUBLISHED = {
     "ecp5": (),
 }  # fmt: skip
 HEAD = ("component", "LUT", "FF", "RAM LUT", "block RAM", "URAM", "DSP", "LUT %")
+#: What a machine may take of each resource, so that placing and routing have room.
+MARGIN = 0.85
 #: Components below the top that are listed one by one, to this depth.
 DEPTH = 2
 
@@ -60,7 +62,13 @@ def listing(found: dict[str, Resources], family: str, depth: int) -> list[tuple[
                 out += below(name, level + 1)
         return out
 
-    rows = [cells("whole machine", found["overlay"]), *below("overlay", 1), cells(f"device {device}", limit)]
+    shares = (
+        f"{100 * value / most:.1f}" if most else "-"
+        for value, most in zip(found["overlay"].values(), limit.values(), strict=True)
+    )
+    whole = cells("whole machine", found["overlay"])
+    rows = [whole, ("per cent of the device", *shares, whole[-1]), *below("overlay", 1)]
+    rows.append(cells(f"device {device}", limit))
     return rows + [cells(name, one) for name, one in PUBLISHED[family]]
 
 
@@ -68,23 +76,34 @@ def main() -> int:
     """Synthesise and print."""
     parser = argparse.ArgumentParser(prog="python -m bench.resources", description=__doc__)
     parser.add_argument("--machine", choices=MACHINES, action="append", help="this one (default: all)")
+    parser.add_argument("--tile", type=int, help="tokens in a tile (default: the machine's)")
     parser.add_argument("--depth", type=int, default=DEPTH, help="levels of components (default %(default)s)")
     parser.add_argument("--workers", type=int, default=2, help="processes (default %(default)s)")
     parser.add_argument("--json", metavar="FILE", help="all components, as numbers")
     options = parser.parse_args()
     machines = [MACHINES[name] for name in options.machine or MACHINES]
+    if options.tile:
+        machines = [dataclasses.replace(machine, tile=options.tile) for machine in machines]
     report: dict[str, object] = {}
     for machine in machines:
         found = measure(machine, options.workers)
         device, limit = DEVICES[machine.family]
-        print(f"\nmachine {machine.name}, family {machine.family}, device {device}, by Yosys, not placed")
+        print(
+            f"\nmachine {machine.name}, tile {machine.tile}, family {machine.family}, device {device}, by "
+            "Yosys, not placed"
+        )
         print(table(listing(found, machine.family, options.depth), HEAD))
         whole = found["overlay"].values()
-        over = [
-            name for name, value, most in zip(HEAD[1:], whole, limit.values(), strict=False) if value > most
-        ]
-        print(f"fits {device}: {'no, more than it has of: ' + ', '.join(over) if over else 'yes'}")
+        for share in (1.0, MARGIN):
+            over = [
+                name
+                for name, value, most in zip(HEAD[1:], whole, limit.values(), strict=False)
+                if value > share * most
+            ]
+            answer = f"no, more than that of: {', '.join(over)}" if over else "yes"
+            print(f"takes at most {100 * share:.0f} % of {device}: {answer}")
         report[machine.name] = {
+            "tile": machine.tile,
             "family": machine.family,
             "device": device,
             "components": {name: dataclasses.asdict(one) for name, one in sorted(found.items())},
