@@ -1,24 +1,11 @@
-"""Yosys synthesis of one Verilog text for one FPGA family, with cell counts by module, cached by content."""
+"""What the cells of an FPGA family take, summed over a hierarchy of modules."""
 
-import json
-import subprocess
-import sys
+import re
 from collections import Counter
 from dataclasses import dataclass
-from importlib import metadata
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from functools import cache
 
-from sim.verilate import cache_directory, digest
-
-#: Synthesis script of each family; the hierarchy stays, so that counts are by component.
-SCRIPTS = {
-    "ecp5": "synth_ecp5 -noflatten -top {top}",
-    "xcup": "synth_xilinx -family xcup -noiopad -noclkbuf -top {top}",
-}
-#: Without it Yosys 0.70 fails an assertion of its own (`count_id`) on some wires of Amaranth's.
-_RENAME = "rename -hide w:*"
-_YOSYS = "import sys; from pyosys import libyosys as y; y.run_pass('script ' + sys.argv[1], y.Design())"
+from hw.shared import PREFIX
 
 
 @dataclass(frozen=True)
@@ -86,38 +73,6 @@ CELLS: dict[str, dict[str, Resources]] = {
 FREE = {"ecp5": ("PFUMX", "L6MUX21", "$scopeinfo"), "xcup": ("CARRY", "MUXF", "INV", "$scopeinfo", "BUF")}
 
 
-def synthesise(verilog: str, top: str, family: str) -> dict[str, dict[str, int]]:
-    """Cells by module as `stat -json` counts them, instances of other modules included.
-
-    A run is kept by the hash of text, script and Yosys version. Raises RuntimeError with Yosys' last words.
-    """
-    script = SCRIPTS[family].format(top=top)
-    key = digest(verilog, script, metadata.version("pyosys"))[:32]
-    kept = cache_directory() / "synthesis" / f"{key}.json"
-    if not kept.exists():
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory() as folder:
-            work = Path(folder)
-            (work / "design.v").write_text(verilog)
-            (work / "run.ys").write_text(
-                f"read_verilog -sv design.v\n{_RENAME}\n{script}\ntee -q -o stat.json stat -json\n"
-            )
-            done = subprocess.run(
-                [sys.executable, "-c", _YOSYS, "run.ys"],
-                cwd=work,
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            if done.returncode:
-                raise RuntimeError(f"synthesis of {top} for {family}: {(done.stderr or done.stdout)[-2000:]}")
-            partial = kept.with_suffix(f".{digest(str(work))[:8]}")
-            partial.write_text((work / "stat.json").read_text())
-            partial.replace(kept)
-    modules = json.loads(kept.read_text())["modules"]
-    return {name.lstrip("\\"): dict(found["num_cells_by_type"]) for name, found in modules.items()}
-
-
 def resources(cells: dict[str, int], family: str) -> Resources:
     """What primitive cells take. Raises ValueError for a cell that no table knows."""
     known, total = CELLS[family], Resources()
@@ -131,20 +86,33 @@ def resources(cells: dict[str, int], family: str) -> Resources:
     return total
 
 
-def by_instance(modules: dict[str, dict[str, int]], family: str, top: str) -> dict[str, Resources]:
-    """Resources of each module with all inside it, by module name (Amaranth names modules by their path)."""
-    found: dict[str, Resources] = {}
+def by_instance(
+    modules: dict[str, dict[str, int]], inside: dict[str, list[tuple[str, str]]], family: str, top: str
+) -> dict[str, Resources]:
+    """Resources of each instance with all inside it, by its path, which begins with ``top``.
 
-    def total(name: str) -> Resources:
-        if name not in found:
-            inside = Counter({cell: n for cell, n in modules[name].items() if cell.lstrip("\\") in modules})
-            own = {cell: n for cell, n in modules[name].items() if cell not in inside}
-            result = resources(own, family)
-            for cell, n in inside.items():
-                for _ in range(n):
-                    result += total(cell.lstrip("\\"))
-            found[name] = result
-        return found[name]
+    Instances of one module side by side are one entry, as ``overlay.vector.4 x VectorLane``. modules:
+    primitive cells of each module; inside: (instance, module) in each.
+    """
 
-    total(top)
-    return found
+    @cache
+    def below(name: str) -> dict[str, Resources]:
+        total, found = resources(modules[name], family), {}
+        copies = Counter(module for _, module in inside[name])
+        first = {module: instance for instance, module in reversed(inside[name])}
+        for module, count in copies.items():
+            parts = {
+                path: Resources(*(count * value for value in one.values()))
+                for path, one in below(module).items()
+            }
+            label = first[module] if count == 1 else f"{count} x {_class(module)}"
+            total += parts[""]
+            found |= {f".{label}{path}": one for path, one in parts.items()}
+        return {"": total, **found}
+
+    return {top + path: one for path, one in below(top).items()}
+
+
+def _class(module: str) -> str:
+    """The class of a shared module, its name without prefix and hash; of another one its place."""
+    return re.sub("_[0-9a-f]{8}$", "", module.removeprefix(PREFIX)).rpartition(".")[2]

@@ -1,24 +1,20 @@
 """What each machine and each of its components takes of an FPGA: `python -m bench.resources`.
 
 Yosys synthesises the whole overlay for the machine's family with its hierarchy kept; nothing is placed, so
-the numbers lack what packing adds and what optimisation across components saves. A run is kept by the hash of
-the Verilog, so that a second one is quick.
+the numbers lack what packing adds and what optimisation across components saves. Modules are kept by the hash
+of their Verilog, so that a second run is quick.
 """
 
 import argparse
 import dataclasses
-import re
 import sys
-from concurrent.futures import ThreadPoolExecutor
-
-from tqdm import tqdm
 
 from hw.machine import MACHINES, MachineConfig
-from hw.shared import PREFIX
 from sim.verilate import overlay_verilog
 from trine.output import note, table, write_json
 
-from .cells import Resources, by_instance, synthesise
+from .cells import Resources, by_instance
+from .netlists import synthesise
 
 #: What a device has (data sheets: Lattice FPGA-DS-02012, AMD DS987 and DS963).
 DEVICES = {
@@ -33,37 +29,16 @@ PUBLISHED = {
     "ecp5": (),
 }  # fmt: skip
 HEAD = ("component", "LUT", "FF", "RAM LUT", "block RAM", "URAM", "DSP", "LUT %")
+#: What a machine may take of each resource, so that placing and routing have room.
+MARGIN = 0.85
 #: Components below the top that are listed one by one, to this depth.
 DEPTH = 2
 
 
-def measure(machine: MachineConfig) -> dict[str, Resources]:
-    """Resources by component path (`overlay`, `overlay.matmul`, ...); copies of a shared module together, as
-    ``overlay.vector.4 x VectorLane``."""
-    modules = synthesise(overlay_verilog(machine, note), "overlay", machine.family)
-    found = by_instance(modules, machine.family, "overlay")
-    paths = {"overlay": found["overlay"]}
-
-    def below(module: str, path: str, copies: int) -> None:
-        for cell, count in modules[module].items():
-            name = cell.lstrip("\\")
-            if name in modules:
-                shared = name.startswith(PREFIX)
-                label = f"{count} x {_class(name)}" if shared else name.rpartition(".")[2]
-                number = copies * count
-                one = found[name]
-                key = f"{path}.{label}"
-                total = Resources(*(number * value for value in one.values()))
-                paths[key] = paths[key] + total if key in paths else total
-                below(name, key, number)
-
-    below("overlay", "overlay", 1)
-    return paths
-
-
-def _class(module: str) -> str:
-    """The class of a shared module: its name without prefix and hash."""
-    return re.sub("_[0-9a-f]{8}$", "", module.removeprefix(PREFIX))
+def measure(machine: MachineConfig, workers: int) -> dict[str, Resources]:
+    """Resources by component path (`overlay`, `overlay.matmul`, ...), equal ones side by side together."""
+    design = synthesise(overlay_verilog(machine, note), "overlay", machine.family, workers)
+    return by_instance(design.cells(), design.inside, machine.family, "overlay")
 
 
 def listing(found: dict[str, Resources], family: str, depth: int) -> list[tuple[object, ...]]:
@@ -87,7 +62,13 @@ def listing(found: dict[str, Resources], family: str, depth: int) -> list[tuple[
                 out += below(name, level + 1)
         return out
 
-    rows = [cells("whole machine", found["overlay"]), *below("overlay", 1), cells(f"device {device}", limit)]
+    shares = (
+        f"{100 * value / most:.1f}" if most else "-"
+        for value, most in zip(found["overlay"].values(), limit.values(), strict=True)
+    )
+    whole = cells("whole machine", found["overlay"])
+    rows = [whole, ("per cent of the device", *shares, whole[-1]), *below("overlay", 1)]
+    rows.append(cells(f"device {device}", limit))
     return rows + [cells(name, one) for name, one in PUBLISHED[family]]
 
 
@@ -95,31 +76,38 @@ def main() -> int:
     """Synthesise and print."""
     parser = argparse.ArgumentParser(prog="python -m bench.resources", description=__doc__)
     parser.add_argument("--machine", choices=MACHINES, action="append", help="this one (default: all)")
+    parser.add_argument("--tile", type=int, help="tokens in a tile (default: the machine's)")
     parser.add_argument("--depth", type=int, default=DEPTH, help="levels of components (default %(default)s)")
     parser.add_argument("--workers", type=int, default=2, help="processes (default %(default)s)")
     parser.add_argument("--json", metavar="FILE", help="all components, as numbers")
     options = parser.parse_args()
     machines = [MACHINES[name] for name in options.machine or MACHINES]
+    if options.tile:
+        machines = [dataclasses.replace(machine, tile=options.tile) for machine in machines]
     report: dict[str, object] = {}
-    with ThreadPoolExecutor(options.workers) as pool:
-        runs = pool.map(measure, machines)
-        bar = tqdm(runs, total=len(machines), desc="synthesis", unit="machine", disable=None)
-        for machine, found in zip(machines, bar, strict=True):
-            device, limit = DEVICES[machine.family]
-            print(f"\nmachine {machine.name}, family {machine.family}, device {device}, by Yosys, not placed")
-            print(table(listing(found, machine.family, options.depth), HEAD))
-            whole = found["overlay"].values()
+    for machine in machines:
+        found = measure(machine, options.workers)
+        device, limit = DEVICES[machine.family]
+        print(
+            f"\nmachine {machine.name}, tile {machine.tile}, family {machine.family}, device {device}, by "
+            "Yosys, not placed"
+        )
+        print(table(listing(found, machine.family, options.depth), HEAD))
+        whole = found["overlay"].values()
+        for share in (1.0, MARGIN):
             over = [
                 name
                 for name, value, most in zip(HEAD[1:], whole, limit.values(), strict=False)
-                if value > most
+                if value > share * most
             ]
-            print(f"fits {device}: {'no, more than it has of: ' + ', '.join(over) if over else 'yes'}")
-            report[machine.name] = {
-                "family": machine.family,
-                "device": device,
-                "components": {name: dataclasses.asdict(one) for name, one in sorted(found.items())},
-            }
+            answer = f"no, more than that of: {', '.join(over)}" if over else "yes"
+            print(f"takes at most {100 * share:.0f} % of {device}: {answer}")
+        report[machine.name] = {
+            "tile": machine.tile,
+            "family": machine.family,
+            "device": device,
+            "components": {name: dataclasses.asdict(one) for name, one in sorted(found.items())},
+        }
     write_json(options.json, {"resources": report})
     return 0
 

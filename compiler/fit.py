@@ -135,9 +135,10 @@ def place(config: ModelConfig, machine: MachineConfig) -> Places:
     quantised = {"attention": 0, "o": other, "mlp": 0, "down": other, "final": 0}
 
     attention, first = _pack({"q": c.dim, "k": kv, "v": kv, "attended": c.dim}, c.dim)
-    mlp, second = _pack({"up": c.hidden, "h": c.hidden}, c.dim)
+    # A MAP may write where it reads, element for element: h over up.
+    mlp, second = _pack({"up": c.hidden}, c.dim)
     need.most("every layer", "activations", max(first, second), "activation_words")
-    activation = {"x": 0, **attention, **mlp}
+    activation = {"x": 0, **attention, **mlp, "h": mlp["up"]}
 
     constant, end = _pack(
         {**c.gains(), **({} if c.block_gain else {"final": c.dim}), "rope": machine.tile * size}

@@ -1,6 +1,6 @@
-"""Memory of partial sums and of LINEAR's results."""
+"""Memories of partial sums and of results, of MATMUL and of LINEAR."""
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -12,6 +12,8 @@ from .ternary_engine import row_layout
 __all__ = ["Accumulator", "ResultWrite"]
 
 SUM_BITS = 32
+#: A memory of so many bits or more is made of UltraRAM (288 Kib each) where there is any.
+_ULTRA_BITS = 1 << 17
 
 
 class ResultWrite(wiring.Signature):
@@ -25,38 +27,57 @@ class ResultWrite(wiring.Signature):
 
 
 class Accumulator(wiring.Component):
-    """Adds the sums of chunks to int32 partial sums, one row a cycle, whatever the order of rows.
+    """Adds the sums of chunks, one row a cycle, whatever the order of rows; keeps the results for the reader.
 
-    The sums of all tokens of a row lie side by side in a word; each token's is written apart. Row r lies in
-    bank r modulo ``lanes``, so that the reader gets ``lanes`` rows in a cycle. A row is read in one cycle,
-    added and written in the next; the same row twice in succession is forwarded. The reader has read ports of
-    its own (block RAM: twice the blocks): it reads one vector while the next is summed.
+    Two memories. *Partial sums*, those of all chunks but the last: those of all tokens of a row are a word. A
+    row is read in one cycle, added and written in the next; the same row twice in succession is forwarded.
+    *Results*, the sums of the last chunk and what LINEAR writes: the reader wants neighbouring rows of a
+    token, a chunk brings all tokens of a row, and both in a cycle. So the result of row r and token t lies in
+    bank (r + t) modulo the number of banks: neither touches a bank twice, and the reader turns the banks'
+    words round by t. (Skewed storage; Budnik and Kuck, IEEE Trans. Computers C-20, 1971.)
+
+    UltraRAM is 64 bits wide: there the results of two rows of a token lie side by side.
 
     Parameters
     ----------
     config : MachineConfig
-        ``accumulator_rows`` sums in ``lanes`` banks, for each token of a ``tile``.
+        ``accumulator_rows`` rows, for each token of a ``tile``; ``quantised_words`` activations in a row at
+        most, which bound a partial sum.
     width : int
         Bits of a chunk's sum.
+
+    Attributes
+    ----------
+    partial_bits : int
+        Bits of a partial sum: 8-bit activations, each added or subtracted, as many as the machine holds.
+    place, placing, placed : Signal
+        For simulation: the row whose results are being written, of which tokens (a bit each), and 32 bits of
+        each.
 
     Members
     -------
     sums : In(ArrayLayout(signed(width), tile))
         A chunk's sum for each token.
     row : In(row_layout(tile))
-        Where they are added, or written if ``first``; those of tokens after ``more`` are dropped. ``more``
-        changes only with ``first``.
+        Where they belong: they are added to what the chunks before left, if not ``first``, and are results if
+        ``last``. Those of tokens after ``more`` are dropped. ``more`` changes only with ``first``.
     write : In(ResultWrite())
         Writes one row of a token below ``tile``, not from the cycle of a row's sums to the one after.
     read : In(AccumulatorRead(lanes))
-        Reads neighbouring sums of a token below ``tile``. A sum written in the cycle of its address is read
-        as before.
+        Reads neighbouring results of a token below ``tile``. What is written in the cycle of its address may
+        be read as before or not.
     done : Out(1)
-        One cycle after ``row.done``: that sum is being written.
+        One cycle after ``row.done``: that result is being written, and can be read with the next address.
     """
 
     def __init__(self, config: MachineConfig, width: int) -> None:
         self.config = config
+        self.partial_bits = max(width, 1 + (128 * config.quantised_words).bit_length())
+        self._banks = max(config.lanes, 1 << (config.tile - 1).bit_length())
+        self.place, self.placing = Signal(16), Signal(self._banks)
+        self.placed = Signal(SUM_BITS * self._banks)
+        #: Rows of a token in a bank's word.
+        self._beside = 2 if config.family == "xcup" else 1
         super().__init__({
             "sums": In(data.ArrayLayout(signed(width), config.tile)),
             "row": In(row_layout(config.tile)),
@@ -67,71 +88,105 @@ class Accumulator(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        lanes, tokens = self.config.lanes, self.config.tile
-        bank_bits, token_bits = (lanes - 1).bit_length(), (tokens - 1).bit_length()
-        word = data.ArrayLayout(unsigned(SUM_BITS), tokens)
+        tokens, rows = self.config.tile, self.config.accumulator_rows
 
         row = Signal(row_layout(tokens))
         addends = Signal.like(self.sums)
+        word = data.ArrayLayout(signed(self.partial_bits), tokens)
         again = Signal()
-        before = Signal(word)
-        after = Signal(word)
-        written = Signal(word)
-        read_token = Signal(max(1, token_bits))
-
-        # What is written: sums of all live tokens, or one result.
-        live = Cat(row.more >= t for t in range(tokens))
-        enabled = Signal(tokens)
-        place = Signal(16)
-        stored_word = Signal(word)
-        m.d.comb += [
-            enabled.eq(Mux(row.valid, live, 0)),
-            place.eq(row.row),
-            stored_word.eq(after),
-        ]
-        with m.If(self.write.en):
-            m.d.comb += [
-                enabled.eq(1 << self.write.token[:token_bits]),
-                place.eq(self.write.row),
-                stored_word.eq(self.write.data.replicate(tokens)),
-            ]
-        stored = []
-        read_data = []
-        for bank in range(lanes):
-            # No port needs a defined answer to a read of what is being written.
-            m.submodules[f"bank{bank}"] = memory = Memory(  # pyright: ignore[reportCallIssue]  as `attrs`
-                shape=word,
-                depth=max(1, self.config.accumulator_rows // lanes),
-                init=[],
-                attrs={"no_rw_check": 1},  # pyright: ignore[reportArgumentType]  may be an integer
-            )
-            old = memory.read_port()
-            m.d.comb += old.addr.eq(self.row.row[bank_bits:])
-            stored.append(old.data)
-
-            port = memory.write_port(granularity=1)
-            m.d.comb += [
-                port.en.eq(Mux(place[:bank_bits] == bank, enabled, 0)),
-                port.addr.eq(place[bank_bits:]),
-                port.data.eq(stored_word),
-            ]
-
-            reader = memory.read_port()
-            m.d.comb += [reader.en.eq(self.read.en), reader.addr.eq(self.read.address[bank_bits:])]
-            read_data.append(reader.data[read_token] if token_bits else reader.data[0])
-
+        before, after, written = Signal(word), Signal(word), Signal(word)
+        m.submodules.partial = partial = self._memory(word, rows)
+        old, port = partial.read_port(), partial.write_port()
         m.d.sync += [
             row.eq(self.row),
             addends.eq(self.sums),
             again.eq(row.valid & (row.row == self.row.row)),
+            written.eq(after),
         ]
         m.d.comb += [
-            before.eq(Mux(again, written, Array(stored)[row.row[:bank_bits]])),
+            old.addr.eq(self.row.row),
+            before.eq(Mux(again, written, old.data)),
             *(after[t].eq(Mux(row.first, 0, before[t]) + addends[t]) for t in range(tokens)),
+            port.addr.eq(row.row),
+            port.data.eq(after),
+            port.en.eq(row.valid & ~row.last),
             self.done.eq(row.valid & row.done),
-            self.read.data.eq(Cat(*read_data)),
         ]
-        m.d.sync += written.eq(after)
-        with m.If(self.read.en):
-            m.d.sync += read_token.eq(self.read.token[:token_bits])
+        self._results(m, row, after)
         return m
+
+    def _memory(self, shape: data.ArrayLayout, depth: int) -> Memory:
+        """No port of it needs a defined answer to a read of what is being written."""
+        large = self.config.family == "xcup" and depth * shape.size >= _ULTRA_BITS
+        return Memory(
+            shape=shape,
+            depth=max(1, depth),
+            init=[],
+            attrs={"no_rw_check": 1, **({"ram_style": "ultra"} if large else {})},  # pyright: ignore
+        )
+
+    def _results(self, m: Module, row: data.View, sums: data.View) -> None:
+        """The banks of results: all live tokens of a row, or one result of LINEAR; and the reader's word."""
+        tokens, banks, beside = self.config.tile, self._banks, self._beside
+        bank_bits, beside_bits = (banks - 1).bit_length(), (beside - 1).bit_length()
+        row_bits = max(0, (self.config.accumulator_rows // banks - 1).bit_length())
+        token_bits = (tokens - 1).bit_length()
+
+        def turned(values: list[Value], by: Value, name: str) -> Value:
+            """Value i at place i + by, modulo how many there are."""
+            out = Cat(*values)
+            for k in range(len(by)):
+                step = Signal(len(out), name=f"{name}_{k}")
+                m.d.comb += step.eq(Mux(by[k], out.rotate_left((len(out) // len(values)) << k), out))
+                out = step
+            return out
+
+        def address(place: Value, token: Value) -> Value:
+            """Of a token's rows: whole words of a bank, token after token."""
+            return Cat(place[bank_bits + beside_bits : bank_bits + row_bits], token)
+
+        place, by_linear = self.place, self.write.en
+        writing, values = [], []
+        for t in range(banks):
+            live = row.valid & row.last & (row.more >= t) if t < tokens else Const(0, 1)
+            linear = by_linear & (self.write.token == t) if t < tokens else Const(0, 1)
+            writing.append(Mux(by_linear, linear, live))
+            value = Value.cast(sums[t]) if t < tokens else Const(0, 1)
+            value = Cat(value, value[-1].replicate(SUM_BITS - len(value)))
+            values.append(Mux(by_linear, self.write.data, value))
+        m.d.comb += [
+            place.eq(Mux(by_linear, self.write.row, row.row)),
+            self.placing.eq(Cat(*writing)),
+            self.placed.eq(Cat(*values)),
+        ]
+        turn = place[:bank_bits]
+        enabled, data_in = turned(writing, turn, "enabled"), turned(values, turn, "written")
+        first = self.read.address
+        read_half = Signal(max(1, beside_bits))
+        found = []
+        half = place[bank_bits:][:beside_bits]
+        for bank in range(banks):
+            depth = (self.config.accumulator_rows // (banks * beside)) << token_bits
+            shape = data.ArrayLayout(unsigned(SUM_BITS), beside)
+            m.submodules[f"bank{bank}"] = memory = self._memory(shape, depth)
+            port = memory.write_port(granularity=1)
+            value = data_in.word_select(bank, SUM_BITS)
+            m.d.comb += [
+                port.en.eq(Mux(enabled[bank], Const(1) << half, 0)),
+                port.addr.eq(address(place, (Const(bank, bank_bits) - turn)[:token_bits])),
+                port.data.eq(value.replicate(beside)),
+            ]
+            reader = memory.read_port()
+            m.d.comb += [
+                reader.en.eq(self.read.en),
+                reader.addr.eq(address(first, self.read.token[:token_bits])),
+            ]
+            found.append(Mux(read_half[0], reader.data[beside - 1], reader.data[0]))
+        read_turn = Signal(bank_bits)
+        with m.If(self.read.en):
+            m.d.sync += [
+                read_half.eq(first[bank_bits:][:beside_bits]),
+                # Back: the row at `first` of this token lies in this bank.
+                read_turn.eq(-(first[:bank_bits] + self.read.token[:token_bits])),
+            ]
+        m.d.comb += self.read.data.eq(turned(found, read_turn, "found"))

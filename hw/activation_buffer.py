@@ -12,6 +12,8 @@ __all__ = ["BLOCK", "ActivationBuffer", "BlockRead"]
 
 #: Activations of one memory word; vectors begin at multiples of it.
 BLOCK = 16
+#: Words of the deepest memory that is made of look-up tables where the family's have 64 bits.
+_SHALLOW = 256
 
 
 class BlockRead(wiring.Signature):
@@ -72,8 +74,12 @@ class ActivationBuffer(wiring.Component):
         part, block = element[:part_bits], element[part_bits:]
         token = self.write.token[: (tokens - 1).bit_length()]
         words = []
+        # Wide and shallow: block RAM would be used for a fraction of its depth.
+        form = {"ram_style": "distributed"} if self.config.family == "xcup" and depth <= _SHALLOW else {}
         for bank in range(banks):
-            m.submodules[f"bank{bank}"] = memory = Memory(shape=block_width * tokens, depth=depth, init=[])
+            m.submodules[f"bank{bank}"] = memory = Memory(
+                shape=block_width * tokens, depth=depth, init=[], attrs=form
+            )
             port = memory.write_port(granularity=block_width * lanes // BLOCK)
             here = self.write.en & (block[:bank_bits] == bank)
             m.d.comb += [

@@ -201,7 +201,7 @@ WIDE = dataclasses.replace(
 #: cycle for each of 8 tokens.
 KV260 = MachineConfig(
     name="kv260", bus_bytes=64, tables=77, head_lanes=64, lanes=8, attention_bytes=128, max_group=8,
-    fifo_words=4096, ports=4, outstanding=16, burst_beats=16, activation_words=16384, constant_words=4096,
+    fifo_words=4096, ports=4, outstanding=16, burst_beats=16, activation_words=8192, constant_words=4096,
     accumulator_rows=8192, quantised_words=8192, score_words=16384, max_heads=16, max_query=2048,
     max_context=1024, stage_bytes=2048, tile=8, attention_cores=1, activation_bits=8, family="xcup",
     table_form=table_form("xcup", 1536), clock_mhz=300.0,

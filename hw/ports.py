@@ -180,14 +180,16 @@ class AccumulatorRead(wiring.Signature):
 
 
 class ActivationRead(wiring.Signature):
-    """Read a word of activation memory (seen from the reader): data two cycles after address.
+    """Read a word of activation memory (seen from the reader): data two cycles after an address was taken.
 
-    Members: token Out(TOKEN_BITS); address Out(16), element, of which the word's first is meant;
-    data In(lanes * 32).
+    Members: token Out(TOKEN_BITS); address Out(16), element, of which the word's first is meant; ready In(1),
+    the address of this cycle is taken (the vector unit itself comes first); data In(lanes * 32).
     """
 
     def __init__(self, lanes: int):
-        super().__init__({"token": Out(TOKEN_BITS), "address": Out(16), "data": In(lanes * 32)})
+        super().__init__(
+            {"token": Out(TOKEN_BITS), "address": Out(16), "ready": In(1), "data": In(lanes * 32)}
+        )
 
 
 class ScalarRead(wiring.Signature):

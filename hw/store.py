@@ -129,25 +129,25 @@ class Store(wiring.Component):
             self.stage.address.eq(offset),
         ]
 
-        # Activations: a word is cut while the next one is on its way, two cycles after its address.
+        # Activations: a word is cut while the next one is on its way, two cycles after its address is taken.
+        # It is asked for until it is loaded.
         word, held = Signal(32 * lanes), Signal(range(lanes + 1))
-        word_address, age = Signal(16), Signal(range(3))
+        word_address, asked = Signal(16), Signal(2)
         cut, load = Signal(), Signal()
         m.d.comb += [
             self.activation.token.eq(token),
             self.activation.address.eq(word_address),
-            load.eq((age == 2) & ((held == 0) | (cut & (held == 1)))),
+            load.eq(asked[1] & ((held == 0) | (cut & (held == 1)))),
         ]
-        with m.If(age != 2):
-            m.d.sync += age.eq(age + 1)
+        m.d.sync += asked.eq(Cat(self.activation.ready, asked[0]))
         with m.If(cut):
             m.d.sync += [word.eq(word >> 32), held.eq(held - 1)]
         with m.If(load):
             m.d.sync += [word.eq(self.activation.data), held.eq(lanes)]
-            m.d.sync += [word_address.eq(word_address + lanes), age.eq(0)]
+            m.d.sync += [word_address.eq(word_address + lanes), asked.eq(0)]
 
         def begin_run(first: Value) -> None:
-            m.d.sync += [offset.eq(0), word_address.eq(first), age.eq(0), held.eq(0)]
+            m.d.sync += [offset.eq(0), word_address.eq(first), asked.eq(0), held.eq(0)]
 
         with m.FSM() as fsm:
             m.d.comb += self.busy.eq(~fsm.ongoing("IDLE"))

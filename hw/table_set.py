@@ -14,10 +14,12 @@ SUM_OF_FIVE_BITS = 11
 def row_layout(tokens: int) -> data.StructLayout:
     """What goes along with the look-ups of a row: is there one, its partial sum, its place in the MATMUL.
 
-    ``more``: live tokens beside the first. ``first`` is 1 in the first chunk; ``done`` is 1 in the last row
-    of the last chunk.
+    ``more``: live tokens beside the first. ``first`` is 1 in the first chunk, ``last`` in the last one;
+    ``done`` is 1 in the last row of the last chunk.
     """
-    return data.StructLayout({"valid": 1, "row": 16, "more": range(max(2, tokens)), "first": 1, "done": 1})
+    return data.StructLayout(
+        {"valid": 1, "row": 16, "more": range(max(2, tokens)), "first": 1, "last": 1, "done": 1}
+    )
 
 
 class TableSet(wiring.Signature):

@@ -166,6 +166,7 @@ class TernaryEngine(wiring.Component):
             port.row.row.eq(chunk.acc + count),
             port.row.more.eq(chunk.more),
             port.row.first.eq(chunk.first),
+            port.row.last.eq(chunk.last),
             port.row.done.eq(taken & last_row & chunk.last),
             port.bank.eq(read_bank),
             port.used.eq(chunk.bytes),

@@ -52,6 +52,8 @@ class Vector(wiring.Component):
 
     - while tape or attention have nothing;
     - in a scaled MAP from ACTIVATION, LINEAR or TAPE, one cycle before each token, for the scalars' product;
+    - in every second cycle at least of a MAP whose operands both are in activation memory, which has one port
+      to read;
     - in half of the cycles of a scaled MAP from ATTENTION, whose words need the multiplier twice;
     - in QUANTISE, one cycle before each segment, and first until the division by the first absmax is so far
       that it is finished when the first word is multiplied; `hw.quantise_segments` has the others ready.
@@ -81,7 +83,7 @@ class Vector(wiring.Component):
     attention : In(stream.Signature(attention_output_layout(config.lanes)))
         Source ATTENTION.
     activation : In(ActivationRead(config.lanes))
-        A word of activation memory for another unit, whatever is being executed.
+        A word of activation memory for another unit, in cycles in which this one reads none.
     q_write : Out(ElementWrite(config.lanes, config.activation_bits))
         Target MATMUL: int8 codes, or 12-bit mantissas where the machine has them.
     query : Out(QueryWrite(config.lanes))
@@ -197,8 +199,10 @@ class Vector(wiring.Component):
         connect(m, flipped(self.activation), memory.spill)
         m.d.comb += [
             memory.a.eq(operands.a),
+            memory.a_en.eq(operands.a_en),
             memory.a_token.eq(operands.a_token),
             memory.b.eq(operands.b),
+            memory.b_en.eq(operands.b_en),
             memory.b_token.eq(operands.b_token),
             memory.c.eq(operands.c),
             self.elements.eq(Mux(flow.issue, lanes, 0)),
@@ -215,11 +219,17 @@ class Vector(wiring.Component):
             m.d.comb += [
                 unit.en.eq(self.busy),
                 unit.control.eq(plan.control),
-                unit.word.eq(Mux(in_memory, memory.a_word[lane], operands.streamed[lane])),
+                unit.word.eq(
+                    Mux(
+                        in_memory,
+                        Mux(operands.late, memory.late_word[lane], memory.word[lane]),
+                        operands.streamed[lane],
+                    )
+                ),
                 unit.factor.eq(Mux(plan.quantise, gain, Mux(per_head, operands.head_scale, product.o))),
                 unit.again.eq(again),
                 unit.other.eq(units[lane ^ 1].x),
-                unit.b.eq(memory.b_word[lane]),
+                unit.b.eq(memory.word[lane]),
                 unit.cosine.eq(memory.c_word[lane & ~1]),
                 unit.sine.eq(memory.c_word[lane | 1]),
                 unit.inverse.eq(segments.inverse),

@@ -1,6 +1,6 @@
 """What an instruction of the vector unit asks for, and when its words pass the points of the pipeline."""
 
-from amaranth.hdl import Module, Mux, Signal, Value, signed
+from amaranth.hdl import Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.data import StructLayout
 from amaranth.lib.wiring import In, Out
@@ -27,7 +27,7 @@ _TAP = range(MAX_TAP + 1)
 VectorPlan = StructLayout({
     "map": 1, "quantise": 1, "norm": 1,
     "control": LaneControl, "source": 3, "dest": 2, "target": 2,
-    "twice": 1, "statistics": 1, "gain": 1, "normalise": 1, "mantissa": 1,
+    "twice": 1, "second": 1, "statistics": 1, "gain": 1, "normalise": 1, "mantissa": 1,
     "words": 16, "segment_words": 16,
     "a": 16, "b": 16, "c": 16, "d": 16,
     "index_0": range(SCALARS), "index_1": range(SCALARS), "slot": range(STATISTICS), "grid": signed(8),
@@ -53,8 +53,9 @@ class VectorDecode(wiring.Component):
         Instruction.
     plan : Out(VectorPlan)
         What it means. ``twice`` marks the one case in which a word needs the multiplier for scales twice, the
-        attention output with other scalars; ``wait`` is the number of cycles by which the first word must be
-        late so that the product of two scalars is in time; NORM's scalar to write is ``d``.
+        attention output with other scalars; ``second``, that there is a second operand; ``wait`` is the
+        number of cycles by which the first word must be late so that the product of two scalars is in time;
+        NORM's scalar to write is ``d``.
     """
 
     word: In(INSTRUCTION_BITS)
@@ -99,12 +100,16 @@ class VectorDecode(wiring.Component):
         self._lengths(m, fields.n, fields.segment)
         attention = fields.source == Source.ATTENTION
         integer = attention | (fields.source == Source.ACCUMULATOR)
+        second_operand = Const(0, 1)
+        for kind in lane.SECOND:
+            second_operand = second_operand | (fields.function == kind)
         m.d.comb += [
             plan.map.eq(1),
             plan.control.integer.eq(integer),
             plan.control.scaled.eq(fields.scaled | attention),
             plan.control.function.eq(fields.function),
             plan.twice.eq(fields.scaled & attention),
+            plan.second.eq(second_operand),
             plan.index_0.eq(fields.s1),
             plan.index_1.eq(fields.s2),
             plan.slot.eq(fields.stat),

@@ -2,7 +2,7 @@
 
 from typing import cast
 
-from amaranth.hdl import Cat, Const, Module, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.data import ArrayLayout, View
 from amaranth.lib.memory import Memory, MemoryData
@@ -15,6 +15,10 @@ from .square_sum import TOTAL_BITS
 from .vector_statistics import StatisticsWrite
 
 __all__ = ["VectorMemory"]
+
+#: No answer is needed to a read of what is being written; large memories are made of UltraRAM.
+_ULTRA = {"ram_style": "ultra", "no_rw_check": 1}
+_ULTRA_WORDS = 1 << 14
 
 
 class VectorMemory(wiring.Component):
@@ -40,12 +44,14 @@ class VectorMemory(wiring.Component):
 
     Members
     -------
-    a, b, a_token, b_token : In(16), In(16), In(range(tile)), In(range(tile))
-        Addresses of words of activation memory, and the tokens they belong to.
+    a, b, a_token, b_token, a_en, b_en
+        : In(16), In(16), In(range(tile)), In(range(tile)), In(1), In(1)
+        Addresses of words of activation memory, and the tokens they belong to. One of them at most is to be
+        read in a cycle; in a cycle without, ``spill`` is.
     c : In(16)
         Address of a word of constant memory.
-    a_word, b_word, c_word : Out(ArrayLayout(32, lanes))
-        The words.
+    word, late_word, c_word : Out(ArrayLayout(32, lanes))
+        The word of activation memory; that of the cycle before; the one of constant memory.
     spill : In(ActivationRead(lanes))
         A word of activation memory for another unit.
     write_en, write_dest, write_token, write_address, write_word
@@ -71,6 +77,7 @@ class VectorMemory(wiring.Component):
         token = range(tokens)
         bank = config.activation_words // self.lanes
         self._bank_bits = (bank - 1).bit_length()
+        self._ultra = config.family == "xcup" and config.activation_words * tokens >= _ULTRA_WORDS
         self.activation = MemoryData(shape=word, depth=tokens * bank, init=[])
         self.constant = MemoryData(shape=word, depth=config.constant_words // self.lanes, init=[])
         self.scalar = MemoryData(shape=word, depth=SCALARS // self.lanes, init=[])
@@ -83,8 +90,10 @@ class VectorMemory(wiring.Component):
                 "a_token": In(token),
                 "b_token": In(token),
                 "c": In(16),
-                "a_word": Out(word),
-                "b_word": Out(word),
+                "a_en": In(1),
+                "b_en": In(1),
+                "word": Out(word),
+                "late_word": Out(word),
                 "c_word": Out(word),
                 "spill": In(ActivationRead(self.lanes)),
                 "write_en": In(1),
@@ -112,7 +121,8 @@ class VectorMemory(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.activation = activation = Memory(self.activation)
+        attrs = _ULTRA if self._ultra else {}
+        m.submodules.activation = activation = Memory(self.activation, attrs=attrs)
         m.submodules.constant = constant = Memory(self.constant)
         m.submodules.scalar = scalar = Memory(self.scalar)
         m.submodules.totals = totals = Memory(self.totals)
@@ -124,10 +134,15 @@ class VectorMemory(wiring.Component):
             return Cat(within, Const(0, self._bank_bits - len(within)), token)
 
         # The second cycle is the output register of a block RAM.
+        inner = Mux(self.b_en, banked(self.b_token, self.b), banked(self.a_token, self.a))
+        outer = banked(self.spill.token, self.spill.address)
+        m.d.comb += [
+            self.spill.ready.eq(~(self.a_en | self.b_en)),
+            self.spill.data.eq(self.word),
+        ]
+        m.d.sync += self.late_word.eq(self.word)
         for memory, address, word in (
-            (activation, banked(self.a_token, self.a), self.a_word),
-            (activation, banked(self.b_token, self.b), self.b_word),
-            (activation, banked(self.spill.token, self.spill.address), self.spill.data),
+            (activation, Mux(self.spill.ready, outer, inner), self.word),
             (constant, self.c[in_word:], self.c_word),
         ):
             port = memory.read_port()

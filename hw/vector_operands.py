@@ -33,6 +33,10 @@ class VectorOperands(wiring.Component):
         As in `hw.vector.Vector`.
     a, b, c : Out(16)
         Addresses for `hw.vector_memory.VectorMemory`.
+    a_en, b_en : Out(1)
+        Those of ``a`` and ``b`` mean something in this cycle; never both.
+    late : Out(1)
+        The instruction has both: a word of ``a`` is read in a cycle of its own, the one before ``issue``.
     a_token, b_token : Out(range(config.tile))
         The tokens of ``a`` and ``b``.
     streamed : Out(ArrayLayout(48, lanes))
@@ -49,6 +53,7 @@ class VectorOperands(wiring.Component):
             "accumulator": Out(AccumulatorRead(config.lanes)),
             "attention": In(stream.Signature(attention_output_layout(config.lanes))),
             "a": Out(16), "b": Out(16), "c": Out(16),
+            "a_en": Out(1), "b_en": Out(1), "late": Out(1),
             "a_token": Out(range(self.tokens)), "b_token": Out(range(self.tokens)),
             "streamed": Out(ArrayLayout(ATTENTION_SUM_BITS, config.lanes)),
             "head_scale": Out(32),
@@ -68,6 +73,19 @@ class VectorOperands(wiring.Component):
             m.d.comb += flow.available.eq(self.tape.level >= tape_word)
         with m.If(of_attention):
             m.d.comb += flow.available.eq(self.attention.valid)
+        # Activation memory has one port to read: with two operands there, the first one is read a cycle
+        # ahead, where no second one is due.
+        of_memory = plan.quantise | (plan.map & (plan.source == Source.ACTIVATION))
+        ahead, read_ahead = Signal(), Signal()
+        m.d.comb += [
+            self.late.eq(plan.map & plan.second & (plan.source == Source.ACTIVATION)),
+            self.b_en.eq(plan.map & plan.second & flow.words.bit_select(plan.b_at, 1)),
+            ahead.eq(self.late & flow.ready & ~read_ahead & ~self.b_en),
+            self.a_en.eq(Mux(self.late, ahead, of_memory & flow.issue)),
+        ]
+        m.d.sync += read_ahead.eq(ahead)
+        with m.If(self.late):
+            m.d.comb += flow.available.eq(read_ahead)
         m.d.comb += [
             self.tape.take.eq(Mux(flow.issue & of_tape, tape_word, 0)),
             self.tape.starved.eq(flow.ready & of_tape & ~flow.available),

@@ -133,17 +133,12 @@ def _vector_memory(machine: MachineConfig) -> list[Hook]:
 
 
 def _accumulator(machine: MachineConfig) -> list[Hook]:
-    """Partial sums: a bank for each lane, a word of it has the sums of all tokens."""
-    hooks = []
-    for bank in range(machine.lanes):
-        for token in range(machine.tile):
-            part = f"[{32 * token + 31}:{32 * token}]"
-            hooks.append(
-                Hook("ACC", f"matmul.accumulator.bank{bank}", f"write_ports.0.en >> {token} & 1",
-                     f"write_ports.0.addr * {machine.lanes} + {bank}", f"write_ports.0.data{part}", 32,
-                     token=str(token))
-            )  # fmt: skip
-    return hooks
+    """Results of MATMUL and LINEAR, those of all tokens of a row side by side."""
+    return [
+        Hook("ACC", "matmul.accumulator", f"placing >> {token} & 1", "place",
+             f"placed[{32 * token + 31}:{32 * token}]", 32, token=str(token))
+        for token in range(machine.tile)
+    ]  # fmt: skip
 
 
 def _targets(machine: MachineConfig) -> list[Hook]:

@@ -30,6 +30,8 @@ class Bench:
     """
 
     def __init__(self, config, stall: float, latency: int = 0):
+        #: How often activation memory has something else to do.
+        self.busy = stall
         self.config, self.rng = config, random.Random(f"{config.name}{stall}")
         self.module = m = Module()
         m.submodules.stage = self.stage = Stage(config)
@@ -58,15 +60,20 @@ class Bench:
         m.d.comb += self.store.entries.entry.eq(table)
 
     async def activation(self, ctx):
-        """Activation memory: two cycles from address to word."""
+        """Activation memory: two cycles from a taken address to its word, which is there for one cycle."""
         port, lanes = self.store.activation, self.config.lanes
+        rng = random.Random(9)
+        ctx.set(port.ready, 1)
         before = 0
         while True:
-            _, _, token, address = await ctx.tick().sample(port.token, port.address)
+            _, _, token, address, ready = await ctx.tick().sample(port.token, port.address, port.ready)
             ctx.set(port.data, before)
             first = address - address % lanes
             words = self.activations[token][first : first + lanes]
             before = sum(word << 32 * i for i, word in enumerate(words))
+            if not ready:
+                before = rng.getrandbits(32 * lanes)
+            ctx.set(port.ready, rng.random() >= self.busy)
 
     async def count(self, ctx):
         names = list(self.counted)

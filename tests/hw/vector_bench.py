@@ -274,7 +274,7 @@ class Bench:
         attention = [word for step in program.steps for word in step.attention]
         unit = dut.unit
         taken: list[tuple[int, Step, int]] = []
-        spilled: list[list[int]] = []
+        spilled: list[list[int] | None] = []
         sent = finished = now = elements = 0
         while finished < len(program.steps):
             offer = sent < len(program.steps)
@@ -302,9 +302,10 @@ class Bench:
 
             # Before the clock edge: who takes what.
             assert ctx.get(dut.scalar.value) == self._read(ctx, "scalar", 0, index, 1)[0]
-            spilled.append(self._read(ctx, "act", token, spill // lanes * lanes, lanes))
-            if len(spilled) > 2:
-                wanted = sum(bits << 32 * i for i, bits in enumerate(spilled.pop(0)))
+            asked = ctx.get(dut.activation.ready)
+            spilled.append(self._read(ctx, "act", token, spill // lanes * lanes, lanes) if asked else None)
+            if len(spilled) > 2 and (words := spilled.pop(0)) is not None:
+                wanted = sum(bits << 32 * i for i, bits in enumerate(words))
                 assert ctx.get(dut.activation.data) == wanted
             take = ctx.get(dut.tape.take)
             assert take <= level

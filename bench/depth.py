@@ -1,0 +1,77 @@
+"""Logic between registers, component by component, and the clock it suggests: `python -m bench.depth`.
+
+Yosys maps the machine for its family, module by module; the paths run through the whole machine. NOT placed:
+delays are the rule that `bench.timing` states, not a timing report.
+"""
+
+import argparse
+import dataclasses
+import sys
+
+from hw.machine import MACHINES
+from sim.verilate import overlay_verilog
+from trine.output import note, table, write_json
+
+from .netlists import synthesise
+from .timing import Path, longest_paths
+
+HEAD = ("component", "LUT", "carry", "other", "ns", "MHz", "from", "kind", "to")
+
+
+def by_component(paths: dict[str, Path], depth: int) -> dict[str, Path]:
+    """The longest path that ends in each component, those inside it included, to this depth below the top."""
+    out: dict[str, Path] = {}
+    for place, path in paths.items():
+        name = ".".join(place.split(".")[: depth + 1])
+        if name not in out or path.nanoseconds > out[name].nanoseconds:
+            out[name] = path
+    return out
+
+
+def row(name: str, path: Path) -> tuple[object, ...]:
+    """A line of the table."""
+    places = (path.start[0], path.end[0])
+    start, end = (place.removeprefix("overlay").removeprefix(".") or "top" for place in places)
+    return (
+        name.removeprefix("overlay.") or name, path.luts, path.carries, ", ".join(path.others) or "-",
+        f"{path.nanoseconds:.2f}", f"{1000 / path.nanoseconds:.0f}", start, path.start[1],
+        f"{end}, {path.end[1]}",
+    )  # fmt: skip
+
+
+def main() -> int:
+    """Synthesise, measure and print."""
+    parser = argparse.ArgumentParser(prog="python -m bench.depth", description=__doc__)
+    parser.add_argument("--machine", choices=MACHINES, default="kv260", help="(default %(default)s)")
+    parser.add_argument("--tile", type=int, help="tokens in a tile (default: the machine's)")
+    parser.add_argument("--depth", type=int, default=1, help="levels of components (default %(default)s)")
+    parser.add_argument("--workers", type=int, default=2, help="processes (default %(default)s)")
+    parser.add_argument("--json", metavar="FILE", help="all components, as numbers")
+    options = parser.parse_args()
+    machine = MACHINES[options.machine]
+    if machine.family != "xcup":
+        parser.error(f"delays are known for the family xcup; machine {machine.name} is of {machine.family}")
+    if options.tile:
+        machine = dataclasses.replace(machine, tile=options.tile)
+    design = synthesise(overlay_verilog(machine, note), "overlay", machine.family, options.workers)
+    paths, loops = longest_paths(design)
+    found = by_component(paths, options.depth)
+    order = sorted(found, key=lambda name: -found[name].nanoseconds)
+    period = 1000 / machine.clock_mhz
+    print(
+        f"machine {machine.name}, tile {machine.tile}: longest path that ends in each component, by Yosys, NOT placed"
+    )
+    print(table([row(name, found[name]) for name in order], HEAD))
+    if loops:
+        print(f"{loops} nets on combinational loops were cut")
+    late = [name for name in order if found[name].nanoseconds > period]
+    print(f"beyond {period:.2f} ns ({machine.clock_mhz:.0f} MHz): {', '.join(late) if late else 'none'}")
+    longest = found[order[0]].nanoseconds
+    print(f"the rule supports {1000 / longest:.0f} MHz")
+    components = {name: dataclasses.asdict(one) for name, one in sorted(paths.items())}
+    write_json(options.json, {"depth": {"machine": machine.name, "components": components}})
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,210 @@
+"""Longest paths from register to register in a netlist of UltraScale+ cells, across its modules.
+
+Nothing is placed, so delays are a rule, not a sign-off. A level is a LUT with the wire behind it, 0.40 ns:
+the cell is 0.05 to 0.15 ns of it at speed grade -2, the rest routing, for which no data sheet has a figure.
+The other figures are estimates in the same spirit. All of them are in `DELAYS`.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from .netlists import Design
+
+__all__ = ["DELAYS", "Path", "longest_paths"]
+
+#: Nanoseconds: from the clock to what leaves a cell with its wire, and through a cell with its wire.
+DELAYS = {
+    "register": 0.40, "block RAM": 1.30, "URAM": 1.60, "DSP, P register": 0.60, "DSP, M register": 1.30,
+    "DSP, A/B registers": 2.30, "shift register": 0.90, "port": 0.40,
+    "LUT": 0.40, "LUT RAM": 0.55, "DSP": 2.50, "into carry": 0.20, "along carry": 0.03, "MUXF": 0.12,
+    "setup": 0.05,
+}  # fmt: skip
+_SEQUENTIAL = re.compile(r"FD[RSCP]E|RAMB|URAM|SRL")
+_CLOCKS = {"C", "CLK", "CLKARDCLK", "CLKBWRCLK", "WCLK", "CLKA", "CLKB"}
+
+Net = int
+
+
+@dataclass(frozen=True)
+class Path:
+    """A longest path: where it begins and ends, what is on it, and its length by the rule.
+
+    nanoseconds: from the clock edge to the next one, setup included. start, end: component and kind.
+    """
+
+    nanoseconds: float
+    luts: int
+    carries: int
+    others: tuple[str, ...]
+    start: tuple[str, str]
+    end: tuple[str, str]
+
+
+class _Graph:
+    """The netlist without its hierarchy: what drives each net, and which nets end in a register."""
+
+    def __init__(self, design: Design) -> None:
+        self.design = design
+        self.count = 0
+        #: Combinational: groups (kind, nets that it depends on).
+        self.logic: dict[Net, list[tuple[str, list[Net]]]] = {}
+        #: Begins at a clock edge: kind, component.
+        self.starts: dict[Net, tuple[str, str]] = {}
+        self.ends: list[tuple[Net, str, str]] = []
+        top = design.netlists[design.top]
+        bound: dict[int, Net] = {}
+        for port in top["ports"].values():
+            for bit in port["bits"]:
+                if isinstance(bit, int):
+                    net = bound.setdefault(bit, self._new())
+                    if port["direction"] == "input":
+                        self.starts[net] = ("port", design.top)
+                    else:
+                        self.ends.append((net, "port", design.top))
+        self._add(design.top, design.top, bound)
+
+    def _new(self) -> Net:
+        self.count += 1
+        return self.count
+
+    def _add(self, module: str, path: str, bound: dict[int, Net]) -> None:
+        netlists = self.design.netlists
+        for name, cell in netlists[module]["cells"].items():
+            pins: dict[str, list[Net | None]] = {}
+            for pin, bits in cell["connections"].items():
+                pins[pin] = [
+                    (bound[bit] if bit in bound else bound.setdefault(bit, self._new()))
+                    if isinstance(bit, int)
+                    else None
+                    for bit in bits
+                ]
+            if cell["type"] in netlists:
+                inner: dict[int, Net] = {}
+                for port, found in netlists[cell["type"]]["ports"].items():
+                    for bit, net in zip(found["bits"], pins.get(port, ()), strict=False):
+                        if isinstance(bit, int) and net is not None:
+                            if bit in inner and found["direction"] == "output":
+                                # One net on two ports: the second one follows the first.
+                                self.logic[net] = [("wire", [inner[bit]])]
+                            else:
+                                inner[bit] = net
+                self._add(cell["type"], f"{path}.{name}", inner)
+            else:
+                self._cell(cell, pins, path)
+
+    def _cell(self, cell: dict[str, Any], pins: dict[str, list[Net | None]], path: str) -> None:
+        kind = cell["type"]
+        outputs = {pin for pin, way in cell["port_directions"].items() if way == "output"}
+        inputs = [n for p, nets in pins.items() if p not in outputs and p not in _CLOCKS for n in nets if n]
+        out = [net for pin in outputs for net in pins.get(pin, ()) if net]
+        if kind == "CARRY4":
+            self._carry(pins)
+        elif _SEQUENTIAL.match(kind):
+            starts = "URAM" if kind.startswith("URAM") else "block RAM" if kind.startswith("RAMB") else None
+            starts = starts or ("shift register" if kind.startswith("SRL") else "register")
+            self.starts |= dict.fromkeys(out, (starts, path))
+            self.ends += [(net, starts, path) for net in inputs]
+        elif kind.startswith("DSP48"):
+            self._dsp(cell["parameters"], inputs, out, path)
+        elif re.match(r"RAM\d", kind):
+            address = [n for p, nets in pins.items() if re.match(r"ADDR|A\d?$|DPRA|A$", p) for n in nets if n]
+            for net in out:
+                self.logic[net] = [("LUT RAM", address)]
+            self.ends += [(net, "LUT RAM", path) for net in inputs]
+        else:
+            through = "LUT" if kind.startswith("LUT") else "MUXF" if kind.startswith("MUXF") else "wire"
+            for net in out:
+                self.logic[net] = [(through, inputs)]
+
+    def _carry(self, pins: dict[str, list[Net | None]]) -> None:
+        """CARRY4: place i depends on the places up to it."""
+        into: list[Net] = []
+        chain = [net for pin in ("CI", "CYINIT") for net in pins.get(pin, ()) if net]
+        for i in range(4):
+            select = [net for net in pins["S"][i : i + 1] if net]
+            along = [("along carry", list(chain)), ("into carry", into + select)]
+            if (net := pins["O"][i] if "O" in pins and i < len(pins["O"]) else None) is not None:
+                self.logic[net] = along
+            into = into + select + [net for net in pins.get("DI", [])[i : i + 1] if net]
+            if (net := pins["CO"][i] if "CO" in pins and i < len(pins["CO"]) else None) is not None:
+                self.logic[net] = [("along carry", list(chain)), ("into carry", list(into))]
+
+    def _dsp(self, parameters: dict[str, Any], inputs: list[Net], out: list[Net], path: str) -> None:
+        def has(name: str) -> bool:
+            value = parameters.get(name, 0)
+            return bool(int(value, 2) if isinstance(value, str) else value)
+
+        registers = [name for name in ("PREG", "MREG", "AREG") if has(name)]
+        if not registers:
+            for net in out:
+                self.logic[net] = [("DSP", inputs)]
+            return
+        kind = {"PREG": "DSP, P register", "MREG": "DSP, M register", "AREG": "DSP, A/B registers"}
+        self.starts |= dict.fromkeys(out, (kind[registers[0]], path))
+        first = registers[-1]
+        end = {"AREG": "DSP, A/B registers", "MREG": "DSP to M", "PREG": "DSP to P"}[first]
+        self.ends += [(net, end, path) for net in inputs]
+
+
+#: What the way from the pins of a DSP block to its first register adds.
+_INSIDE = {"DSP to M": 1.30, "DSP to P": 1.90}
+
+
+def longest_paths(design: Design) -> tuple[dict[str, Path], int]:
+    """The longest path that ends in each component, by its path; and how many nets lie on loops."""
+    graph = _Graph(design)
+    arrival: dict[Net, float] = {net: DELAYS[kind] for net, (kind, _) in graph.starts.items()}
+    before: dict[Net, tuple[Net, str]] = {}
+    loops = 0
+    open_nets: set[Net] = set()
+    for root, _, _ in graph.ends:
+        stack = [root]
+        while stack:
+            net = stack[-1]
+            if net in arrival:
+                stack.pop()
+                continue
+            groups = graph.logic.get(net, [])
+            if net not in open_nets:
+                open_nets.add(net)
+                stack += [n for _, nets in groups for n in nets if n not in arrival and n not in open_nets]
+                continue
+            best, source = 0.0, None
+            for kind, nets in groups:
+                for n in nets:
+                    if n not in arrival:
+                        loops += 1
+                        continue
+                    found = arrival[n] + DELAYS.get(kind, 0.0)
+                    if found > best:
+                        best, source = found, (n, kind)
+            arrival[net] = best
+            if source:
+                before[net] = source
+            stack.pop()
+    worst: dict[str, tuple[float, Net, str]] = {}
+    for net, kind, path in graph.ends:
+        total = arrival[net] + DELAYS["setup"] + _INSIDE.get(kind, 0.0)
+        if total > worst.get(path, (0.0, 0, ""))[0]:
+            worst[path] = (total, net, kind)
+    return {path: _trace(graph, before, path, *found) for path, found in worst.items()}, loops
+
+
+def _trace(
+    graph: _Graph, before: dict[Net, tuple[Net, str]], path: str, total: float, net: Net, end: str
+) -> Path:
+    kinds = []
+    while net in before:
+        net, kind = before[net]
+        kinds.append(kind)
+    start = graph.starts.get(net, ("constant", ""))
+    others = sorted({kind for kind in kinds if kind in ("LUT RAM", "DSP", "MUXF")})
+    return Path(
+        nanoseconds=total,
+        luts=kinds.count("LUT"),
+        carries=kinds.count("into carry") + kinds.count("along carry"),
+        others=tuple(f"{kinds.count(kind)} {kind}" for kind in others),
+        start=(start[1], start[0]),
+        end=(path, end),
+    )
