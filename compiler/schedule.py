@@ -9,36 +9,38 @@ stay where they are, before or after all others.
 from hw.integer_shape import IntegerShape
 from hw.isa import BY_NAME, Feed, Unit
 from hw.machine import MachineConfig
-from models.numerics import TRITS_PER_BYTE
 
-from .cost import attend
+from . import cost
 from .hazards import STREAMED, accesses, conflict
 from .lower import Step
 
 #: Commands that wait beside a unit before issue stalls.
 UNIT_QUEUE = 4
-#: Cycles from first input to last output beyond one element group a cycle; about right is enough.
-LATENCY = {
-    "MATMUL": 20, "LINEAR": 40, "HEAD": 60, "MAP": 30, "QUANTISE": 50, "NORM": 80, "ATTEND": 40, "STORE": 40,
-}  # fmt: skip
+#: Cycles beyond those in which a unit takes something, where `compiler.cost` has none; about right is enough.
+LATENCY = {"LINEAR": 40, "HEAD": 60, "STORE": 40}
 
 
 def duration(step: Step, machine: MachineConfig, position: int, tile: int = 1) -> int:
     """Cycles that a step occupies its unit for `tile` tokens, the first of them at `position`."""
-    f = step.fields
-    each = tile if f.get("tiled") else 1
+    each = tile if step.fields.get("tiled") else 1
+    f = dict.fromkeys((item.name for item in BY_NAME[step.name].fields), 0) | step.fields
     if step.name == "MATMUL":
-        busy = f["rows"] * -(-f["k"] // TRITS_PER_BYTE) // machine.tables
-    elif step.name in ("LINEAR", "HEAD"):
-        busy = IntegerShape.of(machine, f).cycles(each)
-    elif step.name == "ATTEND":
+        # Rows of a chunk stream while the tables of the next one are built.
+        c = cost.matmul(machine, f, each)
+        return sum(max(f["rows"], size + c.build) for size in c.chunks) + c.tail
+    if step.name in ("LINEAR", "HEAD"):
+        return IntegerShape.of(machine, f).cycles(each) + LATENCY[step.name]
+    if step.name == "ATTEND":
         rows = each if f["feed"] == Feed.STAGE else position
-        busy = rows * attend(machine, f, f["feed"] == Feed.TAPE, each).row
-    elif step.name == "STORE":
-        busy = each * f["bytes"] // machine.bus_bytes
+        c = cost.attend(machine, f, f["feed"] == Feed.TAPE, each)
+        return rows * c.row + c.tail
+    if step.name == "STORE":
+        return each * f["bytes"] // machine.bus_bytes + LATENCY["STORE"]
+    if step.name == "NORM":
+        c = cost.norm(f, each)
     else:
-        busy = each * f.get("n", 0) // machine.lanes
-    return busy + LATENCY[step.name]
+        c = (cost.map_ if step.name == "MAP" else cost.quantise)(machine, f, each)
+    return c.start + c.cycles + c.tail
 
 
 def schedule(steps: list[Step], machine: MachineConfig, context: int, tile: int = 1) -> list[Step]:

@@ -176,14 +176,14 @@ class MachineConfig:
 _ROWS = 64
 
 CI = MachineConfig(
-    name="ci", bus_bytes=8, tables=13, head_lanes=16, lanes=4, attention_bytes=8, max_group=4,
+    name="ci", bus_bytes=8, tables=13, head_lanes=16, lanes=4, attention_bytes=16, max_group=4,
     fifo_words=512, outstanding=8, burst_beats=32, activation_words=2048, constant_words=1024,
     accumulator_rows=1024, quantised_words=512, score_words=4096, max_heads=16, max_query=512,
     max_context=512, stage_bytes=256, tile=4, table_form=table_form("ecp5", _ROWS),
 )  # fmt: skip
 #: Half of everything: a 4-byte bus, 7 tables (35 weights a cycle), tiles of one token.
 NARROW = dataclasses.replace(
-    CI, name="narrow", bus_bytes=4, tables=7, head_lanes=8, attention_bytes=4, fifo_words=256, tile=1
+    CI, name="narrow", bus_bytes=4, tables=7, head_lanes=8, attention_bytes=8, fifo_words=256, tile=1
 )
 #: Twice everything but the tile: a 16-byte bus, 26 tables (130 weights a cycle), 8 lanes.
 WIDE = dataclasses.replace(
@@ -193,7 +193,7 @@ WIDE = dataclasses.replace(
     tables=26,
     head_lanes=32,
     lanes=8,
-    attention_bytes=16,
+    attention_bytes=32,
     burst_beats=16,
     tile=2,
 )
