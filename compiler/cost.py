@@ -73,17 +73,23 @@ def entry_tree(terms: int, family: str) -> int:
 class MatmulCost:
     """A MATMUL: ``chunks`` are the bytes of a row in each chunk; a row takes a cycle.
 
-    build: from a chunk's last group to its tables' last entry. tail: from the last row to ``done``.
+    build: from a chunk's last group to its tables' last entry. tail: from the last row to ``done``. loaded:
+    groups that are loaded in a cycle.
     """
 
     rows: int
     chunks: tuple[int, ...]
     build: int
     tail: int
+    loaded: int
 
     @property
     def bytes(self) -> int:
         return self.rows * sum(self.chunks)
+
+    def load(self, groups: int) -> int:
+        """Cycles in which the groups of a chunk come."""
+        return -(-groups // self.loaded)
 
 
 def build_cycles(machine: MachineConfig, tokens: int) -> int:
@@ -99,7 +105,7 @@ def matmul(machine: MachineConfig, f: Fields, tokens: int) -> MatmulCost:
     chunks = (machine.tables,) * whole + ((rest,) if rest else ())
     split = machine.table_form == "split"
     look_up = 2 + tree(machine.tables) if split else 3 + entry_tree(machine.tables, machine.family)
-    return MatmulCost(f["rows"], chunks, build_cycles(machine, tokens), look_up + 1)
+    return MatmulCost(f["rows"], chunks, build_cycles(machine, tokens), look_up + 1, 1 if split else 2)
 
 
 @dataclass(frozen=True)

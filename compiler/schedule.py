@@ -27,7 +27,7 @@ def duration(step: Step, machine: MachineConfig, position: int, tile: int = 1) -
     if step.name == "MATMUL":
         # Rows of a chunk stream while the tables of the next one are built.
         c = cost.matmul(machine, f, each)
-        return sum(max(f["rows"], size + c.build) for size in c.chunks) + c.tail
+        return sum(max(f["rows"], c.load(size) + c.build) for size in c.chunks) + c.tail
     if step.name in ("LINEAR", "HEAD"):
         return IntegerShape.of(machine, f).cycles(each) + LATENCY[step.name]
     if step.name == "ATTEND":

@@ -93,7 +93,7 @@ class UnitTimes:
         accepted = loads = max(ready, self._built + 1, queue.free)
         loads += 2 * late
         for size in c.chunks:
-            built = max(loads + size * work, self._bank_ends[-2] + 1) + c.build * late
+            built = max(loads + c.load(size) * work, self._bank_ends[-2] + 1) + c.build * late
             end = self._take(c.rows * size, c.rows, max(built, self._streamed), "matmul")
             self._streamed = end
             self._bank_ends = [self._bank_ends[-1], end - 1]

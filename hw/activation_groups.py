@@ -9,27 +9,32 @@ from .trit_decode import TRITS_PER_BYTE
 
 __all__ = ["ActivationGroups", "group_layout"]
 
-#: Bytes that can be left when a block is added, and room for both.
-_LEFT = TRITS_PER_BYTE - 1
-_STORE = BLOCK + _LEFT
 
+def group_layout(tokens: int, width: int = 1) -> data.StructLayout:
+    """``width`` groups of five activations of each token, the first lowest; whether they end the vectors.
 
-def group_layout(tokens: int) -> data.StructLayout:
-    """Five activations of each token, the first lowest, and whether they are the last of the vectors."""
-    return data.StructLayout({"activations": data.ArrayLayout(8 * TRITS_PER_BYTE, tokens), "last": 1})
+    With two groups ``more`` says that the second is not beyond the end.
+    """
+    return data.StructLayout({
+        "activations": data.ArrayLayout(8 * TRITS_PER_BYTE * width, tokens),
+        "last": 1,
+        **({"more": 1} if width > 1 else {}),
+    })  # fmt: skip
 
 
 class ActivationGroups(wiring.Component):
     """Streams a vector of each token from the activation buffer, in groups of five, zeros beyond the end.
 
-    The first group is there 2 cycles after ``start``, then one a cycle. The vectors of all tokens lie at the
-    same place and have the same length. The output of the buffer is used as a register: it always holds the
-    next blocks.
+    The first group is there 2 cycles after ``start``, then one a cycle, or up to two. The vectors of all
+    tokens lie at the same place and have the same length. The output of the buffer is used as a register: it
+    always holds the next blocks.
 
     Parameters
     ----------
     tokens : int
         Vectors side by side.
+    width : int
+        Groups that are offered at a time: 1, or 2, of which ``both`` takes both.
 
     Members
     -------
@@ -39,36 +44,48 @@ class ActivationGroups(wiring.Component):
         First activation, a multiple of 16, and number of activations, 1 or more; read with ``start``.
     read : Out(BlockRead(1, tokens))
         Port of the activation buffer.
-    groups : Out(stream of `group_layout(tokens)`)
+    groups : Out(stream of `group_layout(tokens, width)`)
         ceil(k / 5) groups.
+    both : In(1)
+        The second group is taken too, if there is ``more``; ``last`` depends on it. Absent of width 1.
     """
 
-    def __init__(self, tokens: int) -> None:
-        self.tokens = tokens
+    def __init__(self, tokens: int, width: int = 1) -> None:
+        self.tokens, self.width = tokens, width
         super().__init__({
             "start": In(1),
             "q": In(16),
             "k": In(16),
             "read": Out(BlockRead(1, tokens)),
-            "groups": Out(stream.Signature(group_layout(tokens))),
+            "groups": Out(stream.Signature(group_layout(tokens, width))),
+            **({"both": In(1)} if width > 1 else {}),
         })  # fmt: skip
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        offered = TRITS_PER_BYTE * self.width
+        most = offered - 1  # bytes that can be left when a block is added
+        room = BLOCK + most
         busy = Signal()
         block = Signal(16)
-        stores = [Signal(8 * _STORE, name=f"store{t}", reset_less=True) for t in range(self.tokens)]
-        level = Signal(range(_STORE + 1))
+        stores = [Signal(8 * room, name=f"store{t}", reset_less=True) for t in range(self.tokens)]
+        level = Signal(range(room + 1))
         left = Signal(16)
 
         sent = Signal()
         refill = Signal()
-        remain = Signal(range(_STORE + 1))
+        size = Signal(range(offered + 1))
+        remain = Signal(range(room + 1))
         m.d.comb += [
             sent.eq(self.groups.valid & self.groups.ready),
-            remain.eq(Mux(sent, level - TRITS_PER_BYTE, level)),
-            refill.eq(busy & (remain <= _LEFT)),
+            size.eq(TRITS_PER_BYTE),
+            remain.eq(Mux(sent, level - size, level)),
+            refill.eq(busy & (remain <= most)),
         ]
+        if self.width > 1:
+            m.d.comb += self.groups.p.more.eq(left > TRITS_PER_BYTE)
+            with m.If(self.both & self.groups.p.more):
+                m.d.comb += size.eq(offered)
 
         # Ask for the block that the output of the buffer shall hold in the next cycle.
         with m.If(self.start):
@@ -80,24 +97,27 @@ class ActivationGroups(wiring.Component):
         # Drop the group that was sent; put the block behind what remains. Zeros beyond the end of the vector.
         m.d.sync += level.eq(Mux(refill, remain + BLOCK, remain))
         for t, store in enumerate(stores):
-            kept = Signal(8 * _STORE, name=f"kept{t}")
-            m.d.comb += kept.eq(Mux(sent, store >> 8 * TRITS_PER_BYTE, store))
+            kept = Signal(8 * room, name=f"kept{t}")
+            m.d.comb += kept.eq(store)
+            for groups in range(1, self.width + 1):
+                with m.If(sent & (size == TRITS_PER_BYTE * groups)):
+                    m.d.comb += kept.eq(store >> 8 * TRITS_PER_BYTE * groups)
             m.d.sync += store.eq(kept)
             with m.If(refill), m.Switch(remain):
-                for count in range(_LEFT + 1):
+                for count in range(most + 1):
                     with m.Case(count):
                         m.d.sync += store.eq(Cat(kept[: 8 * count], self.read.data[t]))
             group = self.groups.p.activations[t]
-            for i in range(TRITS_PER_BYTE):
+            for i in range(offered):
                 byte = store[8 * i : 8 * i + 8]
                 m.d.comb += group[8 * i : 8 * i + 8].eq(Mux(left > i, byte, Const(0)))
         m.d.comb += [
-            self.groups.valid.eq(busy & (level >= TRITS_PER_BYTE)),
-            self.groups.p.last.eq(left <= TRITS_PER_BYTE),
+            self.groups.valid.eq(busy & (level >= offered)),
+            self.groups.p.last.eq(left <= size),
         ]
 
         with m.If(sent):
-            m.d.sync += left.eq(left - TRITS_PER_BYTE)
+            m.d.sync += left.eq(left - size)
             with m.If(self.groups.p.last):
                 m.d.sync += busy.eq(0)
         with m.If(self.start):

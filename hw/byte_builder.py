@@ -17,6 +17,9 @@ from .trit_decode import TRITS_PER_BYTE
 
 __all__ = ["ByteTableBuilder"]
 
+#: Groups that are loaded in a cycle.
+_LOADED = 2
+
 
 class ByteBuilder(SharedComponent):
     """Builds the table of one group of activations, of all tokens.
@@ -81,7 +84,7 @@ class ByteBuilder(SharedComponent):
 class ByteTableBuilder(wiring.Component):
     """Builds the tables of one chunk of activations, all of all tokens at the same time, as `ByteWalk` says.
 
-    Takes a group a cycle until it has ``tables`` of them or the last of the vector, then 5 cycles for the
+    Takes two groups a cycle until it has ``tables`` of them or the last of the vector, then 5 cycles for the
     first entries and 243 to write, from the first cycle in which ``free`` is 1. Where only the first of
     several tokens is live, the builders of all take part in its tables, as `SoloWalk` says: `solo_cycles`
     for both.
@@ -138,7 +141,7 @@ class ByteTableBuilder(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.groups = feed = ActivationGroups(self.tokens)
+        m.submodules.groups = feed = ActivationGroups(self.tokens, _LOADED)
         m.submodules.walk = walk = ByteWalk()
         tables, groups, tokens = len(self.biases), feed.groups, self.tokens
         wiring.connect(m, wiring.flipped(self.read), feed.read)
@@ -194,8 +197,12 @@ class ByteTableBuilder(wiring.Component):
                 m.d.comb += groups.ready.eq(1)
                 with m.If(groups.valid):
                     m.d.comb += begin.eq(1)
-                    m.d.sync += [loaded.eq(loaded + 1), self.last.eq(groups.p.last)]
-                    with m.If(groups.p.last | (loaded == tables - 1)):
+                    m.d.comb += feed.both.eq(loaded != tables - 1)
+                    m.d.sync += [
+                        loaded.eq(loaded + 1 + (groups.p.more & feed.both)),
+                        self.last.eq(groups.p.last),
+                    ]
+                    with m.If(groups.p.last | (loaded + _LOADED >= tables)):
                         m.next = "build"
             with m.State("build"), m.If(self.free):
                 m.d.comb += [going.eq(1), self.write.eq(writes.replicate(tables))]
@@ -209,9 +216,9 @@ class ByteTableBuilder(wiring.Component):
             m.submodules[f"table{i}"] = shared(builder, platform)
             m.d.comb += [
                 builder.live.eq(live),
-                builder.load.eq(taken & (loaded == i)),
+                builder.load.eq(taken & (loaded == i - i % _LOADED)),
                 builder.clear.eq(taken & (loaded == 0)),
-                builder.group.eq(group),
+                builder.group.eq(Cat(part[40 * (i % _LOADED) :][:40] for part in group)),
                 builder.begin.eq(begin),
                 builder.en.eq(step),
                 builder.digit.eq(digit),

@@ -42,14 +42,14 @@ class TernaryEngine(wiring.Component):
     its own in each word of a table. Of those that are not live, and of all in cycles without a row, registers
     stand still.
 
-    Cycle budget of any number of tokens, with enough tape, t = min(``tables``, ceil(k / 5)) and b =
-    ``build_cycles`` (27 of `SplitTables`, 248 of `ByteTables`), or for one live token of several
-    ``solo_cycles`` (`ByteTables`: 41 for a tile of 8): if no other instruction is executed, the
-    first row is taken t + b + 2 cycles after the command. A row of a chunk takes 1 cycle, a chunk
-    max(rows, t + b). The first chunk of the next instruction follows without a gap if its command was waiting
-    and the last chunk of this one has t + b + 2 rows or more. A sum leaves ``latency`` cycles after its row
-    was taken. With shared builders read b, which is then `SharedTableBuilder.build_cycles`, for t + b, and
-    b + 1 for t + b + 2.
+    Cycle budget of any number of tokens, with enough tape, t = min(``tables``, ceil(k / 5)), of the byte form
+    half of it, rounded up, and b = ``build_cycles`` (27 of `SplitTables`, 248 of `ByteTables`), or for one
+    live token of several ``solo_cycles`` (`ByteTables`: 41 for a tile of 8): if no other instruction is
+    executed, the first row is taken t + b + 2 cycles after the command. A row of a chunk takes 1 cycle, a
+    chunk max(rows, t + b). The first chunk of the next instruction follows without a gap if its command was
+    waiting and the last chunk of this one has t + b + 2 rows or more. A sum leaves ``latency`` cycles after
+    its row was taken. With shared builders read b, which is then `SharedTableBuilder.build_cycles`, for t +
+    b, and b + 1 for t + b + 2.
 
     Parameters
     ----------

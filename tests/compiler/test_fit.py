@@ -68,7 +68,11 @@ def test_places_do_not_overlap(machine: MachineConfig, gains: bool, inner: bool)
     config = random_model(gains=gains, inner_gain=inner, dim=64, hidden=96).config
     kv, places = config.kv_dim, place(config, machine)
     together = {
-        "activation": [{"x": 64, "q": 64, "k": kv, "v": kv, "attended": 64}, {"x": 64, "up": 96}, {"x": 64, "h": 96}],
+        "activation": [
+            {"x": 64, "q": 64, "k": kv, "v": kv, "attended": 64},
+            {"x": 64, "up": 96},
+            {"x": 64, "h": 96},
+        ],
         "accumulator": [{"q": 64, "k": kv, "v": kv}, {"up": 96, "gate": 96}],
         "quantised": [{"attention": 64, "o": 64}, {"mlp": 64, "down": 96}],
         "constant": [

@@ -14,14 +14,14 @@ from hw.machine import CI
 
 
 @pytest.mark.parametrize("pause", [0.0, 0.5])
-@pytest.mark.parametrize("tokens", [1, 2, 4])
-def test_groups(tokens: int, pause: float):
+@pytest.mark.parametrize(("tokens", "width"), [(1, 1), (2, 1), (4, 1), (1, 2), (4, 2)])
+def test_groups(tokens: int, width: int, pause: float):
     rng = random.Random(3)
     size = CI.quantised_words
     content = [[rng.randrange(1, 256) for _ in range(size)] for _ in range(tokens)]
     m = Module()
     m.submodules.buffer = buffer = ActivationBuffer(dataclasses.replace(CI, tile=tokens, activation_bits=8))
-    m.submodules.dut = dut = ActivationGroups(tokens)
+    m.submodules.dut = dut = ActivationGroups(tokens, width)
     wiring.connect(m, dut.read, buffer.read)
 
     async def bench(ctx) -> None:
@@ -46,16 +46,19 @@ def test_groups(tokens: int, pause: float):
             cycles = last = 0
             found: list[list[int]] = [[] for _ in range(tokens)]
             while not last:
-                ready = rng.random() >= pause
+                ready, both = rng.random() >= pause, width > 1 and rng.random() >= pause
                 ctx.set(dut.groups.ready, ready)
+                if width > 1:
+                    ctx.set(dut.both, both)
                 _, _, valid, group = await ctx.tick().sample(dut.groups.valid, dut.groups.payload)
                 cycles += 1
                 if valid and ready:
                     for t in range(tokens):
-                        found[t] += group.activations[t].to_bytes(5, "little")
+                        count = 2 if both and group.more else 1
+                        found[t] += group.activations[t].to_bytes(5 * width, "little")[: 5 * count]
                     last = group.last
             assert found == [numbers[q : q + k] + [0] * (-k % 5) for numbers in content], f"q {q}, k {k}"
-            assert pause or cycles == 1 + len(found[0]) // 5
+            assert pause or cycles == 1 + -(-len(found[0]) // (5 * width))
             for _ in range(rng.randrange(3)):
                 assert not ctx.get(dut.groups.valid)
                 await ctx.tick()
