@@ -16,7 +16,7 @@ TWICE = r"""module top(a, b);
     .\x$1 (a),
     .y(m)
   );
-  \top.two  two (
+  \top.two  \integer  (
     .\x$7 (m),
     .y(b)
   );
@@ -54,7 +54,7 @@ END = "2'h0;\n  end\n  assign y = \\x$7"
 def test_equal_modules_once():
     text, inside = lighten(TWICE, "top")
     assert sorted(modules(text)) == ["\\top.one", "top"]
-    assert inside["top"] == [("one", "top.one"), ("two", "top.one")]
+    assert inside["top"] == [("one", "top.one"), ("integer", "top.one")]
     assert "initial" not in text
     assert text.count(".\\x$n0  (") == 2
     assert stub(modules(text)["\\top.one"]).count("put ") == 2
@@ -67,7 +67,7 @@ def test_modules_that_differ_stay(there: str, here: str):
     assert there in TWICE
     text, inside = lighten(TWICE.replace(there, here), "top")
     assert len(modules(text)) == 3
-    assert inside["top"] == [("one", "top.one"), ("two", "top.two")]
+    assert inside["top"] == [("one", "top.one"), ("integer", "top.two")]
 
 
 def cell(kind: str, **pins: list[int]) -> dict[str, object]:
