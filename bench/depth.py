@@ -51,16 +51,17 @@ def main() -> int:
     machine = MACHINES[options.machine]
     if machine.family != "xcup":
         parser.error(f"delays are known for the family xcup; machine {machine.name} is of {machine.family}")
-    if options.tile:
-        machine = dataclasses.replace(machine, tile=options.tile)
+    try:
+        machine = dataclasses.replace(machine, tile=options.tile or machine.tile)
+    except ValueError as error:
+        parser.error(str(error))
     design = synthesise(overlay_verilog(machine, note), "overlay", machine.family, options.workers)
     paths, loops = longest_paths(design)
     found = by_component(paths, options.depth)
     order = sorted(found, key=lambda name: -found[name].nanoseconds)
     period = 1000 / machine.clock_mhz
-    print(
-        f"machine {machine.name}, tile {machine.tile}: longest path that ends in each component, by Yosys, NOT placed"
-    )
+    name = f"machine {machine.name}, tile {machine.tile}"
+    print(f"{name}: longest path that ends in each component, by Yosys, NOT placed")
     print(table([row(name, found[name]) for name in order], HEAD))
     if loops:
         print(f"{loops} nets on combinational loops were cut")

@@ -33,7 +33,7 @@ SCRIPTS = {
 _RENAME = "rename -hide w:*"
 _YOSYS = "import sys; from pyosys import libyosys as y; y.run_pass('script ' + sys.argv[1], y.Design())"
 #: Characters of Verilog that one process takes, unless one module has more.
-_BATCH = 150_000
+_BATCH = 90_000
 _ROOT = "netlists_root"
 
 

@@ -82,8 +82,10 @@ def main() -> int:
     parser.add_argument("--json", metavar="FILE", help="all components, as numbers")
     options = parser.parse_args()
     machines = [MACHINES[name] for name in options.machine or MACHINES]
-    if options.tile:
-        machines = [dataclasses.replace(machine, tile=options.tile) for machine in machines]
+    try:
+        machines = [dataclasses.replace(one, tile=options.tile or one.tile) for one in machines]
+    except ValueError as error:
+        parser.error(str(error))
     report: dict[str, object] = {}
     for machine in machines:
         found = measure(machine, options.workers)

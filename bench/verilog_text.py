@@ -11,7 +11,7 @@ from functools import cache
 __all__ = ["lighten", "modules", "stub"]
 
 _MODULE = re.compile(r"^module (\S+) ?\((.*?)\);[^\n]*\n(.*?)^endmodule", re.S | re.M)
-_INSTANCE = re.compile(r"^  (\\\S+ |[A-Za-z_]\w*)( ?)(\\?\S+) \($", re.M)
+_INSTANCE = re.compile(r"^  (\\\S+ |[A-Za-z_]\w*)( ?)(\\?\S+) +\($", re.M)
 _CONTENTS = re.compile(r"^  initial begin\n((?:    \S+ ?\[\d+\] = \d+'[hd][0-9a-f]+;\n)+)  end\n", re.M)
 _VALUE = re.compile(r"'[hd]0*[1-9a-f]")
 _NOISE = re.compile(
