@@ -2,6 +2,8 @@
 
 import dataclasses
 import random
+import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pytest
@@ -367,6 +369,16 @@ def row_cycles(config: MachineConfig, shape: tuple[int, int, int], seen: int = 1
     return (parts - 1) * steps + max(steps, 1 + pairs), max(parts * steps, 2)
 
 
+@pytest.fixture
+def deep() -> Iterator[None]:
+    """The simulator makes one expression of a word of 128 elements, too deep for Python as it is."""
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(20000)
+    yield
+    sys.setrecursionlimit(limit)
+
+
+@pytest.mark.usefixtures("deep")
 @pytest.mark.parametrize(
     ("config", "shape"),
     [
