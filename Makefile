@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 WORKERS ?= 2
 
-.PHONY: demo test lint format bench bench-proof bench-engines bitstream docs clean setup
+.PHONY: demo test lint format bench bench-proof bench-engines bench-kv260 bench-shapes bitstream docs clean setup
 .DELETE_ON_ERROR:
 
 demo: setup
@@ -35,6 +35,15 @@ bench-engines: setup
 	$(BIN)/python -m bench.engines
 	$(BIN)/python -m bench.packing
 	$(BIN)/python -m pytest -m "bench or not bench" tests/hw/test_packing.py
+
+bench-kv260: setup
+	$(BIN)/python -m bench.kv260
+
+bench-shapes: setup
+	$(BIN)/python -m bench.shape_batch
+	$(BIN)/python -m bench.small_model
+	$(BIN)/python -m bench.scaling
+	$(BIN)/python -m bench.estimate --build
 
 bitstream: setup
 	@$(BIN)/python -c "import sys; sys.exit('make bitstream: wanted a board, found none: this version has no board; its machines run in simulation (trine run --on rtl)')"

@@ -65,9 +65,9 @@ class AttentionScore(wiring.Component):
         The score that is being written was beyond the limit; a NaN, which becomes 0, was not.
     busy : Out(1)
         Dot products are under way.
-    count : Out(range(core_tokens * score_words + 1))
+    count : Out(range(core_scores + 1))
         Scores kept in this pass.
-    en, address, score : In(1), In(range(core_tokens * score_words)), Out(score_layout(config))
+    en, address, score : In(1), In(range(core_scores)), Out(score_layout(config))
         Read score number ``address``, one cycle after ``en``.
     weight_at, maximum, weight_exponent : In(head_index_layout(config)), Out(signed(32)), Out(8)
         Head whose greatest score is wanted, and the biased exponent of the power of two at or above its
@@ -80,7 +80,7 @@ class AttentionScore(wiring.Component):
 
     def __init__(self, config: MachineConfig) -> None:
         self.config = config
-        at, words = head_index_layout(config), config.core_tokens * config.score_words
+        at, words = head_index_layout(config), config.core_scores
         super().__init__(
             {
                 "restart": In(1),
@@ -158,7 +158,7 @@ class AttentionScore(wiring.Component):
             found.ends.eq(delay(m, self.dot.ends, self.LATENCY - 1)),
         ]
         m.submodules.scores = scores = memory.Memory(
-            shape=len(found.as_value()), depth=config.core_tokens * config.score_words, init=[]
+            shape=len(found.as_value()), depth=config.core_scores, init=[]
         )
         write = scores.write_port()
         read = scores.read_port()

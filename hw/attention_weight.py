@@ -42,7 +42,7 @@ class AttentionWeight(wiring.Component):
     -------
     start : In(1)
         Begin with the first score; only while all weights asked for before have been taken.
-    count : In(range(core_tokens * score_words + 1))
+    count : In(range(core_scores + 1))
         Scores, taken together with ``start``.
     en : Out(1)
         Advance; for the memory below.
@@ -64,7 +64,7 @@ class AttentionWeight(wiring.Component):
 
     def __init__(self, config: MachineConfig) -> None:
         self.config = config
-        at, words = head_index_layout(config), config.core_tokens * config.score_words
+        at, words = head_index_layout(config), config.core_scores
         super().__init__(
             {
                 "start": In(1),

@@ -73,6 +73,8 @@ class MachineConfig:
     table_form: str = "split"
     #: Largest logits that HEAD keeps for each token of the tile.
     top_k: int = 32
+    #: Scores that a core of the attention unit holds for all its tokens together; 0: `score_words` for each.
+    score_pool: int = 0
     #: AXI4 ports that share the bus's bytes: reads go to them burst by burst, writes to the first.
     ports: int = 1
     #: Instructions in program memory.
@@ -125,6 +127,11 @@ class MachineConfig:
         need(1 <= self.top_k <= 128, "top_k", "1 to 128")
         # FrontEnd counts the STOREs of the queue and those beside the unit in 8 bits.
         need(2 <= self.queue_depth <= 240, "queue_depth", "2 to 240")
+        need(
+            self.score_pool == 0 or (power(self.score_pool) and self.score_pool >= self.score_words),
+            "score_pool",
+            "0, or a power of two, score_words or more",
+        )
         for field in (
             "max_chunk",
             "max_context",
@@ -143,6 +150,17 @@ class MachineConfig:
     def core_tokens(self) -> int:
         """Tokens of a tile that one core of the attention unit serves."""
         return self.tile // (self.attention_cores or self.tile)
+
+    @property
+    def core_scores(self) -> int:
+        """Scores that a core of the attention unit holds."""
+        return self.score_pool or self.core_tokens * self.score_words
+
+    def tile_at(self, heads: int, rows: int) -> int:
+        """Tokens of a tile at most whose scores the attention unit holds, each for ``heads`` heads and up to
+        ``rows`` rows; 1 or more."""
+        cores = self.tile // self.core_tokens
+        return max(1, min(self.tile, cores * (self.core_scores // (heads * rows))))
 
     @property
     def scale_pairs(self) -> int:
@@ -203,7 +221,8 @@ KV260 = MachineConfig(
     name="kv260", bus_bytes=64, tables=77, head_lanes=64, lanes=8, attention_bytes=128, max_group=8,
     fifo_words=4096, ports=4, outstanding=16, burst_beats=16, activation_words=8192, constant_words=4096,
     accumulator_rows=8192, quantised_words=8192, score_words=16384, max_heads=16, max_query=2048,
-    max_context=1024, stage_bytes=2048, tile=8, attention_cores=1, activation_bits=8, family="xcup",
+    max_context=1024, stage_bytes=2048, tile=8, attention_cores=1, score_pool=65536, activation_bits=8,
+    family="xcup",
     table_form=table_form("xcup", 1536), clock_mhz=300.0,
 )  # fmt: skip
 

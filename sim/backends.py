@@ -25,13 +25,14 @@ class Golden:
 
     def __init__(self, artefact: Artefact):
         self.machine, self.map = artefact.machine, artefact.memory_map
+        self.heads = int(artefact.config["heads"])
         self.model = GoldenModel(QuantisedModel.load(artefact.model))
         self._caches: dict[int, KVCache] = {}
         self._rows: dict[int, tuple[KVCache, int]] = {}
         self._logits = torch.zeros(0)
 
     def run(self, request: Request) -> Outcome:
-        check_run(request, self.machine, self.map)
+        check_run(request, self.machine, self.map, self.heads)
         found: list[list[int]] = []
         stopped: set[int] = set()
         chunk, batch = list(request.entries), request.batch
@@ -102,11 +103,12 @@ class Isa:
 
     def __init__(self, artefact: Artefact, seed: int = 1):
         self.map, self.kv_heads = artefact.memory_map, int(artefact.config["kv_heads"])
+        self.heads = int(artefact.config["heads"])
         self.memory = initial_memory(artefact, seed)
         self.machine = Interpreter(artefact.machine, artefact.program, self.memory)
 
     def run(self, request: Request) -> Outcome:
-        check_run(request, self.machine.machine, self.map)
+        check_run(request, self.machine.machine, self.map, self.heads)
         r = request
         found = self.machine.run(
             r.entries, tile=r.tile, steps=r.steps, stops=r.stops, batch=r.batch, predicates=r.predicates

@@ -130,6 +130,14 @@ class Attention:
         held = sum(part.shape[-1] for part in token.scores) * heads * group
         if held > self.machine.score_words:
             raise UsageError(f"wanted at most {self.machine.score_words} scores of a token, found {held}")
+        cores = self.machine.tile // self.machine.core_tokens
+        others = (other.scores for other in self._tokens[t % cores :: cores])
+        together = sum(part.shape[-1] for scores in others for part in scores) * heads * group
+        if together > self.machine.core_scores:
+            raise UsageError(
+                f"wanted at most {self.machine.core_scores} scores of the tokens of an attention core, "
+                f"found {together}"
+            )
         rows = held // (heads * group)
         if rows > self.machine.max_context:
             raise UsageError(f"wanted at most {self.machine.max_context} rows of a token, found {rows}")

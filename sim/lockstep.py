@@ -72,6 +72,7 @@ def run_lockstep(
     tile: int = 1,
     steps: int = 1,
     deep: bool = False,
+    most: Callable[[int], int] = lambda rows: 1 << 16,
 ) -> LockstepResult:
     """Feed `prompt` (ids, BOS first) in chunks, then each token's successor, to all backends: `count` ids.
 
@@ -80,13 +81,14 @@ def run_lockstep(
     of memory, where two backends have them (memories must have begun with the same contents: the same seed).
     `stop` ends the text early. `steps` tokens are decoded by one doorbell. `on_step(processed, found)` is
     told how many tokens a run processed and which ids it found. `deep`: the interpreter's and the RTL's
-    writes are compared at each instruction first (both must be there, the latter with `trace`).
+    writes are compared at each instruction first (both must be there, the latter with `trace`). `most`: as of
+    `prompt_requests`.
     """
     instructions = Instructions(backends) if deep else None
     stops = [] if stop is None else [stop]
     tokens: list[int] = []
     cycles: list[int] = []
-    pending = list(prompt_requests(prompt, chunk=chunk, tile=tile, stops=stops, logits=True))
+    pending = list(prompt_requests(prompt, chunk=chunk, tile=tile, stops=stops, logits=True, most=most))
     prefill = len(pending)
     while pending:
         request = pending.pop(0)

@@ -22,8 +22,8 @@ def initial_memory(artefact: Artefact, seed: int = 1) -> np.ndarray:
     return memory
 
 
-def check_run(request: Request, machine: MachineConfig, map_: dict[str, Any]) -> None:
-    """ValueError unless a machine with this memory can run the request."""
+def check_run(request: Request, machine: MachineConfig, map_: dict[str, Any], heads: int) -> None:
+    """ValueError unless a machine with this memory can run the request for a model of so many heads."""
     vocab, context = (map_["regions"][n]["size"] // map_["strides"][n] for n in ("embedding", "rope"))
     rows, entries = int(map_["kv_rows"]), request.entries
 
@@ -49,6 +49,13 @@ def check_run(request: Request, machine: MachineConfig, map_: dict[str, Any]) ->
         follows = before and (before.position + 1, before.base) == (entry.position, entry.base)
         if entry.continues and not follows:
             raise ValueError(f"entry {i}: wanted it to continue {before}, found {entry}")
+    for first in range(0, len(entries), request.tile):
+        tile = entries[first : first + request.tile]
+        rows = max(entry.position for entry in tile) + (request.steps if request.batch else 1)
+        most = machine.tile_at(heads, rows)
+        need(
+            f"tokens of a tile that see {rows} rows", len(tile), 1, most, "a smaller tile holds their scores"
+        )
 
 
 def _row_spans(map_: dict[str, Any], layer: int, row: int) -> tuple[slice, slice]:

@@ -1,6 +1,6 @@
 """A text as requests: the prompt in chunks, then steps; several texts side by side in a tile."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from .backend import Request
 from .entries import Entry
@@ -28,15 +28,20 @@ def prompt_requests(
     steps: int = 1,
     stops: Sequence[int] = (),
     logits: bool = False,
+    most: Callable[[int], int] = lambda rows: 1 << 16,
 ) -> Iterator[Request]:
-    """Requests that process a prompt in chunks; the last one wants the head, and `steps` tokens."""
+    """Requests that process a prompt in chunks; the last one wants the head, and `steps` tokens.
+
+    most: tokens of a tile at most where the last of a chunk sees so many rows (`MachineConfig.tile_at`).
+    """
     for at in range(0, len(tokens), chunk):
         last = at + chunk >= len(tokens)
         entries = continued(tokens[at : at + chunk], position + at, base)
+        held = min(tile, most(entries[-1].position + 1))
         if last:
-            yield Request(entries, tile, steps, stops, logits=logits)
+            yield Request(entries, held, steps, stops, logits=logits)
         else:
-            yield Request(entries, tile, head=False)
+            yield Request(entries, held, head=False)
 
 
 def batch_step(

@@ -80,6 +80,7 @@ class Rtl:
         self.limit = limit
         self.machine = artefact.machine
         self.map, self.kv_heads = artefact.memory_map, int(artefact.config["kv_heads"])
+        self.heads = int(artefact.config["heads"])
         self.total = dict.fromkeys((counter.name for counter in COUNTERS), 0)
         self.seconds = 0.0
         executable = executable or build_overlay(artefact.machine, progress, wave=wave is not None)
@@ -107,7 +108,7 @@ class Rtl:
                 )
 
     def run(self, request: Request) -> Outcome:
-        check_run(request, self.machine, self.map)
+        check_run(request, self.machine, self.map, self.heads)
         csr, r = CSR_INDEX, request
         before = [
             (csr["CONTROL"], 0b110),

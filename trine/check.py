@@ -90,7 +90,7 @@ def check(
         prompt = job.prompts[0]
         outcome = run_lockstep(
             backends, prompt, job.count, job.config.layers, job.config.eos, on_step,
-            chunk=job.chunk, tile=job.tile, steps=steps, deep=deep,
+            chunk=job.chunk, tile=job.tile, steps=steps, deep=deep, most=job.most,
         )  # fmt: skip
         difference = outcome.difference
         vectors = check_vectors(job.artefact)

@@ -45,7 +45,8 @@ class Plan:
     count: tokens for each text, besides earlier ones. chunk, tile: of the prompt. stops: ids that end a text.
     watch: called with the number of a text and its newest id, says whether the text ends there (stop
     strings). steps: decode steps for one doorbell; 0: a few, so that text is seen as it comes. log: tokens
-    that the machine's output log holds: a doorbell gives no more; 0: no limit.
+    that the machine's output log holds: a doorbell gives no more; 0: no limit. most: tokens of a tile of the
+    prompt at most, by the rows that its last token sees.
     """
 
     count: int
@@ -56,6 +57,7 @@ class Plan:
     watch: Callable[[int, int], bool] | None = None
     steps: int = 0
     log: int = 0
+    most: Callable[[int], int] = lambda rows: 1 << 16
 
     def left(self, text: Text) -> int:
         """Tokens that a text may yet have."""
@@ -100,7 +102,7 @@ def generate(
             continue  # a resumed one
         rest = text.ids[text.processed :]
         requests = prompt_requests(
-            rest, chunk=plan.chunk, tile=plan.tile, position=text.processed, base=text.base
+            rest, chunk=plan.chunk, tile=plan.tile, position=text.processed, base=text.base, most=plan.most
         )
         for request in requests:
             outcome = backend.run(request)

@@ -75,7 +75,10 @@ def simulated(
         phases.append(_phase(subject, "decode", [context - 1], _of_rtl(rtl, before), guess["binds"]))
         bar.ended(rtl.counters()["cycles"])
     before, ids = rtl.counters(), [1 + i * 7 % (subject.config.vocab - 1) for i in range(subject.prompt)]
-    for request in prompt_requests(ids, chunk=subject.chunk, tile=subject.tile):
+    for request in prompt_requests(
+        ids, chunk=subject.chunk, tile=subject.tile,
+        most=lambda rows: rtl.machine.tile_at(subject.config.heads, rows),
+    ):  # fmt: skip
         rtl.run(request)
         bar.ended(rtl.counters()["cycles"])
     found = _of_rtl(rtl, before)

@@ -167,6 +167,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         screen.watch if strings or args.save_state else None,
         args.steps,
         job.machine.max_context,
+        job.most,
     )
     backend = job.open(args.on, **({} if wave is None else {"wave": wave}))
     try:

@@ -175,6 +175,10 @@ class Job:
         """The machine the artefact was made for."""
         return self.artefact.machine
 
+    def most(self, rows: int) -> int:
+        """Tokens of a tile at most where the last of them sees so many rows."""
+        return self.machine.tile_at(self.config.heads, rows)
+
     def open(self, name: str, **more: Any) -> Backend:
         """Start a backend by name; building the RTL simulator says its stages on standard error.
 

@@ -81,7 +81,7 @@ def traced(job: Job, context: int | None = None, origin: dict[str, Any] | None =
             decode_at(rtl, job.config, context, job.count)
         else:
             texts = [Text(ids, base) for ids, base in zip(job.prompts, job.bases, strict=True)]
-            generate(rtl, texts, Plan(job.count, job.chunk, job.tile, Sampler(temperature=0)),
+            generate(rtl, texts, Plan(job.count, job.chunk, job.tile, Sampler(temperature=0), most=job.most),
                      lambda _: bar.ended(rtl.counters()["cycles"]))  # fmt: skip
         counters = rtl.counters()
         activity = take(rtl)
