@@ -40,7 +40,13 @@ TOO_LARGE = {
     ),
     "statistics": (
         {"dim": 512, "heads": 64, "kv_heads": 32, "context": 64},
-        {"max_heads": 64, "stage_bytes": 512, "quantised_words": 1024, "constant_words": 2048},
+        {
+            "max_heads": 64,
+            "stage_bytes": 512,
+            "quantised_words": 1024,
+            "constant_words": 2048,
+            "max_query": 1024,
+        },
         "statistics slots",
     ),
 }
