@@ -128,20 +128,23 @@ module axi_ports #(
             end
         end
 
-        // Writes: narrow beats are put together.
+        // Writes: narrow beats are put together, each after its address.
+        int unsigned opened, ended;
         logic [BITS-1:0] data;
         logic [BUS_BYTES-1:0] strb;
         int unsigned filled;
         assign wide_aw_valid = aw_valid;
         assign aw_ready = wide_aw_ready;
         assign wide_aw = aw_valid ? widened("AW", aw) : '0;
-        assign w_ready = !wide_w_valid || wide_w_ready;
+        assign w_ready = opened != ended && (!wide_w_valid || wide_w_ready);
         always_ff @(posedge clk) begin
             if (rst) begin
                 wide_w_valid <= 0;
-                filled <= 0;
+                {filled, opened, ended} <= '0;
             end else begin
                 if (wide_w_ready) wide_w_valid <= 0;
+                if (aw_valid && aw_ready) opened <= opened + 1;
+                if (w_valid && w_ready && w[PART+NARROW]) ended <= ended + 1;
                 if (w_valid && w_ready) begin
                     data[filled * PART +: PART] <= w[PART-1:0];
                     strb[filled * NARROW +: NARROW] <= w[PART+NARROW-1:PART];

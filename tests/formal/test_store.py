@@ -34,7 +34,8 @@ class Writer(wiring.Component):
         super().__init__(
             {"write": Out(WritePort(config.bus_bytes)),
              "command_valid": In(1), "command": In(command_layout()),
-             "logits_valid": In(1), "stage": In(64), "activation": In(128), "entry": In(entry_layout())}
+             "logits_valid": In(1), "stage": In(64), "activation": In(128),
+             "activation_ready": In(1), "entry": In(entry_layout())}
         )  # fmt: skip
 
     def elaborate(self, platform):
@@ -49,6 +50,7 @@ class Writer(wiring.Component):
             dut.logits.valid.eq(self.logits_valid),
             dut.stage.data.eq(self.stage),
             dut.activation.data.eq(self.activation),
+            dut.activation.ready.eq(self.activation_ready),
             dut.entries.entry.eq(self.entry),
         ]
         aw, w, b = self.write.aw, self.write.w, self.write.b
@@ -136,7 +138,8 @@ class Rows(wiring.Component):
         super().__init__(
             {"write": Out(WritePort(self.config.bus_bytes)),
              "command_valid": In(1), "instruction": In(INSTRUCTION_BITS), "layer": In(2), "more": In(1),
-             "stage": In(64), "activation": In(128), "logits_valid": In(1), "logits": In(32),
+             "stage": In(64), "activation": In(128), "activation_ready": In(1), "logits_valid": In(1),
+             "logits": In(32),
              "entry": In(entry_layout()), "done": Out(1),
              **{name: In(shape) for name, shape in self.free.items()}}
         )  # fmt: skip
@@ -163,7 +166,8 @@ class Rows(wiring.Component):
             command.payload.layer.eq(self.layer), command.payload.first.eq(constant["first"]),
             command.payload.more.eq(self.more),
             dut.memory_base.eq(self.memory_base), dut.stage.data.eq(self.stage),
-            dut.activation.data.eq(self.activation), dut.entries.entry.eq(self.entry),
+            dut.activation.data.eq(self.activation), dut.activation.ready.eq(self.activation_ready),
+            dut.entries.entry.eq(self.entry),
             dut.logits.valid.eq(self.logits_valid), dut.logits.payload.eq(self.logits),
             self.done.eq(dut.unit.done),
         ]  # fmt: skip
@@ -329,7 +333,7 @@ def test_broken_unit_breaks_a_rule(old, new):
         ("self.stage.address.eq(offset + bus)", "self.stage.address.eq(offset)", STAGED),
         ("self.stage.token.eq(token)", "self.stage.token.eq(0)", STAGED),
         ("self.activation.token.eq(token)", "self.activation.token.eq(0)", SPILLED),
-        ("(age == 2) &", "(age == 1) &", SPILLED),
+        ("asked[1] &", "asked[0] &", SPILLED),
         ("begin_run(element)", "begin_run(word_address)", SPILLED),
     ],
     ids=["strobe", "stage", "token", "spilled_token", "word", "element"],

@@ -114,7 +114,7 @@ def test_not_live():
     program = Program(CI, seed=135, live=CI.tile - 1)
     last = {name: getattr(program.state, name)[-1] for name in ("act", "maxima", "totals")}
     start = {name: bits_of(bank) for name, bank in last.items()}
-    for kind in sample(137, 80):
+    for kind in sample(141, 80):
         program.map(**kind, n=program.words(kind["dest"], CI.tile - 1), segment=CI.lanes)
     Bench(program).run()
     assert {name: bits_of(bank) for name, bank in last.items()} == start

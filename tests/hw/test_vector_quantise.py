@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from hw.isa import Dest, Function, Source, Target
+from hw.isa import TWO_OPERANDS, Dest, Function, Source, Target
 from hw.machine import CI
 from hw.norm import Norm
 from hw.quantise_scale import ONE, QuantiseScale
@@ -153,7 +153,12 @@ def test_cycles(tile, live):
         program.map(**{**PLAIN, **fields, "n": words * CI.lanes})
         # The product of each token's scalars is late where no conversion precedes it.
         late = fields.get("scaled", 0) and fields.get("source", Source.ACTIVATION) != Source.ACCUMULATOR
-        wanted.append(words * live + overhead + (live - 1 if late else 0))
+        # Activation memory has one port to read: two operands there take two cycles.
+        both = (
+            fields.get("source", Source.ACTIVATION) == Source.ACTIVATION
+            and fields.get("function", 0) in TWO_OPERANDS
+        )
+        wanted.append(words * live * (1 + both) + overhead + (live - 1 if late else 0))
     program.map(**{**PLAIN, "source": Source.ATTENTION, "scaled": 1, "n": 12 * CI.lanes})
     wanted.append(24 * live - 3 + 11)
     # One division, then for each segment a mark and its words; operands and gain pass meanwhile.

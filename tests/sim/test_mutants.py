@@ -9,8 +9,9 @@ from tests.mutants.surroundings import NUMBER
 
 #: Of the draw that `make bench-proof` runs the first ones, each of a component of its own.
 COUNT = 30
-#: The rest equals the design: `docs/mutants.md` says why.
-CAUGHT = 28
+#: The rest equals the design: `docs/mutants.md` says why. Clock enables that only save work (`hw.delay_line`)
+#: are drawn too; one that is stuck at 1 changes nothing.
+CAUGHT = 26
 PROGRAMS = 12
 
 
