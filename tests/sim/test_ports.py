@@ -60,7 +60,8 @@ def striped() -> Path:
 
 @pytest.mark.parametrize(
     "params",
-    [IDEAL, STALLS, DramParams(stall_aw=1000), DramParams(latency=150, write_latency=100, refresh_every=100, refresh_cycles=30),
+    [IDEAL, STALLS, DramParams(stall_aw=1000),
+     DramParams(latency=150, write_latency=100, refresh_every=100, refresh_cycles=30),
      Ddr4Params(clock_khz=300_000)],
     ids=["ideal", "stalls", "late write addresses", "slow", "ddr4"],
 )  # fmt: skip
