@@ -183,7 +183,7 @@ def test_backends_refuse_positions_and_tokens(backend: type, artefact_path: Path
     artefact = Artefact.read(artefact_path)
     if backend is Rtl:  # refused before anything is simulated
         one = Rtl.__new__(Rtl)
-        one.map, one.machine = artefact.memory_map, artefact.machine
+        one.map, one.machine, one.heads = artefact.memory_map, artefact.machine, 1
     else:
         one = backend(artefact)
     for token, position in ((1, -1), (1, 48), (-1, 0), (300, 0)):
