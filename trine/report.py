@@ -25,7 +25,6 @@ from .report_html import page
 from .rtl_runs import CycleBar, dram_json, file_digest
 from .session import add_memory_arguments, parse_dram
 
-HELP = "write an HTML report of speed, bytes and stalls"
 SOURCES = ("estimate", "rtl")
 #: Contexts and prompt where the command line says nothing and the model allows it.
 CONTEXTS, PROMPT = (64, 512), 64
