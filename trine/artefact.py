@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from compiler.memory_map import MemoryMap
 from hw.artefact import Artefact, ArtefactError
 from hw.machine import MachineConfig
 from models.config import ModelConfig
@@ -23,6 +24,7 @@ class Opened:
     config: ModelConfig
     model: QuantisedModel
     tokenizer: Tokenizer
+    memory: MemoryMap
 
 
 def open_artefact(path: Path, machine: MachineConfig | None = None) -> Opened:
@@ -35,10 +37,10 @@ def open_artefact(path: Path, machine: MachineConfig | None = None) -> Opened:
         raise error_at(path, "one model configuration", "another in member 'model.safetensors'")
     if complaint := tokenizer_complaint(tokenizer, config):
         raise ArtefactError(f"{path}: {complaint}; {REMEDY}")
-    check_head(path, artefact.head(), config)
+    memory = check_head(path, artefact.head(), config)
     if artefact.vectors is not None:
         _vectors(path, artefact.vectors, config)
-    return Opened(artefact, config, model, tokenizer)
+    return Opened(artefact, config, model, tokenizer, memory)
 
 
 def tokenizer_complaint(tokenizer: Tokenizer, config: ModelConfig) -> str | None:
