@@ -119,14 +119,14 @@ def main(args: argparse.Namespace) -> int:
 
 def _subject(args: argparse.Namespace) -> tuple[CompiledProgram, Artefact | None]:
     """What is reported on, and the artefact; there is none of a shape, which has no weights to run."""
+    if args.shape is not None and args.on == "rtl":
+        raise UsageError(
+            "--on rtl: wanted an artefact, found --shape, which has no weights; make one with trine compile"
+        )
     if (shape := of_shape(args, args.artefact, "ARTEFACT")) is None:
         opened = open_artefact(args.artefact, MACHINES[args.machine] if args.machine else None)
         found = opened.artefact
         return CompiledProgram(opened.config, found.machine, found.program, opened.memory), found
-    if args.on == "rtl":
-        raise UsageError(
-            "--on rtl: wanted an artefact, found --shape, which has no weights; make one with trine compile"
-        )
     return shape, None
 
 
