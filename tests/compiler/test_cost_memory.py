@@ -7,6 +7,7 @@ from compiler.cost_memory import Tape
 from compiler.estimate import Token
 from compiler.plan import plan_program
 from compiler.timeline import Run, Timeline, decoded
+from compiler.timeline_units import _turns
 from hw.machine import CI, KV260, WIDE, MachineConfig
 from models.shapes import SHAPES, Shape
 from sim.ddr4 import DDR4_2400
@@ -61,3 +62,29 @@ def test_a_long_run_alone() -> None:
     end, beats = tape.take(size, 1e9, 0.0), size / KV260.bus_bytes
     stretched = beats * 1024 / (1024 - DDR3.stall_r) * 780 / (780 - 40)
     assert end == pytest.approx(stretched, rel=0.002) and tape.beats == beats
+
+
+def _lost(beats: int, spacing: int, turn: int) -> int:
+    """Cycles that a burst of writes takes from reads that wait all the time: `debt` of `sim/dram.sv`."""
+    debt = lost = written = 0
+    writing, now = False, 0
+    while written < beats or debt:
+        issue, write = debt == 0, now % spacing == 0 and written < beats
+        lost += not issue
+        owed = debt - (debt > 0)
+        if write:
+            owed, written = owed + (1 if writing else 1 + turn), written + 1
+            writing = True
+        if issue:
+            writing = write
+        debt, now = owed, now + 1
+    return lost
+
+
+@pytest.mark.parametrize("spacing", [2, 3, 4, 8, 16])
+@pytest.mark.parametrize("turn", [0, 4, 6, 20])
+def test_spaced_writes_turn_the_bus(spacing: int, turn: int) -> None:
+    """STORE of binary32 gives a beat every few cycles: a word of the bus at a time."""
+    beats = 32
+    counted, estimated = _lost(beats, spacing, turn), beats + turn * _turns(beats, 1, spacing, turn)
+    assert estimated == pytest.approx(counted, abs=turn + 1)
