@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 from unittest.mock import patch
 
-from amaranth.back import rtlil  # pyright: ignore[reportAttributeAccessIssue]  the stubs lack it
-from amaranth.back.verilog import _convert_rtlil_text  # pyright: ignore[reportAttributeAccessIssue]
+from amaranth._toolchain.yosys import find_yosys  # pyright: ignore[reportMissingImports]  the stubs lack it
+from amaranth.back import rtlil  # pyright: ignore[reportAttributeAccessIssue]  likewise
 from amaranth.hdl import ClockDomain, Fragment, Value
 from amaranth.hdl._ir import PortDirection
 from amaranth.lib import wiring
@@ -20,6 +20,19 @@ from hw.shared import SharedModules, ports
 __all__ = ["emit", "emit_component"]
 
 _TOP = "attribute \\top 1\n"
+#: Yosys passes that turn Amaranth's processes into what Verilog can say.
+_PLAIN = ("proc -nomux -norom", "memory_collect")
+#: The same with the conditions of registers found again: ``if (enable) r <= next``. Amaranth's own text
+#: computes ``next`` of each register in each cycle, and so would a simulator.
+_ENABLES = (
+    "proc -norom",
+    "memory_collect",
+    "opt_expr",
+    "opt_clean",
+    "opt_dff -nosdff",
+    "opt_expr",
+    "opt_clean",
+)
 #: Ports of a module: by name, a signal and its direction, or None where that is to be found out.
 Ports = Mapping[str, tuple[Value, PortDirection | None]]
 
@@ -31,9 +44,16 @@ def emit_component(component: wiring.Component, name: str, *, sources: bool = Fa
 
 
 def emit(
-    fragment: Fragment, name: str, ports: Ports, modules: SharedModules, *, sources: bool = False
+    fragment: Fragment,
+    name: str,
+    ports: Ports,
+    modules: SharedModules,
+    *,
+    sources: bool = False,
+    enables: bool = False,
 ) -> str:
-    """Verilog of what was elaborated under `modules`; with `sources` it names lines of the source."""
+    """Verilog of what was elaborated under `modules`; with `sources` it names lines of the source, with
+    `enables` registers change under a condition where they have one (for simulators)."""
     with patch.object(rtlil.ModuleEmitter, "emit_memory", _emit_memory):
         texts = [rtlil.convert_fragment(fragment, dict(ports), name, emit_src=sources)[0]]
         done: set[str] = set()
@@ -41,13 +61,20 @@ def emit(
             for module in left:
                 texts.append(_module(modules, module, sources).replace(_TOP, ""))
                 done.add(module)
-    text = _convert_rtlil_text("\n".join(texts))
+    text = _verilog("\n".join(texts), _ENABLES if enables else _PLAIN)
     for module, component in modules.components.items():
         if component.APART:
             text = re.sub(
                 rf"^(module {module}\(.*)$", r"\1 /*verilator no_inline_module*/", text, flags=re.MULTILINE
             )
     return text
+
+
+def _verilog(rtlil_text: str, passes: tuple[str, ...]) -> str:
+    """Amaranth's RTLIL as Verilog, by its own Yosys."""
+    yosys = find_yosys(lambda version: version >= (0, 40))
+    script = (f"read_rtlil <<rtlil\n{rtlil_text}\nrtlil", *passes, "write_verilog -norename")
+    return yosys.run(["-q", "-"], "\n".join(script), ignore_warnings=True)
 
 
 def _module(modules: SharedModules, name: str, sources: bool) -> str:

@@ -31,7 +31,9 @@ def traced_verilog(overlay: wiring.Component, table: Table) -> Traced:
     module = _module(table, lambda path, text: _expression(fragment, path, text, outputs))
     own = overlay.signature.flatten(overlay)
     ports = {"__".join(map(str, path)): Value.cast(value) for path, _, value in own} | outputs
-    text = emit(fragment, "overlay", {name: (port, None) for name, port in ports.items()}, modules)
+    text = emit(
+        fragment, "overlay", {name: (port, None) for name, port in ports.items()}, modules, enables=True
+    )
     return Traced(text, module, table.layout)
 
 

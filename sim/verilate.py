@@ -151,9 +151,13 @@ def build(
     return _cached(files, flags, texts, progress)
 
 
+#: Names of wires that Amaranth (``$12``) and Yosys (``$procmux$3_Y``) made up.
+_MADE_UP = re.compile(r"\\\$(\d+|(?:procmux|auto)\$\S+) ")
+
+
 def _without_temporaries(verilog: str) -> str:
-    """The text with Amaranth's nameless wires (``$12``) called ``_w12_``, which Verilator does not trace."""
-    return re.sub(r"\\\$(\d+) ", r"_w\1_ ", verilog)
+    """The text with made-up names called ``_w12_``, ``_wprocmux_3_Y_``, which Verilator does not trace."""
+    return _MADE_UP.sub(lambda name: "_w" + re.sub(r"\W", "_", name[1]) + "_ ", verilog)
 
 
 def build_ceiling(bus_bytes: int, progress: Progress = _quiet) -> Path:
