@@ -96,7 +96,7 @@ class LinkReceiver(wiring.Component):
         with m.If(is_flag):
             m.d.sync += [count.eq(0), bad.eq(0), escaped.eq(0)]
             whole = crc.match_detected & (count[:2] == 0) & (count >= 4 * REQUEST_WORDS + 4)
-            with m.If(~bad & ~escaped & whole):
+            with m.If(whole & ~(bad | escaped)):
                 m.d.sync += [full.bit_select(fill, 1).eq(1), fill.eq(~fill), self.frames.eq(self.frames + 1)]
                 for i in range(2):
                     with m.If(fill == i):

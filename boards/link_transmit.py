@@ -50,7 +50,12 @@ class LinkTransmitter(wiring.Component):
             writer.data.eq(self.word),
             writer.en.eq(self.en),
             reader.addr.eq(at),
-            plain.eq(Array(Mux(checking, crc.crc, reader.data).word_select(i, 8) for i in range(4))[byte]),
+            plain.eq(
+                Array(
+                    Mux(checking, crc.crc[8 * i : 8 * i + 8], reader.data[8 * i : 8 * i + 8])
+                    for i in range(4)
+                )[byte]
+            ),
             crc.data.eq(plain),
         ]
         special = (plain == FLAG) | (plain == ESCAPE)
