@@ -2,7 +2,8 @@
 
 A board is one file of this folder that defines ``BOARD`` (a `Board`) and one page of documentation: `boards`
 finds it by that line, so nothing else lists boards. Tools are chosen by `Board.toolchain`: an open one takes
-`Board.design` to a bitstream (`boards.flow`), a vendor's gets a project (`boards.vendor`).
+`Board.design` to a bitstream (`boards.flow`); for the others `boards.vendor.PROJECTS[toolchain](board, machine,
+folder)` writes a project and returns its files.
 """
 
 import pkgutil
@@ -16,8 +17,8 @@ from pathlib import Path
 
 from hw.machine import MachineConfig
 
-__all__ = ["OPEN_TOOLCHAINS", "TOOLCHAINS", "Board", "BoardError", "Capacity", "Memory", "Pin", "PinnedDesign",
-           "boards", "find_board"]  # fmt: skip
+__all__ = ["OPEN_TOOLCHAINS", "TOOLCHAINS", "Board", "BoardError", "Capacity", "Memory", "Pin",
+           "PinnedDesign", "boards", "find_board"]  # fmt: skip
 
 #: Toolchains that end in a bitstream with nothing but packages of the Python index.
 OPEN_TOOLCHAINS = ("nextpnr-ecp5", "nextpnr-gowin", "nextpnr-nexus", "nextpnr-ice40", "nextpnr-gatemate")
@@ -65,7 +66,7 @@ class Memory:
 
 @dataclass(frozen=True)
 class Pin:
-    """Where a bit of a port of the top goes: the package's name, and attributes as the constraints have them."""
+    """Where a bit of a port goes: the package's name of the pin, and attributes as the constraints have them."""
 
     name: str
     attributes: tuple[tuple[str, str], ...] = ()
