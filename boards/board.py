@@ -2,8 +2,8 @@
 
 A board is one file of this folder that defines ``BOARD`` (a `Board`) and one page of documentation: `boards`
 finds it by that line, so nothing else lists boards. Tools are chosen by `Board.toolchain`: an open one takes
-`Board.design` to a bitstream (`boards.flow`); for the others `boards.vendor.PROJECTS[toolchain](board, machine,
-folder)` writes a project and returns its files.
+`Board.design` to a bitstream (`boards.flow`); for the others `boards.vendor.PROJECTS[toolchain]`, called with
+board, machine and folder, writes a project and returns its files.
 """
 
 import pkgutil
@@ -66,7 +66,7 @@ class Memory:
 
 @dataclass(frozen=True)
 class Pin:
-    """Where a bit of a port goes: the package's name of the pin, and attributes as the constraints have them."""
+    """Where a bit of a port goes: the package's name of the pin, and attributes as in the constraints."""
 
     name: str
     attributes: tuple[tuple[str, str], ...] = ()
