@@ -1,4 +1,4 @@
-"""What boards with a Lattice ECP5 have in common: clock generator, reset, pads (Lattice FPGA-TN-02200, 02205)."""
+"""What boards with a Lattice ECP5 share: clock generator, reset, pads (Lattice FPGA-TN-02200, 02205)."""
 
 from dataclasses import dataclass
 
@@ -16,8 +16,8 @@ _TOLERANCE = 0.01
 
 @dataclass(frozen=True)
 class Pll:
-    """An EHXPLLL whose oscillator runs at `multiply` times the source divided by `divide`; its clock, in MHz, at
-    that divided by `output`. Feedback goes through output CLKOP, which divides by `multiply`."""
+    """An EHXPLLL whose oscillator runs at `multiply` times the source divided by `divide`; its clock,
+    `mhz`, at that divided by `output`. Feedback goes through output CLKOP, which divides by `multiply`."""
 
     divide: int
     multiply: int
@@ -42,8 +42,8 @@ def find_pll(source_mhz: float, wanted_mhz: float) -> Pll:
                         found.append((mhz - wanted_mhz, abs(oscillator - 600), one))
     if not found:
         raise BoardError(
-            f"wanted a clock of {wanted_mhz:g} MHz, found none within {_TOLERANCE:.0%} that the clock generator "
-            f"makes of {source_mhz:g} MHz (3.2 to 400 MHz); ask for another with --clock"
+            f"wanted a clock of {wanted_mhz:g} MHz, found none within {_TOLERANCE:.0%} that the clock "
+            f"generator makes of {source_mhz:g} MHz (3.2 to 400 MHz); ask for another with --clock"
         )
     return min(found, key=lambda one: one[:2])[2]
 

@@ -68,8 +68,8 @@ def _over(board: Board, machine: MachineConfig) -> dict[str, tuple[int, int]]:
 
 
 def check_fit(board: Board, machine: MachineConfig) -> None:
-    """BoardError for a machine of another family, another bus, or more than the device has; it says which named
-    machines fit and what would have to be smaller."""
+    """BoardError for a machine of another family, or of more than the device has; it says which named ones fit
+    and what would have to be smaller."""
     fits = fitting(board)
     advice = f"; these fit: {', '.join(fits)}" if fits else ""
     if machine.family != board.family:

@@ -9,18 +9,22 @@ import hashlib
 import json
 import os
 import shutil
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from boards.board import Board, BoardError, PinnedDesign
+from boards.fit import check_capacity
 
 from .components import Scopes, by_component, worst_paths
 from .constraints import constraints
-from .tools import YOSYS, Flow, flow_of, run, versions
+from .tools import YOSYS, Flow, Stopped, flow_of, run, versions
 
-__all__ = ["Build", "ClockError", "Options", "TOP", "build_bitstream", "identity"]
+__all__ = ["TOP", "Build", "ClockError", "Options", "build_bitstream", "identity"]
 
 #: The module of a board's design.
 TOP = "top"
@@ -41,12 +45,12 @@ class ClockError(BoardError):
 @dataclass(frozen=True)
 class Options:
     """What a build tries: clock wanted in MHz, seeds in order, whether all of them or up to the first that
-    meets the clock, and seconds for one placing and routing (None: no limit)."""
+    meets the clock, placements at a time."""
 
     clock_mhz: float
-    seeds: tuple[int, ...] = (1, 2, 3)
+    seeds: tuple[int, ...] = (1, 2)
     all_seeds: bool = False
-    limit: float | None = None
+    jobs: int = 1
 
 
 @dataclass(frozen=True)
@@ -90,28 +94,28 @@ def build_bitstream(
     board: Board,
     design: PinnedDesign,
     verilog: str,
+    name: str,
     options: Options,
     cache: Path,
     progress: Progress = lambda _: None,
 ) -> Build:
-    """The best build of a design whose Verilog has the module `TOP`; ClockError where no seed meets the clock,
-    BoardError where a tool fails."""
+    """The best build of a design whose Verilog has the module `TOP`.
+
+    name: of the machine, for messages. ClockError where no seed meets the clock, BoardError where the device
+    is too small or a tool fails.
+    """
     flow = flow_of(board)
     tools = versions(flow)
     pins = constraints(design, flow.constraints)
     netlist = _synthesise(flow, verilog, tools, cache, progress)
     key = identity(verilog, TOP, flow.synthesis, pins, _arguments(board, options, 0), tools)
-    tried: dict[int, dict[str, Any]] = {}
-    for seed in options.seeds:
-        tried[seed] = _place(board, flow, design, pins, netlist, options, seed, cache / key, progress)
-        fmax = tried[seed]["fmax_mhz"]
-        progress(f"seed {seed}: {fmax:.1f} MHz of {options.clock_mhz:g} wanted")
-        if fmax >= options.clock_mhz and not options.all_seeds:
-            break
-    best = max(tried, key=lambda seed: tried[seed]["fmax_mhz"])
-    found = tried[best]
     cells = json.loads((netlist / "netlist.json").read_text())["modules"][TOP]["cells"]
     scopes = Scopes(cells, TOP)
+    components = by_component(cells, board.toolchain, scopes)
+    check_capacity(board, name, components[""])
+    tried = _seeds(board, flow, design, pins, netlist, options, cache / key, progress)
+    best = max(tried, key=lambda seed: tried[seed]["fmax_mhz"])
+    found = tried[best]
     folder = cache / key / f"seed_{best}"
     report = json.loads((folder / "report.json").read_text())
     build = Build(
@@ -120,7 +124,7 @@ def build_bitstream(
         seed=best,
         fmax_mhz=found["fmax_mhz"],
         clock_mhz=options.clock_mhz,
-        components=by_component(cells, board.toolchain, scopes),
+        components=components,
         placed={name: dict(used) for name, used in report.get("utilization", {}).items()},
         paths=worst_paths(report, scopes, design.target)[:_PATHS],
         seeds={seed: one["fmax_mhz"] for seed, one in tried.items()},
@@ -135,12 +139,41 @@ def build_bitstream(
     return build
 
 
+def _seeds(
+    board: Board, flow: Flow, design: PinnedDesign, pins: str, netlist: Path, options: Options, folder: Path,
+    progress: Progress,
+) -> dict[int, dict[str, Any]]:  # fmt: skip
+    """What `_place` found for each seed tried, `jobs` at a time; those still running when one meets the clock
+    are ended."""
+    stop, tried = threading.Event(), {}
+    with ThreadPoolExecutor(options.jobs) as pool:
+
+        def place(seed: int) -> dict[str, Any]:
+            if stop.is_set():
+                raise Stopped
+            return _place(board, flow, design, pins, netlist, options, seed, folder, progress, stop)
+
+        running = {pool.submit(place, seed): seed for seed in options.seeds}
+        try:
+            for done in as_completed(running):
+                seed = running[done]
+                with suppress(Stopped):
+                    tried[seed] = done.result()
+                    fmax = tried[seed]["fmax_mhz"]
+                    progress(f"seed {seed}: {fmax:.1f} MHz of {options.clock_mhz:g} wanted")
+                    if fmax >= options.clock_mhz and not options.all_seeds:
+                        stop.set()
+        finally:
+            stop.set()
+    return tried
+
+
 def _missed(board: Board, build: Build) -> str:
     """What is said of an unmet clock."""
     lines = [
         f"{board.name}: wanted {build.clock_mhz:g} MHz, the best of {len(build.seeds)} seeds reached "
-        f"{build.fmax_mhz:.1f} MHz; no bitstream was written. Ask for less with --clock, try more --seeds, or "
-        "shorten the slowest paths:"
+        f"{build.fmax_mhz:.1f} MHz; no bitstream was written. Ask for less with --clock, try more --seeds, "
+        "or shorten the slowest paths:"
     ]
     for path in build.paths:
         lines.append(
@@ -157,7 +190,11 @@ def _kept(folder: Path, make: Callable[[Path], dict[str, Any]]) -> dict[str, Any
         return json.loads(done.read_text())
     partial = folder.with_name(f"{folder.name}.{os.getpid()}")
     partial.mkdir(parents=True, exist_ok=True)
-    found = make(partial)
+    try:
+        found = make(partial)
+    except Stopped:
+        shutil.rmtree(partial)
+        raise
     (partial / "done.json").write_text(json.dumps(found, indent=1))
     if folder.exists():
         shutil.rmtree(folder)
@@ -193,7 +230,7 @@ def _arguments(board: Board, options: Options, seed: int) -> list[str]:
 
 def _place(
     board: Board, flow: Flow, design: PinnedDesign, pins: str, netlist: Path, options: Options, seed: int,
-    folder: Path, progress: Progress,
+    folder: Path, progress: Progress, stop: threading.Event,
 ) -> dict[str, Any]:  # fmt: skip
     """Placing and routing with one seed; {"fmax_mhz", "seconds"}."""
 
@@ -206,7 +243,7 @@ def _place(
         else:
             files += ["--vopt", f"cst=pins.{flow.constraints}", "--write", f"design.{flow.placed}"]
         arguments = [*_arguments(board, options, seed), *files]
-        seconds = run(flow.place, arguments, work, work / "nextpnr.log", options.limit)
+        seconds = run(flow.place, arguments, work, work / "nextpnr.log", stop)
         report = json.loads((work / "report.json").read_text())
         clocks = {
             name: found["achieved"]

@@ -39,6 +39,9 @@ CELLS: dict[str, dict[str, dict[str, int]]] = {
     },
 }  # fmt: skip
 
+#: Yosys writes the kind of a scope as text, or as that text's bits.
+_MODULE = "".join(f"{byte:08b}" for byte in b"module")
+
 
 class Scopes:
     """The components of a flat netlist, as Yosys' ``$scopeinfo`` cells have them."""
@@ -47,10 +50,7 @@ class Scopes:
         self.names = {
             name
             for name, cell in cells.items()
-            if cell["type"] == "$scopeinfo"
-            and int(cell["parameters"]["TYPE"], 2) == 0
-            or cell["type"] == "$scopeinfo"
-            and cell["parameters"]["TYPE"] == "module"
+            if cell["type"] == "$scopeinfo" and cell["parameters"].get("TYPE") in ("module", _MODULE)
         }
         self.top = top
 

@@ -39,7 +39,7 @@ def pins_of(platform: Any, wanted: dict[str, tuple[str, int, str]]) -> dict[str,
     wanted: for each port its resource, that one's number, and its part ("" for a resource without parts). A
     port of several bits gives ``name[0]`` and so on. Raises BoardError for what the platform lacks.
     """
-    resources = {(one.name, one.number): one for one in platform.resources}
+    resources = platform.resources
     found: dict[str, Pin] = {}
     for port, (name, number, part) in wanted.items():
         if (name, number) not in resources:

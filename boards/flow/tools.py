@@ -8,15 +8,17 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
 from boards.board import Board, BoardError
 
-__all__ = ["FLOWS", "YOSYS", "Flow", "Tool", "flow_of", "run", "versions"]
+__all__ = ["FLOWS", "YOSYS", "Flow", "Stopped", "Tool", "flow_of", "run", "versions"]
 
 
 @dataclass(frozen=True)
@@ -93,35 +95,47 @@ def versions(flow: Flow) -> dict[str, str]:
     if missing:
         raise BoardError(
             f"wanted the tools of the boards, found no {', no '.join(missing)}; "
-            f"install them: {Path(sys.executable).name} -m pip install 'trine[boards]' (or {' '.join(missing)})"
+            f"install them: python -m pip install 'trine[boards]' (or {' '.join(missing)})"
         )
     return found
 
 
-def run(tool: Tool, arguments: Sequence[str], folder: Path, log: Path, limit: float | None = None) -> float:
+class Stopped(Exception):  # noqa: N818  not an error
+    """A program was ended because its result is no longer wanted."""
+
+
+def run(
+    tool: Tool, arguments: Sequence[str], folder: Path, log: Path, stop: threading.Event | None = None
+) -> float:
     """Runs a program in a folder; all it prints goes to `log`. Returns its seconds.
 
-    BoardError with its last words where it fails, or where it takes more than `limit` seconds. It is ended
-    with the caller.
+    BoardError with its last words where it fails. It is ended with the caller, and when `stop` is set, which
+    raises `Stopped`.
     """
     begin = time.monotonic()
     with log.open("wb") as output:
         process = subprocess.Popen(
-            tool.command(*arguments), cwd=folder, stdout=output, stderr=subprocess.STDOUT,
+            tool.command(*arguments),
+            cwd=folder,
+            stdout=output,
+            stderr=subprocess.STDOUT,
             start_new_session=True,
-        )  # fmt: skip
+        )
         try:
-            code = process.wait(limit)
-        except subprocess.TimeoutExpired:
-            raise BoardError(f"{tool.package} took more than {limit:.0f} s; its log: {log}") from None
+            while process.poll() is None:
+                if stop is not None and stop.is_set():
+                    raise Stopped
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(0.5)
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
-    if code:
+    if process.returncode:
         words = log.read_text(errors="replace").strip().splitlines()
         telling = [line for line in words if "ERROR" in line or "Error" in line] or words
         raise BoardError(
-            f"{tool.package} failed (exit code {code}): {' | '.join(telling[-3:])}; its log: {log}"
+            f"{tool.package} failed (exit code {process.returncode}): {' | '.join(telling[-3:])}; "
+            f"its log: {log}"
         )
     return time.monotonic() - begin
