@@ -68,7 +68,7 @@ def _over(board: Board, machine: MachineConfig) -> dict[str, tuple[int, int]]:
 
 
 def check_fit(board: Board, machine: MachineConfig) -> None:
-    """BoardError for a machine of another family, or of more than the device has; it says which named ones fit
+    """BoardError for a machine of another family, or of more than the device has; it names those that fit
     and what would have to be smaller."""
     fits = fitting(board)
     advice = f"; these fit: {', '.join(fits)}" if fits else ""
