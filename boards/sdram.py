@@ -26,8 +26,8 @@ class SdramController(wiring.Component):
     its turn comes: rows are interleaved over the banks, so sequential reads move 2 bytes every clock but for
     refresh (about 16 of each 590 clocks at 80 MHz: 0.97 of the peak; asserted: 0.95).
 
-    Latency, clocks from address to first beat without other work: 10 + CAS latency where the row is open,
-    tRCD more where none is, tRP + tRCD + 1 more where another one is.
+    Latency, clocks from address to first beat without other work, L the CAS latency: 11 + L where the row is
+    open, 10 + L + tRCD where none is, 10 + L + tRP + tRCD where another one is.
 
     Rows stay open. `current` moves data; `following` is prepared, unless it needs another row of the same
     bank. Refresh stops both, closes all banks and lets them open their rows again.
