@@ -1,13 +1,12 @@
 """ULX3S-85F: a Lattice ECP5 with 32 MB of SDRAM and a USB serial port (Radiona; docs/boards/ulx3s.md)."""
 
 from amaranth.hdl import Elaboratable, IOPort, Module
-from amaranth_boards.ulx3s import ULX3S_85F_Platform
 
 from hw.machine import MACHINES, MachineConfig
 
 from .board import Board, BoardError, Capacity, Memory, PinnedDesign
 from .ecp5 import bidirectional, clocks, find_pll, output_clock, pads
-from .flow.constraints import pins_of
+from .flow.constraints import pins_of, platform
 from .sdram_timing import ULX3S_SDRAM
 from .top import UartTop
 
@@ -63,13 +62,13 @@ def _design(machine: MachineConfig | None, clock_mhz: float) -> PinnedDesign:
     """Pins are those of `amaranth_boards`."""
     if machine is None:
         raise BoardError("board ulx3s: wanted a machine, found none; name one with --machine")
-    top = Ulx3s(machine, clock_mhz)
+    top, found = Ulx3s(machine, clock_mhz), platform("ulx3s", "ULX3S_85F_Platform")
     wanted = {"clk25": ("clk25", 0, ""), "rx": ("uart", 0, "rx"), "tx": ("uart", 0, "tx"),
               "sdram_clk": ("sdram", 0, "clk"), "sdram_dq": ("sdram", 0, "dq")}  # fmt: skip
     wanted |= {f"sdram_{name}": ("sdram", 0, part) for name, (part, _) in _SDRAM_OUT.items()}
-    pins = pins_of(ULX3S_85F_Platform(), wanted)
+    pins = pins_of(found, wanted)
     for n in range(_LEDS):
-        pins |= {f"led[{n}]": pins_of(ULX3S_85F_Platform(), {"led": ("led", n, "")})["led"]}
+        pins |= {f"led[{n}]": pins_of(found, {"led": ("led", n, "")})["led"]}
     return PinnedDesign(
         top=top,
         ports={name: (port, None) for name, port in top.ports.items()},
