@@ -12,8 +12,8 @@ from .link_protocol import CSR_WRITE, MAX_DATA, Command
 
 __all__ = ["BAUD", "BoardHost", "Loaded"]
 
-#: Of the boards' bitstreams: a divisor of every whole MHz, and what common USB serial chips can do.
-BAUD = 2_000_000
+#: Of the boards' bitstreams: the most that common USB serial chips can do (FT231X).
+BAUD = 3_000_000
 #: Bytes whose CRC is asked for at once.
 _SEGMENT = 1 << 15
 

@@ -139,8 +139,8 @@ class HostLink:
                 if time.monotonic() - progress > self.patience:
                     raise LinkError(
                         f"{self.port}: no answer to {waiting[0].request.command.name} for "
-                        f"{self.patience:g} s at {self.baud} baud; is the board on, its bitstream loaded, the "
-                        "cable in, the baud rate right, and no other program on the port?"
+                        f"{self.patience:g} s at {self.baud} baud; is the board on, its bitstream loaded, "
+                        "the cable in, the baud rate right, and no other program on the port?"
                     )
                 factor = 2 * factor if payload is None else 1.0
                 allowed = max(1, allowed // 2)

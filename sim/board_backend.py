@@ -74,6 +74,11 @@ class Board:
             raise
         self.memory = _Memory(self.board)
 
+    @property
+    def clock_mhz(self) -> float:
+        """The board's clock, as its bitstream says."""
+        return self.board.link.identity["clock_khz"] / 1000
+
     def _identify(self) -> None:
         wanted = {"ID": ID_VALUE, "ISA": int(digest()[:8], 16), "MACHINE": int(self.machine.digest()[:8], 16)}
         found = self.board.csr([(CSR_INDEX[name], None) for name in wanted])
