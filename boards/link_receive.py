@@ -84,7 +84,7 @@ class LinkReceiver(wiring.Component):
             writer.en.eq(take & (count[:2] == 3)),
         ]
         whole, sized = Signal(), (count[:2] == 0) & (count >= 4 * REQUEST_WORDS + 4)
-        m.d.comb += whole.eq(Value.cast(crc.match_detected) & sized & ~bad & ~escaped)
+        m.d.comb += whole.eq(Value.cast(crc.match_detected) & sized & ~bad & ~escaped)  # pyright: ignore[reportArgumentType]
         with m.If(self.valid & ~is_flag):
             m.d.sync += escaped.eq((self.data == ESCAPE) & ~escaped)
             with m.If((self.data == ESCAPE) & escaped):  # no encoder sends it

@@ -53,7 +53,7 @@ class LinkTransmitter(wiring.Component):
             reader.addr.eq(at),
             word.eq(Mux(checking, fcs, reader.data)),
             plain.eq(word.word_select(byte, 8)),
-            fcs.eq(crc.crc),
+            fcs.eq(crc.crc),  # pyright: ignore[reportArgumentType]
             crc.data.eq(plain),
         ]
         special = (plain == FLAG) | (plain == ESCAPE)
