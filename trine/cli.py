@@ -20,10 +20,12 @@ VERBS = {
     "inspect": "show a checkpoint or an artefact",
     "estimate": "estimate speed and memory of a checkpoint or an artefact",
     "compile": "compile a checkpoint, or a shape with random weights, for a machine",
-    "run": "generate text on golden, isa or rtl",
+    "run": "generate text on golden, isa, rtl or a board",
     "check": "prove that golden, isa and rtl agree bit for bit",
+    "selftest": "prove a board (or another backend) by the artefact's own test vectors",
     "trace": "write a Perfetto file of a run on RTL",
     "report": "write an HTML report of speed, bytes and stalls",
+    "build": "make a board's bitstream, or its project for a vendor's tools",
     "asm": "assemble a program",
     "disasm": "print a program as text",
 }

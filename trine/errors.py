@@ -16,6 +16,7 @@ _USER_ERRORS = (
     ("hw.artefact", "ArtefactError"),
     ("sim.errors", "ToolError"),
     ("sim.errors", "SimulationError"),
+    ("boards.errors", "LinkError"),
     ("models.golden", "SaturationError"),
     ("sim.interpreter", "MachineError"),
     ("sim.interpreter", "InterpreterError"),
