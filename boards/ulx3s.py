@@ -74,7 +74,6 @@ def _design(machine: MachineConfig | None, clock_mhz: float) -> PinnedDesign:
         ports={name: (port, None) for name, port in top.ports.items()},
         pins=pins,
         clocks={"clk25": _SOURCE},
-        target="clk_sync",
         clock_mhz=top.pll.mhz,
         facts={"baud": BAUD, "memory_bytes": _SDRAM.size},
     )
