@@ -113,7 +113,7 @@ def build_bitstream(
     scopes = Scopes(cells, TOP)
     components = by_component(cells, board.toolchain, scopes)
     check_capacity(board, name, components[""])
-    tried = _seeds(board, flow, design, pins, netlist, options, cache / key, progress)
+    tried = _seeds(board, flow, pins, netlist, options, cache / key, progress)
     best = max(tried, key=lambda seed: tried[seed]["fmax_mhz"])
     found = tried[best]
     folder = cache / key / f"seed_{best}"
@@ -140,7 +140,7 @@ def build_bitstream(
 
 
 def _seeds(
-    board: Board, flow: Flow, design: PinnedDesign, pins: str, netlist: Path, options: Options, folder: Path,
+    board: Board, flow: Flow, pins: str, netlist: Path, options: Options, folder: Path,
     progress: Progress,
 ) -> dict[int, dict[str, Any]]:  # fmt: skip
     """What `_place` found for each seed tried, `jobs` at a time; those still running when one meets the clock
@@ -151,7 +151,10 @@ def _seeds(
         def place(seed: int) -> dict[str, Any]:
             if stop.is_set():
                 raise Stopped
-            return _place(board, flow, design, pins, netlist, options, seed, folder, progress, stop)
+            found = _place(board, flow, pins, netlist, options, seed, folder, progress, stop)
+            if found["fmax_mhz"] >= options.clock_mhz and not options.all_seeds:
+                stop.set()
+            return found
 
         running = {pool.submit(place, seed): seed for seed in options.seeds}
         try:
@@ -159,10 +162,9 @@ def _seeds(
                 seed = running[done]
                 with suppress(Stopped):
                     tried[seed] = done.result()
-                    fmax = tried[seed]["fmax_mhz"]
-                    progress(f"seed {seed}: {fmax:.1f} MHz of {options.clock_mhz:g} wanted")
-                    if fmax >= options.clock_mhz and not options.all_seeds:
-                        stop.set()
+                    progress(
+                        f"seed {seed}: {tried[seed]['fmax_mhz']:.1f} MHz of {options.clock_mhz:g} wanted"
+                    )
         finally:
             stop.set()
     return tried
@@ -232,7 +234,7 @@ def _arguments(board: Board, options: Options, seed: int) -> list[str]:
 
 
 def _place(
-    board: Board, flow: Flow, design: PinnedDesign, pins: str, netlist: Path, options: Options, seed: int,
+    board: Board, flow: Flow, pins: str, netlist: Path, options: Options, seed: int,
     folder: Path, progress: Progress, stop: threading.Event,
 ) -> dict[str, Any]:  # fmt: skip
     """Placing and routing with one seed; {"fmax_mhz", "seconds"}."""
