@@ -22,6 +22,7 @@ VERBS = (
     "compile",
     "run",
     "check",
+    "selftest",
     "trace",
     "report",
     "build",
