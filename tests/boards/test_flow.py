@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from boards import ulx3s
 from boards.board import Board, BoardError, boards, find_board
 from boards.ecp5 import find_pll
 from boards.fit import check_capacity, check_fit, estimate_resources
@@ -46,6 +47,17 @@ def test_every_bit_of_every_port_has_a_pin_of_its_own(board):
     assert len({pin.name for pin in design.pins.values()}) == len(bits)
     text = constraints(design, flow_of(board).constraints)
     assert all(f'"{bit}"' in text for bit in bits)
+
+
+def test_the_sdram_has_time_to_spare_and_a_clock_without_is_refused(monkeypatch):
+    for mhz in (18, 21, 24, 60, 80):
+        assert min(ulx3s.sdram_slack(mhz).values()) >= 0.5
+    for mhz in (12, 90):
+        with pytest.raises(BoardError, match=r"ns to spare at the SDRAM's pins.*--clock 18 to 80"):
+            ULX3S.design(ULX3S.machine, mhz)
+    for degrees in (180, 270, 360):
+        monkeypatch.setattr(ulx3s, "_SDRAM_DEGREES", degrees)
+        assert min(min(ulx3s.sdram_slack(mhz).values()) for mhz in (24, 60)) < 0.5
 
 
 def test_boards_are_complete():
