@@ -16,8 +16,8 @@ __all__ = ["BAUD", "BOARD", "Ulx3s"]
 _SOURCE = 25.0
 #: The chip's clock is late by so much, a twelfth of a cycle early for the next edge: `sdram_slack`.
 _SDRAM_DEGREES = 330
-#: ns: a pad and its wire with what drives it, least and most, out and back; more from a register in the fabric
-#: than from the clock's. Estimates from nextpnr's delays of speed grade 6.
+#: ns: a pad with what drives it, least and most, out and back; more from a register in the fabric than from
+#: the clock's. Estimates from nextpnr's delays of speed grade 6.
 _OUT, _BACK, _FABRIC = (2.0, 4.5), (1.0, 2.5), (0.7, 3.0)
 #: ns of the chip: access and hold of data (tAC, tOH), set-up and hold of what it takes (tIS, tIH).
 _ACCESS, _HOLD, _TAKE_SETUP, _TAKE_HOLD = 5.4, 2.5, 1.5, 1.0
@@ -34,8 +34,8 @@ _LEDS = 8
 
 
 def sdram_slack(clock_mhz: float) -> dict[str, float]:
-    """ns to spare at the chip's pins and at the registers that take its data, by hand: nextpnr does not look at
-    paths outside the device.
+    """ns to spare at the chip's pins and at the registers that take its data, by hand: nextpnr does not know
+    of paths outside the device.
 
     A command that leaves at 0 is taken by the chip at its clock's edge late in the same cycle; READ data come
     with the edge CAS - 1 later, stay for a cycle, and are taken at cycle CAS + 1 (`boards.sdram`).
