@@ -62,7 +62,6 @@ def _design(machine: MachineConfig | None, clock_mhz: float) -> PinnedDesign:
         ports={name: (port, None) for name, port in top.ports.items()},
         pins=pins,
         clocks={"clk27": _SOURCE},
-        target="clk_sync",
         clock_mhz=_SOURCE,
         facts={"baud": BAUD},
     )
