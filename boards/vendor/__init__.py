@@ -1,0 +1,1 @@
+"""Projects for tools of FPGA vendors and generators of others: scripts, constraints, tops."""
