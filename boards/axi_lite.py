@@ -38,9 +38,7 @@ class RegisterPort(wiring.Signature):
     """
 
     def __init__(self, index_bits: int):
-        super().__init__(
-            {"addr": Out(index_bits), "write": Out(1), "wdata": Out(32), "rdata": In(32)}
-        )
+        super().__init__({"addr": Out(index_bits), "write": Out(1), "wdata": Out(32), "rdata": In(32)})
 
 
 class AxiLiteRegisters(wiring.Component):
