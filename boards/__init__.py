@@ -1,1 +1,1 @@
-"""Boards: pins, clocks, memory and flow of each. None yet; this version's machines run in simulation."""
+"""Boards: pins, clocks, memory and flow of each. `board.py` says what one is."""
