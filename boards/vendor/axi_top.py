@@ -122,6 +122,10 @@ class AxiTop(Elaboratable):
                 f"{prefix}_{name}", bits, way, f"xilinx.com:interface:aximm:1.0 {prefix} {name.upper()}"
             )
 
+        self.attributes[f"{prefix}_awaddr"]["X_INTERFACE_PARAMETER"] = (
+            f"PROTOCOL AXI4LITE, DATA_WIDTH 32, ADDR_WIDTH {CONTROL_BITS}"
+        )
+
     def _memory_pins(self, port: int) -> None:
         """AXI4, seen from the manager."""
         prefix, bits = f"{self.names.memory}{port}", 8 * self.port_bytes

@@ -53,7 +53,7 @@ def simulate(dut, manager, bench):
 @pytest.mark.parametrize("stall", [0.0, 0.3, 0.8])
 @pytest.mark.parametrize("seed", [1, 2])
 def test_words_read_back(stall: float, seed: int):
-    """Writes and reads in flight together: each write takes effect once, each read sees a value of its time."""
+    """Writes and reads in flight together: a write takes effect once, a read is of its time."""
     front = AxiLiteRegisters(ADDRESS_BITS, WORDS)
     dut, manager, rng = Registers(front), AxiLiteManager(front.bus, stall, seed), random.Random(seed)
 
