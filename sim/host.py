@@ -1,6 +1,7 @@
 """What a host does with the registers of a machine: program, chunk, results."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 
@@ -16,9 +17,17 @@ from hw.isa import (
 from hw.sequencer import PROGRAM_STRIDE
 
 from .entries import Entry
-from .session import RtlSession
 
-__all__ = ["COUNTER_READS", "chunk_writes", "counters_of", "output_token", "program_writes", "table", "top"]
+__all__ = [
+    "COUNTER_READS",
+    "Registers",
+    "chunk_writes",
+    "counters_of",
+    "output_token",
+    "program_writes",
+    "table",
+    "top",
+]
 
 #: Registers that `counters_of` needs.
 COUNTER_READS = range(COUNTER_BASE, COUNTER_BASE + 2 * len(COUNTERS))
@@ -27,6 +36,14 @@ _NONE = 0xFFFF_FFFF
 #: What is read at an address appears in the cycle after it, and behind ENTRY, OUTPUT and TOP stand memories:
 #: a second read is of the new place.
 _TWICE = 2
+
+
+class Registers(Protocol):
+    """Registers by word index."""
+
+    def write(self, addr: int, value: int) -> None: ...
+
+    def read_all(self, addrs: Sequence[int]) -> list[int]: ...
 
 
 def program_writes(program: bytes) -> list[tuple[int, int]]:
@@ -71,13 +88,13 @@ def counters_of(reads: Mapping[int, int]) -> dict[str, int]:
     }
 
 
-def output_token(session: RtlSession, index: int) -> int:
+def output_token(session: Registers, index: int) -> int:
     """A token of the output log."""
     session.write(CSR_INDEX["OUTPUT"], index)
     return session.read_all([CSR_INDEX["OUTPUT_TOKEN"]] * _TWICE)[-1]
 
 
-def top(session: RtlSession, token: int, most: int) -> tuple[list[int], np.ndarray]:
+def top(session: Registers, token: int, most: int) -> tuple[list[int], np.ndarray]:
     """TOP of a token of the last HEAD's tile: ids, and logits (binary32), at most `most`."""
     ids, values = [], []
     for rank in range(most):
@@ -90,7 +107,7 @@ def top(session: RtlSession, token: int, most: int) -> tuple[list[int], np.ndarr
     return ids, np.array(values, "<u4").view("<f4")
 
 
-def table(session: RtlSession, count: int) -> list[Entry]:
+def table(session: Registers, count: int) -> list[Entry]:
     """The first entries of the token table."""
     csr, found = CSR_INDEX, []
     for i in range(count):
