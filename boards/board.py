@@ -9,11 +9,14 @@ board, machine and folder, writes a project and returns its files.
 import pkgutil
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
+
+from amaranth.hdl import Elaboratable
 
 from hw.machine import MachineConfig
 
@@ -47,7 +50,7 @@ class Capacity:
 
     def values(self) -> dict[str, int]:
         """By name, in order."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        return {one.name: getattr(self, one.name) for one in fields(self)}
 
 
 @dataclass(frozen=True)
@@ -76,16 +79,19 @@ class Pin:
 class PinnedDesign:
     """A design for an open flow.
 
-    verilog: its text, module `top` and what is below. pins: for each port of `top` (a bit of a bus as
-    ``name[3]``) its pin. clocks: MHz of each net or port that a clock enters by. target: the net whose clock
-    must reach the wanted rate, as nextpnr's report names it (a prefix of its name).
+    top: makes its own clock domain `sync`. ports: of the module that is made of it, by name (for
+    `sim.emit.emit`). pins: for each port (a bit of a bus as ``name[3]``) its pin. clocks: MHz of each port or
+    net that a clock enters by. target: the net whose clock must be reached; it ends in this name. clock_mhz:
+    what the clock generator makes of the wish. facts: more to print, by name.
     """
 
-    verilog: str
-    top: str
+    top: Elaboratable
+    ports: dict[str, tuple[Any, Any]]
     pins: dict[str, Pin]
     clocks: dict[str, float]
     target: str
+    clock_mhz: float
+    facts: dict[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -225,6 +225,21 @@ KV260 = MachineConfig(
     family="xcup",
     table_form=table_form("xcup", 1536), clock_mhz=300.0,
 )  # fmt: skip
+#: For the SDRAM of a ULX3S, 2 bytes a cycle: 4 tables (20 weights a cycle), int8 activations only, one token.
+ULX3S = dataclasses.replace(
+    NARROW,
+    name="ulx3s",
+    tables=4,
+    head_lanes=4,
+    attention_bytes=4,
+    fifo_words=128,
+    outstanding=4,
+    max_chunk=16,
+    queue_depth=16,
+    activation_bits=8,
+    top_k=8,
+    clock_mhz=60.0,
+)
 
 #: Named machines, as the command line knows them.
-MACHINES = {machine.name: machine for machine in (CI, NARROW, WIDE, KV260)}
+MACHINES = {machine.name: machine for machine in (CI, NARROW, WIDE, KV260, ULX3S)}

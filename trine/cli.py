@@ -15,7 +15,19 @@ from .errors import EXIT_BAD_INPUT, EXIT_INTERNAL, EXIT_INTERRUPTED, USER_ERRORS
 from .output import note, require_folder
 
 #: Verbs in the order of a first session; each module has `HELP`, `add_arguments(parser)` and `main(args)`.
-VERBS = ("doctor", "inspect", "estimate", "compile", "run", "check", "trace", "report", "asm", "disasm")
+VERBS = (
+    "doctor",
+    "inspect",
+    "estimate",
+    "compile",
+    "run",
+    "check",
+    "trace",
+    "report",
+    "build",
+    "asm",
+    "disasm",
+)
 
 
 class _Parser(argparse.ArgumentParser):
