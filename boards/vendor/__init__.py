@@ -5,6 +5,7 @@
 """
 
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,8 +29,14 @@ def _vitis(board: "Board", machine: "MachineConfig", folder: Path) -> list[Path]
     return project(board, machine, folder)
 
 
+def _litex(board: "Board", machine: "MachineConfig", folder: Path) -> list[Path]:
+    # Its pins and its memory are in the board's own file.
+    return import_module(f"boards.{board.name}").project(board, machine, folder)
+
+
 #: By toolchain; what a project needs is imported when it is written.
 PROJECTS: dict[str, Callable[["Board", "MachineConfig", Path], list[Path]]] = {
     "vivado": _vivado,
     "vitis": _vitis,
+    "litex": _litex,
 }
