@@ -1,8 +1,8 @@
 """A design after synthesis, as Verilog that a simulator takes: cells of the FPGA with models put in.
 
 Modules are synthesised as by `bench.netlists`, each with what it instantiates as black boxes. Then Yosys
-puts the models of the cells in their places (`flatten`; nothing is optimised but names and unused wires). Block
-RAMs and multipliers stay instances of models of ours: Yosys has none.
+puts the models of the cells in their places (`flatten`; nothing is optimised but names and unused wires).
+Block RAMs and multipliers stay instances of models of ours: Yosys has none.
 """
 
 import gzip
@@ -134,7 +134,7 @@ def gates(verilog: str, top: str, workers: int = 1) -> Gates:
                 cells[cell] = cells.get(cell, 0) + number * instances[name]
     # A module that is there several times is simulated as one: code for each would be long.
     bodies = [
-        re.sub(r"^(module [^\n]*?\()", r"/*verilator no_inline_module*/ \1", one["gates"], count=1)
+        re.sub(r"^(module [^;]*;)", r"\1 /*verilator no_inline_module*/", one["gates"], count=1, flags=re.M)
         if instances[name] > 1 else one["gates"]
         for name, one in found.items()
     ]  # fmt: skip
