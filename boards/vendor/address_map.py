@@ -63,7 +63,7 @@ class AddressMap:
             return cls(
                 str(values["machine"]), str(values["digest"]), **numbers, banks=int(str(values["banks"]))
             )
-        except (KeyError, ValueError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise ValueError(
                 f"wanted an address map as trine build writes it, found {error}; build the project again"
             ) from error

@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.util
+import json
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from hw.isa import CSR_INDEX
 from hw.machine import CI, KV260, MachineConfig
 from sim.backend import Request
 from sim.backends import Golden, Isa
+from sim.device_backend import is_device, open_device
 from sim.entries import Entry
 from sim.errors import SimulationError
 from sim.lockstep import run_lockstep
@@ -188,3 +190,38 @@ def test_a_missing_driver_is_named(artefact: Artefact, package: str):
     call = open_kv260 if package == "pynq" else open_u280
     with pytest.raises(DeviceError, match=f"wanted .*{package}.*, found none"):
         call(place, image, artefact.machine, Path("x"))
+
+
+# By the name that the command line takes.
+
+
+@pytest.mark.parametrize("board", ["kv260", "u280"])
+def test_a_board_by_its_folder(artefact: Artefact, board: str, tmp_path: Path):
+    """The project's address map and the tool's product are found; the run is the golden model's."""
+    port = f"{board}:{tmp_path}"
+    assert is_device(port) and not is_device("/dev/ttyUSB0") and not is_device("COM3:")
+    with pytest.raises(DeviceError, match=f"address_map.json, found none; .* trine build --board {board}"):
+        open_device(artefact, port)
+    if board == "kv260":
+        place, driver = kv260_map(artefact), FakePynq(artefact.machine)
+    else:
+        place = AddressMap.of(artefact.machine, 0, 0, 4 * U280_BANK, 4)
+        driver = FakeXrt(artefact.machine, 4, len(initial_memory(artefact)))
+    (tmp_path / "address_map.json").write_text(json.dumps(place.to_json()))
+    with pytest.raises(DeviceError, match=f"found none; build it .*docs/boards/{board}.md"):
+        open_device(artefact, port)
+    product = tmp_path / {"kv260": "trine_kv260.bit", "u280": "trine.xclbin"}[board]
+    product.write_bytes(b"")
+    with open_device(artefact, port, driver) as device:
+        found = device.run(Request([Entry(1, 0)], steps=4))
+        assert device.name == "board" and device.pace > 0
+    assert driver.loaded == [str(product)]
+    assert found.tokens == Golden(artefact).run(Request([Entry(1, 0)], steps=4)).tokens
+
+
+def test_a_folder_with_a_broken_map(artefact: Artefact, tmp_path: Path):
+    (tmp_path / "trine_kv260.bit").write_bytes(b"")
+    for text in ("{", "{}", "[]"):
+        (tmp_path / "address_map.json").write_text(text)
+        with pytest.raises(DeviceError, match=r"address_map\.json"):
+            open_device(artefact, f"kv260:{tmp_path}")
