@@ -1,12 +1,15 @@
 """A Wishbone bus behind four registers, for a host that reaches nothing else."""
 
+from collections.abc import Callable
+
 from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.csr import CsrPort
+from hw.isa import CSR_ADDRESS_BITS
 
-__all__ = ["ADDRESS", "DATA", "READ", "STATUS", "WORDS", "WishboneMailbox", "WishbonePort"]
+__all__ = ["ADDRESS", "DATA", "READ", "STATUS", "WORDS", "WishboneMailbox", "WishbonePort", "registers_by"]
 
 #: Registers, by word index modulo `WORDS`.
 ADDRESS, DATA, READ, STATUS = range(4)
@@ -76,3 +79,29 @@ class WishboneMailbox(wiring.Component):
             with m.Default():
                 m.d.sync += csr.rdata.eq(bus.cyc | failed << 1)
         return m
+
+
+def registers_by(
+    csr: Callable[[list[tuple[int, int | None]]], list[int]], first: int = 1 << CSR_ADDRESS_BITS - 1
+) -> tuple[Callable[[int], int], Callable[[int, int], None]]:
+    """Read and write of the bus by byte address, through the mailbox from word index ``first`` on.
+
+    ``csr`` does register accesses in order, (index, value) a write, (index, None) a read, and returns what
+    was read (`boards.host.BoardHost.csr`). OSError where the bus answers with an error.
+    """
+
+    def finish(accesses: list[tuple[int, int | None]]) -> None:
+        status = csr([*accesses, (first + STATUS, None)])[-1]
+        while status & BUSY:
+            status = csr([(first + STATUS, None)])[-1]
+        if status & FAILED:
+            raise OSError(f"the bus behind the mailbox answered {accesses} with an error")
+
+    def read(address: int) -> int:
+        finish([(first + ADDRESS, address), (first + READ, 0)])
+        return csr([(first + DATA, None)])[-1]
+
+    def write(address: int, value: int) -> None:
+        finish([(first + ADDRESS, address), (first + DATA, value)])
+
+    return read, write

@@ -166,6 +166,43 @@ def test_each_lane_is_calibrated():
     assert fake.waited == pytest.approx((50000 + 10000 + 200) / 75e6)
 
 
+def test_the_bus_through_the_mailbox():
+    """Reads and writes by byte address, over a link whose accesses are slow; an error of the bus is said."""
+    memory, state, busy = {}, {"address": 0, "data": 0, "failed": 0}, [0]
+
+    def csr(accesses):
+        found = []
+        for index, value in accesses:
+            what = index - 0x800
+            if value is None:
+                if what == wishbone.STATUS:
+                    busy[0] -= busy[0] > 0
+                    found.append((busy[0] > 0) * wishbone.BUSY | state["failed"] * wishbone.FAILED)
+                else:
+                    assert what == wishbone.DATA and not busy[0]
+                    found.append(state["data"])
+                continue
+            assert not busy[0]
+            if what == wishbone.ADDRESS:
+                state.update(address=value, failed=0)
+            else:
+                busy[0] = 4
+                state["failed"] = int(state["address"] >= 64)
+                if what == wishbone.DATA:
+                    memory[state["address"]] = value
+                else:
+                    state["data"] = memory.get(state["address"], 0)
+        return found
+
+    read, write = wishbone.registers_by(csr)
+    write(8, 1234)
+    write(12, 99)
+    assert (read(8), read(12), read(16)) == (1234, 99, 0)
+    with pytest.raises(OSError, match=r"answered .* with an error"):
+        read(64)
+    assert read(8) == 1234
+
+
 def test_a_lane_that_never_works():
     fake = FakeCore([(1, range(2, 7)), (3, range(0, 0))])
     with pytest.raises(DeviceError, match="byte lane 1 brings nothing back"):
