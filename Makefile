@@ -1,4 +1,4 @@
-# make demo | test | lint | bench | clean        (set-up happens by itself, into .venv)
+# make demo | test | lint | bench | clean | bitstream BOARD=...        (set-up happens by itself, into .venv)
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -46,7 +46,9 @@ bench-shapes: setup
 	$(BIN)/python -m bench.estimate --build
 
 bitstream: setup
-	@$(BIN)/python -c "import sys; sys.exit('make bitstream: wanted a board, found none: this version has no board; its machines run in simulation (trine run --on rtl)')"
+	@test -n "$(BOARD)" || { echo "make bitstream: wanted a board, found none. Say make bitstream BOARD=ulx3s (docs/boards.md lists them)"; exit 2; }
+	@mkdir -p build
+	$(BIN)/trine build --board $(BOARD) $(if $(CLOCK),--clock $(CLOCK)) $(if $(SEEDS),--seeds $(SEEDS)) --json build/$(BOARD).json
 
 docs: setup
 	$(BIN)/python -m docs.generate_isa

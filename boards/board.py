@@ -81,15 +81,13 @@ class PinnedDesign:
 
     top: makes its own clock domain `sync`. ports: of the module that is made of it, by name (for
     `sim.emit.emit`). pins: for each port (a bit of a bus as ``name[3]``) its pin. clocks: MHz of each port or
-    net that a clock enters by. target: the net whose clock must be reached; it ends in this name. clock_mhz:
-    what the clock generator makes of the wish. facts: more to print, by name.
+    net that a clock enters by. clock_mhz: what the clock generator makes of the wish. facts: more, by name.
     """
 
     top: Elaboratable
     ports: dict[str, tuple[Any, Any]]
     pins: dict[str, Pin]
     clocks: dict[str, float]
-    target: str
     clock_mhz: float
     facts: dict[str, object] = field(default_factory=dict)
 

@@ -32,9 +32,9 @@ class LinkExecutor(wiring.Component):
     """Executes frames of `LinkReceiver`, writes replies to `LinkTransmitter`.
 
     A request is executed when its session is that of the last HELLO and its sequence number follows that of
-    the request before. The same or an older number gets the kept reply again (the newest one: requests are
-    executed in order, so it answers all before it too); anything else is dropped. HELLO is executed whenever
-    it comes and sets session and number.
+    the request before. Any other number of the session gets the kept reply again: that of the newest request
+    that was executed, which answers all before it too and shows that one after it is missing. Frames of other
+    sessions are dropped. HELLO is executed whenever it comes and sets session and number.
 
     States: IDLE; HEADER, words 0 to 3 of the frame; DECIDE; HELLO; CSR_ADDRESS, CSR_VALUE and CSR_ACT of each
     operation; MEMORY, `LinkMemory` has the frame; RESET, WAKE until memory is ready; REPLY, its header; SEND.
@@ -144,10 +144,10 @@ class LinkExecutor(wiring.Component):
                     m.d.sync += [session.eq(sender), last.eq(sequence), began.eq(1)]
                     m.d.sync += [sessions.eq(sessions + 1), out.eq(REPLY_WORDS), status.eq(Status.OK)]
                     m.next = "HELLO"
-                with m.Elif(~began | (sender != session) | ((ahead > 1) & ~ahead[15])):
+                with m.Elif(~began | (sender != session)):
                     m.d.comb += self.taken.eq(1)
                     m.next = "IDLE"
-                with m.Elif(ahead != 1):
+                with m.Elif(ahead != 1):  # seen already, or one before it is missing
                     m.d.comb += self.taken.eq(1)
                     m.next = "SEND"
                 with m.Else():

@@ -1,6 +1,6 @@
 """Bytes of the UART to checked frames."""
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.crc.catalog import CRC32_ISO_HDLC
 from amaranth.lib.memory import Memory
@@ -83,6 +83,8 @@ class LinkReceiver(wiring.Component):
             writer.data.eq(Cat(collected, plain)),
             writer.en.eq(take & (count[:2] == 3)),
         ]
+        whole, sized = Signal(), (count[:2] == 0) & (count >= 4 * REQUEST_WORDS + 4)
+        m.d.comb += whole.eq(Value.cast(crc.match_detected) & sized & ~bad & ~escaped)  # pyright: ignore[reportArgumentType]
         with m.If(self.valid & ~is_flag):
             m.d.sync += escaped.eq((self.data == ESCAPE) & ~escaped)
             with m.If((self.data == ESCAPE) & escaped):  # no encoder sends it
@@ -95,8 +97,7 @@ class LinkReceiver(wiring.Component):
             m.d.sync += bad.eq(1)
         with m.If(is_flag):
             m.d.sync += [count.eq(0), bad.eq(0), escaped.eq(0)]
-            whole = crc.match_detected & (count[:2] == 0) & (count >= 4 * REQUEST_WORDS + 4)
-            with m.If(~bad & ~escaped & whole):
+            with m.If(whole):
                 m.d.sync += [full.bit_select(fill, 1).eq(1), fill.eq(~fill), self.frames.eq(self.frames + 1)]
                 for i in range(2):
                     with m.If(fill == i):

@@ -1,6 +1,6 @@
 """Replies to bytes of the UART."""
 
-from amaranth.hdl import Array, Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.crc.catalog import CRC32_ISO_HDLC
 from amaranth.lib.memory import Memory
@@ -45,12 +45,15 @@ class LinkTransmitter(wiring.Component):
         reader, writer = memory.read_port(), memory.write_port()
         at, byte, left = Signal(range(BANK_WORDS)), Signal(2), Signal(range(BANK_WORDS))
         checking, escaped, plain = Signal(), Signal(), Signal(8)
+        word, fcs = Signal(32), Signal(32)
         m.d.comb += [
             writer.addr.eq(self.address),
             writer.data.eq(self.word),
             writer.en.eq(self.en),
             reader.addr.eq(at),
-            plain.eq(Array(Mux(checking, crc.crc, reader.data).word_select(i, 8) for i in range(4))[byte]),
+            word.eq(Mux(checking, fcs, reader.data)),
+            plain.eq(word.word_select(byte, 8)),
+            fcs.eq(crc.crc),  # pyright: ignore[reportArgumentType]
             crc.data.eq(plain),
         ]
         special = (plain == FLAG) | (plain == ESCAPE)

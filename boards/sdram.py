@@ -2,6 +2,7 @@
 
 from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
+from amaranth.lib.data import View
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -159,7 +160,7 @@ class SdramController(wiring.Component):
         return m
 
     def _pins(
-        self, m: Module, refresh: SdramRefresh, banks: SdramBanks, bursts: SdramBursts, current: Signal,
+        self, m: Module, refresh: SdramRefresh, banks: SdramBanks, bursts: SdramBursts, current: View,
         column: Signal,
     ) -> None:  # fmt: skip
         """Output registers; the second word of a WRITE follows the first."""
@@ -188,7 +189,7 @@ class SdramController(wiring.Component):
             pins.dqm.eq(Mux(writing, high_mask, Mux(begin, mask[:2], Mux(self.ready, 0, 3)))),
         ]
 
-    def _read_data(self, m: Module, current: Signal, column: Signal, credits: Signal) -> None:
+    def _read_data(self, m: Module, current: View, column: Signal, credits: Signal) -> None:
         """From READ to the R channel: the chip's latency, two words to a beat, a FIFO."""
         layout, r = read_layout(4), self.read.r
         m.submodules.beats = beats = SyncFIFOBuffered(width=layout.size, depth=_READ_AHEAD)

@@ -76,8 +76,10 @@ class UartReceiver(wiring.Component):
                         m.next = "IDLE"  # a glitch
                     with m.If(bits == 9):
                         m.d.sync += [self.valid.eq(level), self.error.eq(~level), shift.eq(shift)]
-                        m.next = "HIGH"
-            with m.State("HIGH"):
+                        m.next = "IDLE"
+                        with m.If(~level):
+                            m.next = "HIGH"
+            with m.State("HIGH"):  # after a framing error or a break
                 with m.If(level):
                     m.next = "IDLE"
         return m

@@ -29,6 +29,7 @@ cycles per second of simulation alone |
 | `backends` | `check` only: the backends as a list |
 | `exact`, `first_difference` | `check` only: whether all agree; \
 null, or what, layer, position, element and both values |
+| `clock_mhz` | `run` on a board: its clock; else null |
 | `vectors` | `check` only: null where the artefact has no test vectors |
 """
 REPORT_JSON = """

@@ -29,6 +29,19 @@ __all__ = [
     "top",
 ]
 
+
+class Registers(Protocol):
+    """The CSRs of a machine, simulated or on a board."""
+
+    def write(self, addr: int, value: int) -> None:
+        """One write."""
+        ...
+
+    def read_all(self, addrs: Sequence[int]) -> list[int]:
+        """Reads in order."""
+        ...
+
+
 #: Registers that `counters_of` needs.
 COUNTER_READS = range(COUNTER_BASE, COUNTER_BASE + 2 * len(COUNTERS))
 #: TOP_TOKEN where HEAD had fewer rows.

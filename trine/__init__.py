@@ -34,6 +34,7 @@ PUBLIC = {
     "Golden": "sim.backends",
     "Isa": "sim.backends",
     "Rtl": "sim.rtl_backend",
+    "Board": "sim.board_backend",
     "Request": "sim.backend",
     "Entry": "sim.entries",
     "Sampler": "models.sampling",

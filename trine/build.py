@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="try all of them, not only up to the first that is fast enough",
     )
     parser.add_argument(
-        "-o", "--output", type=Path, metavar="DIR", help="folder of the result (default: build/BOARD)"
+        "-o", dest="folder", type=Path, metavar="DIR", help="folder of the result (default: build/BOARD)"
     )
 
 
@@ -91,7 +91,7 @@ def _machine(board: Board, name: str | None) -> MachineConfig | None:
 
 
 def _folder(args: argparse.Namespace) -> Path:
-    return args.output or Path("build") / args.board
+    return args.folder or Path("build") / args.board
 
 
 def _discard(folder: Path, name: str) -> None:

@@ -22,6 +22,7 @@ VERBS = (
     "compile",
     "run",
     "check",
+    "selftest",
     "trace",
     "report",
     "build",
@@ -46,8 +47,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="trine",
         description="From a language-model checkpoint to an accelerator, proved bit for bit.",
-        epilog="Exit codes: 0 done; 1 a check found a difference; 2 bad input or a missing tool; "
-        "70 a defect of Trine itself (with a traceback: please report it); 130 interrupted.",
+        epilog="Exit codes: 0 done; 1 a check found a difference, or a clock was not met; 2 bad input or a "
+        "missing tool; 70 a defect of Trine itself (with a traceback: please report it); 130 interrupted.",
     )
     parser.add_argument("--version", action="version", version=f"trine {VERSION}")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)

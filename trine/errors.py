@@ -1,5 +1,6 @@
 """Which exceptions are the user's to mend: reported in a line or two, exit code 2, no traceback."""
 
+from boards.errors import LinkError
 from compiler.fit import CompileError
 from compiler.frontends import CheckpointError
 from hw.artefact import ArtefactError
@@ -20,6 +21,7 @@ USER_ERRORS = (
     ArtefactError,
     ToolError,
     SimulationError,
+    LinkError,
     SaturationError,
     MachineError,
     InterpreterError,

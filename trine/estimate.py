@@ -5,12 +5,15 @@ simulated, and no RTL is looked at. `docs/estimate.md` has the method and its me
 """
 
 import argparse
+import dataclasses
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from boards.board import Board, BoardError, find_board
+from boards.fit import check_fit
 from compiler.compile import plan_program
 from compiler.estimate import Estimate, estimate, memory_bytes
 from compiler.frontends import load_checkpoint
@@ -62,7 +65,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--dram",
         default="",
         metavar="LIST",
-        help="memory timing as NAME=NUMBER,... over the default, as for `trine run`",
+        help="memory timing as NAME=NUMBER,... over the default (the board's), as for `trine run`",
+    )
+    parser.add_argument(
+        "--board", metavar="NAME", help="the board: its machine, clock and memory; refuses what does not fit"
     )
 
 
@@ -70,8 +76,11 @@ def main(args: argparse.Namespace) -> int:
     """Estimate and print."""
     begin = time.perf_counter()
     torch.set_num_threads(1)
-    dram = parse_dram(args.dram)
+    board = _board(args)
+    dram = parse_dram(args.dram or (board.memory.dram if board else ""))
     config, machine, program, memory = _subject(args)
+    if board:
+        machine = _on_board(board, machine, memory)
     context = _within("context", args.context, CONTEXT, config.context, "the model's context")
     prompt = _within("prompt-tokens", args.prompt_tokens, PROMPT, config.context, "the model's context")
     tile = _within("tile", args.tile, machine.tile, machine.tile, f"machine {machine.name!r}")
@@ -100,6 +109,38 @@ def _subject(args: argparse.Namespace) -> tuple[ModelConfig, MachineConfig, byte
     machine = MACHINES[args.machine or "ci"]
     plan = plan_program(model, machine)
     return model.config, machine, plan.program, plan.memory
+
+
+def _board(args: argparse.Namespace) -> Board | None:
+    """The board asked for, whose machine is the default; UsageError for one that has no overlay."""
+    if args.board is None:
+        return None
+    try:
+        board = find_board(args.board)
+    except BoardError as error:
+        raise UsageError(f"--board: {error}") from error
+    if board.machine is None:
+        raise UsageError(
+            f"--board: wanted a board that an overlay fits, found {board.name}; its design is a small one of "
+            f"its own ({board.page})"
+        )
+    args.machine = args.machine or board.machine.name
+    return board
+
+
+def _on_board(board: Board, machine: MachineConfig, memory: MemoryMap) -> MachineConfig:
+    """The machine at the board's clock; UsageError where machine or model is too large for it."""
+    try:
+        check_fit(board, machine)
+    except BoardError as error:
+        raise UsageError(f"--board: {error}") from error
+    if memory.total_bytes > board.memory.size:
+        raise UsageError(
+            f"--board: {board.title} has {board.memory.size:,} bytes of memory, the model needs "
+            f"{memory.total_bytes:,} for weights, KV and scratch; take a smaller context (trine compile "
+            "--kv-rows), a smaller model or another board"
+        )
+    return dataclasses.replace(machine, clock_mhz=board.clock_mhz)
 
 
 def _within(name: str, value: int | None, usual: int, most: int, whose: str) -> int:

@@ -1,7 +1,10 @@
-"""Run an artefact: the prompt goes in, the text streams out, from golden model, interpreter or RTL."""
+"""Run an artefact: the prompt goes in, the text streams out, from golden model, interpreter, RTL or board."""
 
 import argparse
+import dataclasses
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ from models import chat
 from models.config import ModelConfig
 from models.sampling import Sampler
 from models.tokenizer import Tokenizer
+from sim.board_backend import Board
 from sim.rtl_backend import Rtl
 from sim.waves import WaveWindow
 
@@ -22,8 +26,10 @@ from .screen import Screen
 from .session import Job, add_artefact_arguments, encode, figures, note_saturations
 from .state import load_state, save_state
 
-HELP = "generate text on golden, isa or rtl"
-BACKENDS = ("golden", "isa", "rtl")
+HELP = "generate text on golden, isa, rtl or a board"
+BACKENDS = ("golden", "isa", "rtl", "board")
+#: Seconds of a doorbell on a board, about: text is seen as it comes.
+_SHOWN = 0.5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -170,6 +176,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         job.most,
     )
     backend = job.open(args.on, **({} if wave is None else {"wave": wave}))
+    if isinstance(backend, Board):
+        board = backend
+        values = {field.name: getattr(plan, field.name) for field in dataclasses.fields(plan)}
+        plan = _Paced(**values, pace=lambda: board.pace)
     try:
         if wave is not None:
             wave.path.unlink(missing_ok=True)  # one of an earlier run would look like this one's
@@ -203,6 +213,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             "texts": [{"prompt_tokens": text.prompt, "tokens": text.tokens, "text": screen.text(i),
                        "ended": text.done} for i, text in enumerate(texts)],
             **figures(job, backend, timing), "counters": backend.counters(), "wall_seconds": wall,
+            "clock_mhz": backend.clock_mhz if isinstance(backend, Board) else None,
             "simulated_cycles_per_second":
                 sum(timing.prefill + timing.decode) / backend.seconds
                 if isinstance(backend, Rtl) and backend.seconds else None,
@@ -213,6 +224,18 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             note(
                 f"no {args.wave}: the run ended before cycle {args.wave_from or 0}; choose an earlier --from"
             )
+
+
+@dataclass(frozen=True)
+class _Paced(Plan):
+    """Doorbells of about `_SHOWN` seconds; pace: seconds of a step, 0 where it is not known yet."""
+
+    pace: Callable[[], float] = lambda: 0.0
+
+    @property
+    def group(self) -> int:
+        most, step = super().group, self.pace()
+        return max(1, min(most, int(_SHOWN / step))) if step and not self.steps else most
 
 
 def _screen(tokenizer: Tokenizer, stop: list[str], texts: int, hidden: set[int]) -> Screen:
@@ -293,9 +316,13 @@ def summary(result: dict[str, Any]) -> None:
         prompt = sum(len(text["prompt_tokens"]) for text in result["texts"])
         text += f"; prompt of {prompt} tokens in {cycles['prefill']} cycles"
     if cycles["per_token"] is not None:
-        text += (
-            f"; {cycles['per_token']:.0f} cycles per token, bus utilisation {bus['utilisation']:.3f} "
-            f"of a ceiling of {bus['ceiling']:.3f}, "
-            f"{result['simulated_cycles_per_second']:.0f} cycles/s simulated"
-        )
+        text += f"; {cycles['per_token']:.0f} cycles per token, bus utilisation {bus['utilisation']:.3f}"
+        if bus["ceiling"] is not None:
+            text += (
+                f" of a ceiling of {bus['ceiling']:.3f}, "
+                f"{result['simulated_cycles_per_second']:.0f} cycles/s simulated"
+            )
+        elif result["clock_mhz"] is not None:
+            rate = result["clock_mhz"] * 1e6 / cycles["per_token"]
+            text += f", {rate:.1f} tokens/s at {result['clock_mhz']:g} MHz"
     note(text)

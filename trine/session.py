@@ -8,12 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
+from boards.host import BAUD
 from hw.artefact import Artefact
 from hw.machine import MACHINES, MachineConfig
 from models.config import ModelConfig
 from models.tokenizer import Tokenizer
 from sim.backend import Backend
 from sim.backends import Golden, Isa
+from sim.board_backend import Board
 from sim.ddr4 import DDR4_2400
 from sim.dram import DDR3, DramParams, dram_ceiling
 from sim.rtl_backend import Rtl
@@ -53,6 +57,34 @@ def add_artefact_arguments(parser: argparse.ArgumentParser, tokens: int) -> None
         "--machine", choices=sorted(MACHINES), help="refuse an artefact made for another machine"
     )
     add_memory_arguments(parser)
+    add_board_arguments(parser)
+
+
+def add_board_arguments(parser: argparse.ArgumentParser) -> None:
+    """--port, --baud."""
+    board = parser.add_argument_group("board")
+    board.add_argument("--port", metavar="NAME", help="serial port of the board, for instance /dev/ttyUSB0")
+    board.add_argument(
+        "--baud", type=int, default=BAUD, metavar="N", help="its bits per second (default %(default)s)"
+    )
+
+
+def open_board(artefact: Artefact, port: str | None, baud: int) -> Board:
+    """The board on a port, loaded; a bar says how far the load is. UsageError without a port."""
+    if port is None:
+        raise UsageError(
+            "--port: wanted the serial port of the board, found none; name it, for instance /dev/ttyUSB0 "
+            "(python -m sim.board makes a simulated one)"
+        )
+    if baud < 1:
+        raise UsageError(f"--baud: wanted 1 or more, found {baud}; it is the bitstream's (docs/link.md)")
+    with tqdm(
+        total=len(artefact.image), desc="load", unit="B", unit_scale=True, leave=False, disable=None
+    ) as bar:
+        board = Board(artefact, port, baud, progress=lambda done, total: (bar.update(done - bar.n), None)[1])
+    kept = f", {board.loaded.kept} were there already" if board.loaded.kept else ""
+    note(f"board: {board.loaded.written} bytes written{kept}; all proved by CRC")
+    return board
 
 
 def add_memory_arguments(parser: argparse.ArgumentParser) -> None:
@@ -129,6 +161,8 @@ class Job:
     tile: int
     dram: DramParams
     seed: int
+    port: str | None = None
+    baud: int = BAUD
 
     @classmethod
     def from_arguments(
@@ -160,7 +194,8 @@ class Job:
         room = _room(artefact, config, list(map(len, prompts)), args.tokens)
         bases = [room * number for number in range(len(prompts))]
         return cls(artefact, config, tokenizer, prompts, bases, args.tokens, args.chunk or found.max_chunk,
-                   args.tile or found.tile, dram.at(found), args.memory_seed)  # fmt: skip
+                   args.tile or found.tile, dram.at(found), args.memory_seed, args.port,
+                   args.baud)  # fmt: skip
 
     def resumed(self, texts: Sequence[Text]) -> "Job":
         """The same with saved texts in place of prompts; their rows may begin elsewhere than when saved."""
@@ -191,7 +226,9 @@ class Job:
                 return Isa(self.artefact, self.seed)
             case "rtl":
                 return Rtl(self.artefact, self.dram, note, seed=self.seed, **more)
-        raise UsageError(f"no backend {name!r}; there are golden, isa, rtl")
+            case "board":
+                return open_board(self.artefact, self.port, self.baud)
+        raise UsageError(f"no backend {name!r}; there are golden, isa, rtl, board")
 
 
 def _room(artefact: Artefact, config: ModelConfig, lengths: list[int], count: int) -> int:
@@ -260,6 +297,6 @@ def figures(job: Job, backend: Backend, timing: Timing) -> dict[str, Any]:
     if decode and tokens:
         wanted = useful_bytes(job.config, timing.decoded)
         result["bus"]["utilisation"] = wanted / (decode * job.machine.bus_bytes)
-    if counted:
+    if counted and isinstance(backend, Rtl):
         result["bus"]["ceiling"] = dram_ceiling(job.dram, job.machine.bus_bytes, job.seed)
     return result

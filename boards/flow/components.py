@@ -6,7 +6,6 @@ own after a neighbour, so one between two components may be counted with either.
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable
 from typing import Any
 
 __all__ = ["Scopes", "by_component", "worst_paths"]
@@ -84,19 +83,18 @@ def by_component(cells: dict[str, Any], toolchain: str, scopes: Scopes) -> dict[
     return {name: dict(found[name]) for name in sorted(found)}
 
 
-def worst_paths(report: dict[str, Any], scopes: Scopes, clock: str) -> list[dict[str, Any]]:
-    """Critical paths of nextpnr's report: those that begin and end at the clock, the slowest first.
+def worst_paths(report: dict[str, Any], scopes: Scopes) -> list[dict[str, Any]]:
+    """Critical paths of nextpnr's report from clock edge to clock edge, the slowest first (one a clock).
 
-    Each: nanoseconds, of them routing, levels of logic, start and end (component, net or cell), and the
-    components it goes through.
+    Each: nanoseconds, of them routing, levels of logic, start and end (cells), and nanoseconds by component.
     """
     found = []
     for path in report["critical_paths"]:
-        edges = [path["from"].split(" ")[-1], path["to"].split(" ")[-1]]
-        if not all(edge.startswith(clock) for edge in edges):
+        if "<async>" in (path["from"], path["to"]) or not path["path"]:
             continue
-        steps = path["path"]
-        through = [scopes.of(name) for name in _cells(steps)]
+        steps, spent = path["path"], defaultdict(float)
+        for step in steps:
+            spent[scopes.of(step["to"].get("cell", "")) or scopes.top] += step["delay"]
         found.append(
             {
                 "nanoseconds": round(sum(step["delay"] for step in steps), 3),
@@ -104,19 +102,12 @@ def worst_paths(report: dict[str, Any], scopes: Scopes, clock: str) -> list[dict
                 "levels": sum(step["type"] == "logic" for step in steps),
                 "start": _plain(steps[0]["from"]["cell"]),
                 "end": _plain(steps[-1]["to"]["cell"]),
-                "components": list(dict.fromkeys(one or scopes.top for one in through)),
+                "components": {name: round(ns, 3) for name, ns in sorted(spent.items(), key=lambda x: -x[1])},
             }
         )
     return sorted(found, key=lambda path: -path["nanoseconds"])
 
 
-def _cells(steps: Iterable[dict[str, Any]]) -> Iterable[str]:
-    for step in steps:
-        for end in ("from", "to"):
-            if "cell" in step[end]:
-                yield step[end]["cell"]
-
-
 def _plain(name: str) -> str:
     """A cell's name without what the tools put behind it."""
-    return re.split(r"_(?:TRELLIS|LUT4|CCU2C|MULT18|DP16|PFUMX|L6MUX|DFF|ALU|RAM16)", name)[0].split("$")[0]
+    return re.split(r"_(?:TRELLIS|LUT\d|CCU2C|MULT18|DP16|PFUMX|L6MUX|DFF|ALU|RAM16)", name)[0].split("$")[0]

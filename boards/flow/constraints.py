@@ -1,11 +1,12 @@
 """Pin and clock constraints of a `PinnedDesign`, in each tool's words; pins come from `amaranth-boards`."""
 
 from collections.abc import Iterator
+from importlib import import_module
 from typing import Any
 
 from boards.board import BoardError, Pin, PinnedDesign
 
-__all__ = ["constraints", "pins_of"]
+__all__ = ["constraints", "pins_of", "platform"]
 
 
 def _lpf(design: PinnedDesign) -> Iterator[str]:
@@ -31,6 +32,17 @@ def constraints(design: PinnedDesign, suffix: str) -> str:
     """The text of the constraint file with that suffix: "lpf" or "cst"."""
     lines = {"lpf": _lpf, "cst": _cst}[suffix](design)
     return "".join(f"{line}\n" for line in lines)
+
+
+def platform(module: str, name: str) -> Any:
+    """A platform of `amaranth_boards`, made; BoardError with the remedy where the package is missing."""
+    try:
+        return getattr(import_module(f"amaranth_boards.{module}"), name)()
+    except ModuleNotFoundError as error:
+        raise BoardError(
+            f"wanted the package amaranth-boards (pins of the board), found no {error.name}; "
+            "install it: python -m pip install 'trine[boards]'"
+        ) from error
 
 
 def pins_of(platform: Any, wanted: dict[str, tuple[str, int, str]]) -> dict[str, Pin]:

@@ -1,0 +1,193 @@
+"""The device's side of the link in Verilator, through its pins: once each, nothing damaged, nothing stale."""
+
+import os
+import random
+import select
+import struct
+import time
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from boards.errors import LinkError
+from boards.host import BoardHost
+from boards.link_protocol import FLAG, REPLY_WORDS, Command, Status, decode, encode
+from sim.board import Faults, SimulatedBoard
+
+from .link_bench import COUNT, build
+
+#: Seconds: the machine that runs the tests may be busy.
+PATIENCE = 60
+ONCHIP = 1 << 14
+
+
+@pytest.fixture(scope="session")
+def sdram() -> Path:
+    return build()
+
+
+@pytest.fixture(scope="session")
+def onchip() -> Path:
+    return build(ONCHIP)
+
+
+class Wire:
+    """Frames by hand: also those that the host program would never send."""
+
+    def __init__(self, port: str):
+        self.fd, self.buffer = os.open(port, os.O_RDWR | os.O_NOCTTY), b""
+
+    def send(
+        self,
+        command: int,
+        sequence: int,
+        address: int = 0,
+        count: int = 0,
+        data: bytes = b"",
+        session: int = 7,
+    ):
+        self.raw(encode(struct.pack("<BBHIII", command, 0, sequence, session, address, count) + data))
+
+    def raw(self, data: bytes) -> None:
+        os.write(self.fd, data)
+
+    def reply(self, wait: float = PATIENCE) -> tuple[int, int, bytes] | None:
+        """(status, sequence, data) of the next frame."""
+        end = time.monotonic() + wait
+        while time.monotonic() < end:
+            body, flag, rest = self.buffer.partition(bytes((FLAG,)))
+            if flag:
+                self.buffer = rest
+                if not body:
+                    continue
+                payload = decode(body)
+                assert payload is not None, "the board sent a damaged frame"
+                _, status, sequence, _ = struct.unpack_from("<BBHI", payload)
+                return status, sequence, payload[4 * REPLY_WORDS :]
+            if select.select([self.fd], [], [], 0.05)[0]:
+                self.buffer += os.read(self.fd, 4096)
+        return None
+
+
+@pytest.fixture
+def wire(sdram: Path) -> Iterator[Wire]:
+    with SimulatedBoard(sdram) as board:
+        wire = Wire(board.port)
+        wire.send(Command.HELLO, 10)
+        assert wire.reply() is not None
+        yield wire
+        os.close(wire.fd)
+        board.check()
+
+
+def csr(*operations: tuple[int, int]) -> bytes:
+    return b"".join(struct.pack("<II", *operation) for operation in operations)
+
+
+ADD = csr((1 << 31 | COUNT, 1), (COUNT, 0))
+
+
+def test_a_request_is_executed_once(wire: Wire):
+    """A repeated number gets the kept answer; one too far ahead, the newest; another session, none."""
+    for sequence, wanted in ((11, 1), (11, 1), (12, 2), (11, 2), (12, 2), (14, 2), (13, 3)):
+        wire.send(Command.CSR, sequence, 0, 2, ADD)
+        found = wire.reply()
+        assert found is not None and struct.unpack("<I", found[2]) == (wanted,)
+    wire.send(Command.CSR, 14, 0, 2, ADD, session=8)
+    assert wire.reply(1) is None
+    wire.send(Command.HELLO, 500, session=8)
+    assert wire.reply() is not None
+    wire.send(Command.CSR, 14, 0, 2, ADD)  # of the session before
+    assert wire.reply(1) is None
+    wire.send(Command.CSR, 501, 0, 2, ADD, session=8)
+    found = wire.reply()
+    assert found is not None and struct.unpack("<I", found[2]) == (4,)
+
+
+def test_numbers_wrap(wire: Wire):
+    wire.send(Command.HELLO, 0xFFFE)
+    assert wire.reply() is not None
+    for number, sequence in enumerate((0xFFFF, 0, 0xFFFF, 1)):
+        wire.send(Command.CSR, sequence, 0, 2, ADD)
+        found = wire.reply()
+        assert found is not None and struct.unpack("<I", found[2]) == ((1, 2, 2, 3)[number],)
+
+
+def test_damaged_frames_do_nothing(wire: Wire):
+    """A bit of a frame turned over, flags and escapes included: never executed, and the next frame is."""
+    rng = random.Random(5)
+    good = encode(struct.pack("<BBHIII", Command.CSR, 0, 11, 7, 0, 2) + ADD)
+    for at in rng.sample(range(8, 8 * len(good) - 8), 60):
+        bad = bytearray(good)
+        bad[at // 8] ^= 1 << at % 8
+        wire.raw(bytes(bad) + bytes((FLAG,)))
+    wire.raw(b"\x7e\x7d\x7e" + bytes(3000) + b"\x7e" + os.urandom(500).replace(b"\x7e", b"") + b"\x7e")
+    wire.raw(good)
+    found = wire.reply()
+    assert found is not None and struct.unpack("<I", found[2]) == (1,)
+    wire.send(Command.HELLO, 1, session=9)
+    found = wire.reply()
+    assert found is not None
+    *_, frames, damaged, sessions = struct.unpack("<10I", found[2])
+    assert (frames, sessions) == (3, 2) and damaged >= 60
+
+
+def test_what_cannot_be_is_refused(wire: Wire):
+    size = 32 << 20
+    wrong = [
+        (Command.WRITE, 2, 4, bytes(4)), (Command.WRITE, 0, 6, bytes(8)), (Command.WRITE, 0, 8, bytes(4)),
+        (Command.WRITE, 4096 - 8, 16, bytes(16)), (Command.READ, 0, 0, b""), (Command.READ, 0, 1028, b""),
+        (Command.READ, size - 4, 8, b""), (Command.CRC, size, 4, b""), (Command.CRC, 0, 0xFFFF_FFFC, b""),
+        (Command.CSR, 0, 3, ADD), (Command.RESET, 0, 0, bytes(4)), (99, 0, 0, b""),
+    ]  # fmt: skip
+    for number, (command, address, count, data) in enumerate(wrong):
+        wire.send(command, 11 + number, address, count, data)
+        found = wire.reply()
+        assert found is not None and found[:2] == (Status.BAD, 11 + number), (command, address, count)
+    data = os.urandom(8)
+    wire.send(Command.WRITE, 11 + len(wrong), size - 8, 8, data)
+    wire.send(Command.READ, 12 + len(wrong), size - 8, 8)
+    assert wire.reply() is not None
+    found = wire.reply()
+    assert found is not None and found[2] == data
+
+
+@pytest.mark.parametrize(
+    "faults", [Faults(skew=1.02), Faults(skew=0.98, corrupt=3000), Faults(cut_after=9000, cut_for=2)], ids=str
+)
+def test_memory_through_a_bad_cable(sdram: Path, faults: Faults):
+    image = random.Random(1).randbytes(25_001)
+    with SimulatedBoard(sdram, faults=faults) as board:
+        with BoardHost(board.port, patience=PATIENCE) as host:
+            assert host.load(image).kept == 0
+            assert host.crc(0, 25_000) == zlib.crc32(image[:25_000])
+            host.write(5, b"hello")
+            host.reset()
+            assert host.read(3, 9) == image[3:5] + b"hello" + image[10:12]
+            added = [host.csr([(COUNT, 1), (COUNT, None)]) for _ in range(5)]
+            assert added == [[i + 1] for i in range(5)]
+        said = board.close()
+        assert not faults.corrupt or int(said.split()[-1]) > 0
+
+
+def test_block_ram(onchip: Path):
+    with SimulatedBoard(onchip, ONCHIP) as board, BoardHost(board.port, patience=PATIENCE) as host:
+        image = random.Random(2).randbytes(ONCHIP)
+        host.load(image)
+        assert host.read(0, 3000) == image[:3000] and host.load(image).kept == ONCHIP
+        with pytest.raises(LinkError, match="refused READ"):
+            host.read(ONCHIP, 4)
+
+
+def test_no_board(tmp_path: Path):
+    with pytest.raises(LinkError, match="wanted a serial port"):
+        BoardHost(str(tmp_path / "absent"))
+    master, slave = os.openpty()
+    try:
+        with pytest.raises(LinkError, match="no answer to HELLO for 1 s"):
+            BoardHost(os.ttyname(slave), patience=1)
+    finally:
+        os.close(master)
+        os.close(slave)
