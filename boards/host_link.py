@@ -98,7 +98,7 @@ class HostLink:
 
     def _open(self) -> None:
         self.close()
-        self._serial = serial.Serial(self.port, self.baud, timeout=0.05, write_timeout=5)
+        self._serial = serial.Serial(self.port, self.baud, timeout=0.05, write_timeout=5, exclusive=True)
 
     def _hello(self) -> dict[str, int]:
         """Begin a session under a new nonce; whatever is under way of older ones is of another nonce."""

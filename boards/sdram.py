@@ -28,7 +28,7 @@ class SdramController(wiring.Component):
     refresh (about 16 of each 590 clocks at 80 MHz: 0.97 of the peak; asserted: 0.95).
 
     Latency, clocks from address to first beat without other work, L the CAS latency: 11 + L where the row is
-    open, 10 + L + tRCD where none is, 10 + L + tRP + tRCD where another one is.
+    open, 10 + L + tRCD where none is, 10 + L + max(tRP, 2) + tRCD where another one is.
 
     Rows stay open. `current` moves data; `following` is prepared, unless it needs another row of the same
     bank. Refresh stops both, closes all banks and lets them open their rows again.

@@ -15,7 +15,7 @@ from .errors import EXIT_DIFFERENT, EXIT_OK, UsageError
 from .generate import Timing
 from .output import note, write_json
 from .run import BACKENDS
-from .session import Job, add_artefact_arguments, figures, note_saturations
+from .session import Job, add_artefact_arguments, add_board_arguments, figures, note_saturations
 from .vectors import check_vectors
 
 HELP = "prove that golden, isa and rtl agree bit for bit"
@@ -24,6 +24,7 @@ HELP = "prove that golden, isa and rtl agree bit for bit"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """ARTEFACT, prompt, and which backends."""
     add_artefact_arguments(parser, tokens=32)
+    add_board_arguments(parser)
     parser.add_argument(
         "--on", default="golden,isa,rtl", metavar="LIST", help="backends to compare (default %(default)s)"
     )

@@ -23,7 +23,7 @@ from .errors import EXIT_OK, UsageError
 from .generate import Plan, Text, generate
 from .output import note, require_folder, write_json
 from .screen import Screen
-from .session import Job, add_artefact_arguments, encode, figures, note_saturations
+from .session import Job, add_artefact_arguments, add_board_arguments, encode, figures, note_saturations
 from .state import load_state, save_state
 
 HELP = "generate text on golden, isa, rtl or a board"
@@ -35,6 +35,7 @@ _SHOWN = 0.5
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """ARTEFACT, prompt, backend, sampling, chat, state."""
     add_artefact_arguments(parser, tokens=64)
+    add_board_arguments(parser)
     parser.add_argument("--on", choices=BACKENDS, default="golden", help="backend (default %(default)s)")
     sampling = parser.add_argument_group(
         "sampling",

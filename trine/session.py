@@ -57,7 +57,6 @@ def add_artefact_arguments(parser: argparse.ArgumentParser, tokens: int) -> None
         "--machine", choices=sorted(MACHINES), help="refuse an artefact made for another machine"
     )
     add_memory_arguments(parser)
-    add_board_arguments(parser)
 
 
 def add_board_arguments(parser: argparse.ArgumentParser) -> None:
@@ -194,8 +193,8 @@ class Job:
         room = _room(artefact, config, list(map(len, prompts)), args.tokens)
         bases = [room * number for number in range(len(prompts))]
         return cls(artefact, config, tokenizer, prompts, bases, args.tokens, args.chunk or found.max_chunk,
-                   args.tile or found.tile, dram.at(found), args.memory_seed, args.port,
-                   args.baud)  # fmt: skip
+                   args.tile or found.tile, dram.at(found), args.memory_seed,
+                   getattr(args, "port", None), getattr(args, "baud", BAUD))  # fmt: skip
 
     def resumed(self, texts: Sequence[Text]) -> "Job":
         """The same with saved texts in place of prompts; their rows may begin elsewhere than when saved."""
