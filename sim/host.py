@@ -51,14 +51,6 @@ _NONE = 0xFFFF_FFFF
 _TWICE = 2
 
 
-class Registers(Protocol):
-    """Registers by word index."""
-
-    def write(self, addr: int, value: int) -> None: ...
-
-    def read_all(self, addrs: Sequence[int]) -> list[int]: ...
-
-
 def program_writes(program: bytes) -> list[tuple[int, int]]:
     """Program memory, through PROGRAM_ADDRESS and PROGRAM_DATA."""
     writes = []

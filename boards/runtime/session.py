@@ -12,6 +12,7 @@ import numpy as np
 
 from hw.isa import COUNTER_BASE, COUNTER_INDEX, CSR_INDEX
 
+from ..errors import LinkError
 from .registers import byte_offset
 
 __all__ = ["DeviceError", "DeviceMemory", "MappedReply", "MappedSession", "RegisterWindow"]
@@ -24,7 +25,7 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 20e-6, 1e-3
 _GRACE = 1.0
 
 
-class DeviceError(RuntimeError):
+class DeviceError(LinkError):
     """A board, its driver or its buffer is not as it must be; the text says what to do."""
 
 
