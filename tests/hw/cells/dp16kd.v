@@ -1,8 +1,8 @@
 // The block RAM of the ECP5 (Lattice FPGA-TN-02204), as far as Yosys' mapping uses it: both ports clocked by rising
-// edges, no output registers, synchronous reset of the output, which also keeps a write from happening. 2048
-// bytes of 9 bits; widths of 1, 2 and 4 use the lower 8. Of 36 bits port A writes and B reads; DOA then holds the
-// lower half. Where both ports meet in an address, a read finds what was there before. Other parameters end the
-// simulation.
+// edges, no output registers. 2048 bytes of 9 bits; widths of 1, 2 and 4 use the lower 8. Of 36 bits port A writes and
+// B reads; DOA then holds the lower half. Where both ports meet in an address, a read finds what was there before.
+// A reset is synchronous and keeps a write of its port from happening; with RESETMODE "ASYNC", which Yosys writes where
+// there is none, RST must stay 0. Anything else ends the simulation.
 module DP16KD #(
   parameter DATA_WIDTH_A = 18, DATA_WIDTH_B = 18, REGMODE_A = "NOREG", REGMODE_B = "NOREG",
     RESETMODE = "SYNC", ASYNC_RESET_RELEASE = "SYNC", CSDECODE_A = "0b000", CSDECODE_B = "0b000",
@@ -86,7 +86,7 @@ module DP16KD #(
   reg [8:0] bytes [0:2047];
   integer i;
   initial begin
-    if (REGMODE_A != "NOREG" || REGMODE_B != "NOREG" || RESETMODE != "SYNC" || CSDECODE_A != "0b000"
+    if (REGMODE_A != "NOREG" || REGMODE_B != "NOREG" || CSDECODE_A != "0b000"
         || CSDECODE_B != "0b000" || CLKAMUX != "CLKA" || CLKBMUX != "CLKB") begin
       $display("DP16KD: a parameter that the model does not know");
       $finish;
@@ -155,6 +155,10 @@ module DP16KD #(
     for (i = 0; i < 16; i = i + 1) {bytes[1952 + 2 * i + 1], bytes[1952 + 2 * i]} = INITVAL_3D[20 * i +: 18];
     for (i = 0; i < 16; i = i + 1) {bytes[1984 + 2 * i + 1], bytes[1984 + 2 * i]} = INITVAL_3E[20 * i +: 18];
     for (i = 0; i < 16; i = i + 1) {bytes[2016 + 2 * i + 1], bytes[2016 + 2 * i]} = INITVAL_3F[20 * i +: 18];
+  end
+  always @(posedge CLKA) if (RESETMODE != "SYNC" && (RSTA || RSTB)) begin
+    $display("DP16KD: an asynchronous reset, which the model does not know");
+    $finish;
   end
   wire [13:0] aA = {ADA13, ADA12, ADA11, ADA10, ADA9, ADA8, ADA7, ADA6, ADA5, ADA4, ADA3, ADA2, ADA1, ADA0};
   wire [13:0] aB = {ADB13, ADB12, ADB11, ADB10, ADB9, ADB8, ADB7, ADB6, ADB5, ADB4, ADB3, ADB2, ADB1, ADB0};
