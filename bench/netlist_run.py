@@ -28,7 +28,7 @@ from .gates import OURS, YOSYS_MODELS, Gates, gates
 PROMPT = (1, 7, 3)
 SEED = 5
 #: Quick to compile, which takes far longer than to run.
-OPTIONS = ("--output-split", "20000", "--output-split-cfuncs", "500", "-fno-dfg", "-CFLAGS", "-O0")
+OPTIONS = ("--output-split", "100000", "--output-split-cfuncs", "500", "-fno-dfg", "-CFLAGS", "-O0")
 
 
 def artefact_of(machine: MachineConfig) -> Artefact:
