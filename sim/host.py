@@ -18,7 +18,16 @@ from hw.sequencer import PROGRAM_STRIDE
 
 from .entries import Entry
 
-__all__ = ["COUNTER_READS", "chunk_writes", "counters_of", "output_token", "program_writes", "table", "top"]
+__all__ = [
+    "COUNTER_READS",
+    "Registers",
+    "chunk_writes",
+    "counters_of",
+    "output_token",
+    "program_writes",
+    "table",
+    "top",
+]
 
 
 class Registers(Protocol):

@@ -17,6 +17,7 @@ from models.tokenizer import Tokenizer
 from sim.backend import Backend
 from sim.backends import Golden, Isa
 from sim.board_backend import Board
+from sim.device_backend import Device, is_device, open_device
 from sim.dram import DDR3, DramParams, dram_ceiling
 from sim.rtl_backend import Rtl
 
@@ -61,14 +62,20 @@ def add_artefact_arguments(parser: argparse.ArgumentParser, tokens: int) -> None
 def add_board_arguments(parser: argparse.ArgumentParser) -> None:
     """--port, --baud."""
     board = parser.add_argument_group("board")
-    board.add_argument("--port", metavar="NAME", help="serial port of the board, for instance /dev/ttyUSB0")
+    board.add_argument(
+        "--port",
+        metavar="NAME",
+        help="serial port of the board, for instance /dev/ttyUSB0; kv260:FOLDER or u280:FOLDER of a project",
+    )
     board.add_argument(
         "--baud", type=int, default=BAUD, metavar="N", help="its bits per second (default %(default)s)"
     )
 
 
-def open_board(artefact: Artefact, port: str | None, baud: int) -> Board:
+def open_board(artefact: Artefact, port: str | None, baud: int) -> Board | Device:
     """The board on a port, loaded; a bar says how far the load is. UsageError without a port."""
+    if port is not None and is_device(port):
+        return open_device(artefact, port)
     if port is None:
         raise UsageError(
             "--port: wanted the serial port of the board, found none; name it, for instance /dev/ttyUSB0 "
