@@ -18,7 +18,6 @@ from .run import BACKENDS
 from .session import add_board_arguments, open_board
 
 
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """ARTEFACT, backend, port."""
     parser.add_argument("artefact", metavar="ARTEFACT", type=Path, help="a .trine file with test vectors")
