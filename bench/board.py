@@ -1,7 +1,9 @@
 """The shipped model on the simulated ULX3S, by the real host program through a pseudo-terminal.
 
 Load, self-test and 16 tokens: on a good cable, with one byte in 10,000 changed, and with the cable cut for a
-while in mid-load. `python -m bench.board [--machine ulx3s] [--only NAME]`.
+while in mid-load. The cycles of the prompt are spread over the 16 tokens.
+
+`python -m bench.board [--machine ulx3s] [--only NAME]`.
 """
 
 import argparse
