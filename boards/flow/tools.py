@@ -109,8 +109,8 @@ def run(
 ) -> float:
     """Runs a program in a folder; all it prints goes to `log`. Returns its seconds.
 
-    BoardError with its last words where it fails. It is ended where the caller is interrupted, and when `stop` is set,
-    which raises `Stopped`.
+    BoardError with its last words where it fails. It is ended where the caller is interrupted, and when
+    `stop` is set, which raises `Stopped`.
     """
     begin = time.monotonic()
     with log.open("wb") as output:

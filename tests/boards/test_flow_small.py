@@ -45,8 +45,9 @@ class Small(Elaboratable):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_the_small_design_meets_its_clock_on_an_ecp5():
-    """Yosys, nextpnr and the packer: about a minute and a half of CPU the first time, then from the cache."""
+    """Yosys, nextpnr and the packer: under two minutes of CPU the first time, then from the cache."""
     board, small, modules = find_board("ulx3s"), Small(), SharedModules()
     wanted = {"clk25": ("clk25", 0, ""), "rx": ("uart", 0, "rx"), "tx": ("uart", 0, "tx")}
     design = PinnedDesign(
