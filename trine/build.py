@@ -62,6 +62,7 @@ def main(args: argparse.Namespace) -> int:
         if args.seeds < 1 or args.jobs < 1:
             raise UsageError(f"--seeds, --jobs: wanted 1 or more, found {args.seeds}, {args.jobs}")
         if board.toolchain not in OPEN_TOOLCHAINS:
+            assert machine is not None, f"{board.name}: a vendor's board has a machine"
             return _project(board, machine, args)
         result = _bitstream(board, machine, args, begin)
     except ClockError as error:
@@ -200,7 +201,7 @@ def _ordered(components: dict[str, dict[str, int]]) -> list[tuple[str, dict[str,
     return out
 
 
-def _project(board: Board, machine: MachineConfig | None, args: argparse.Namespace) -> int:
+def _project(board: Board, machine: MachineConfig, args: argparse.Namespace) -> int:
     """The project of a board whose tools are a vendor's."""
     from boards.vendor import PROJECTS
 
