@@ -1,7 +1,13 @@
 """Vendor scripts read by a real Tcl interpreter: unknown commands are failures, known ones are recorded."""
 
-import tkinter
 from dataclasses import dataclass, field
+
+import pytest
+
+#: Tcl itself: a part of Python that some systems leave out.
+tkinter = pytest.importorskip(
+    "tkinter", reason="SKIPPED ALOUD: wanted tkinter to read Tcl; Debian: apt install python3-tk"
+)
 
 #: Commands of Vivado (UG835) and of its IP packager (UG1118) that our scripts may use.
 _VIVADO = """
