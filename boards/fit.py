@@ -10,14 +10,16 @@ from collections.abc import Iterable
 
 from hw.machine import MACHINES, MachineConfig
 
-from .board import OPEN_TOOLCHAINS, Board, BoardError
+from .board import Board, BoardError
 
-__all__ = ["check_capacity", "check_fit", "estimate_resources", "fitting"]
+__all__ = ["check_capacity", "check_fit", "estimate_resources", "fitting", "warning"]
 
 #: How far the rule for look-up tables may be below the truth.
 _LUT_ERROR = 0.15
 #: Placing and routing need room: more of the look-up tables than this is not tried.
 MOST_LUT = 0.85
+#: What `python -m bench.resources` measured, module by module and unplaced, of machines for UltraScale+.
+_MEASURED = {"kv260": {"lut": 219_769, "ff": 159_045, "ram": 29_715, "block": 194, "ultra": 52, "dsp": 790}}
 #: Fields whose reduction saves most of a resource, with what they take.
 _SAVERS = {
     "dsp": ("lanes (22 blocks each)", "attention_bytes (2 each, for each core)", "head_lanes", "tile"),
@@ -59,7 +61,7 @@ def fitting(board: Board) -> list[str]:
 
 def _over(board: Board, machine: MachineConfig) -> dict[str, tuple[int, int]]:
     """What the machine has too much of: (needed at least, there is)."""
-    if board.toolchain not in OPEN_TOOLCHAINS or board.family != "ecp5":
+    if board.family != "ecp5":
         return {}
     there = board.capacity.values()
     needed = estimate_resources(machine)
@@ -78,6 +80,14 @@ def check_fit(board: Board, machine: MachineConfig) -> None:
         )
     if over := _over(board, machine):
         raise BoardError(_refusal(board, machine.name, over, "at least ") + advice)
+
+
+def warning(board: Board, machine: MachineConfig) -> str | None:
+    """What a vendor's tool will most likely not place, by Yosys' counts without it; None where all fits."""
+    there = board.capacity.values()
+    used = _MEASURED.get(machine.name, {}) if machine.family == board.family == "xcup" else {}
+    over = {kind: (count, there[kind]) for kind, count in used.items() if count > there[kind]}
+    return f"by Yosys, unplaced, {_refusal(board, machine.name, over, '')}" if over else None
 
 
 def check_capacity(board: Board, name: str, used: dict[str, int]) -> None:

@@ -124,7 +124,7 @@ BOARD = Board(
     # Two bytes a clock; a beat of 4 is two of them: every second cycle brings one.
     memory=Memory(
         "sdr", _SDRAM.size, 2e6 * _CLOCK,
-        "latency=14,write_latency=10,turn=8,refresh_every=164,refresh_cycles=9,stall_r=512",
+        "latency=14,write_latency=10,turn=8,refresh_every=132,refresh_cycles=9,stall_r=512",
     ),
     link="uart",
     capacity=Capacity(lut=83_640, ff=83_640, ram=41_820, block=208, dsp=156),

@@ -13,8 +13,9 @@ from typing import Any
 from amaranth.hdl import Fragment
 
 from boards.board import OPEN_TOOLCHAINS, Board, BoardError, find_board
-from boards.fit import check_fit
+from boards.fit import check_fit, warning
 from boards.flow.bitstream import TOP, Build, ClockError, Options, build_bitstream, report_of
+from boards.flow.tools import flow_of
 from hw.machine import MACHINES, MachineConfig
 from hw.shared import SharedModules
 from sim.emit import emit
@@ -56,24 +57,49 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Build, print, write."""
     begin = time.perf_counter()
+    machine = None
     try:
         board = find_board(args.board)
         machine = _machine(board, args.machine)
-        if args.seeds < 1 or args.jobs < 1:
-            raise UsageError(f"--seeds, --jobs: wanted 1 or more, found {args.seeds}, {args.jobs}")
+        _check_options(board, args)
+        _make_folder(_folder(args))
         if board.toolchain not in OPEN_TOOLCHAINS:
             assert machine is not None, f"{board.name}: a vendor's board has a machine"
             return _project(board, machine, args)
-        result = _bitstream(board, machine, args, begin)
+        try:
+            result = _bitstream(board, machine, args, begin)
+        except Exception:
+            _discard(_folder(args), board)
+            raise
     except ClockError as error:
-        _discard(_folder(args), args.board)
         note(f"trine build: clock not met: {error}")
-        write_json(args.json, _result(find_board(args.board), None, error.build, None, begin))
+        write_json(args.json, _result(find_board(args.board), machine, error.build, None, begin))
         return EXIT_DIFFERENT
     except (BoardError, ValueError) as error:
         raise UsageError(str(error)) from error
     write_json(args.json, result)
     return EXIT_OK
+
+
+def _check_options(board: Board, args: argparse.Namespace) -> None:
+    """UsageError for numbers that make no sense, and for options that a vendor's project would not obey."""
+    if args.seeds < 1 or args.jobs < 1:
+        raise UsageError(f"--seeds, --jobs: wanted 1 or more, found {args.seeds}, {args.jobs}")
+    if args.clock is not None and args.clock <= 0:
+        raise UsageError(f"--clock: wanted more than 0 MHz, found {args.clock:g}")
+    if args.clock is not None and board.toolchain not in OPEN_TOOLCHAINS:
+        raise UsageError(
+            f"--clock: wanted none for board {board.name}, whose project has {board.clock_mhz:g} MHz; change "
+            "it in the project, or leave it out"
+        )
+
+
+def _make_folder(folder: Path) -> None:
+    """Before the long work: UsageError where the result could not be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"-o: wanted a folder, found {folder}: {error.strerror}") from error
 
 
 def _machine(board: Board, name: str | None) -> MachineConfig | None:
@@ -94,10 +120,14 @@ def _folder(args: argparse.Namespace) -> Path:
     return args.folder or Path("build") / args.board
 
 
-def _discard(folder: Path, name: str) -> None:
-    """No bitstream of an earlier build is left where this one failed."""
-    for path in folder.glob(f"{name}.*"):
-        path.unlink()
+#: Beside the bitstream.
+_BESIDE = ("nextpnr.log", "report.json")
+
+
+def _discard(folder: Path, board: Board) -> None:
+    """No result of an earlier build is left where this one failed."""
+    for name in (f"{board.name}.{flow_of(board).bitstream}", *_BESIDE):
+        (folder / name).unlink(missing_ok=True)
 
 
 def _bitstream(
@@ -105,7 +135,7 @@ def _bitstream(
 ) -> dict[str, Any]:
     """By open tools."""
     assert board.design is not None
-    design = board.design(machine, args.clock or board.clock_mhz)
+    design = board.design(machine, board.clock_mhz if args.clock is None else args.clock)
     note(
         f"{board.title} ({board.device}), {machine.name if machine else 'own design'}, "
         f"{design.clock_mhz:g} MHz"
@@ -126,10 +156,9 @@ def _bitstream(
         note,
     )
     folder = _folder(args)
-    folder.mkdir(parents=True, exist_ok=True)
     target = folder / f"{board.name}{build.bitstream.suffix}"
     write_file(target, build.bitstream.read_bytes())
-    for name in ("nextpnr.log", "report.json"):
+    for name in _BESIDE:
         shutil.copyfile(build.bitstream.with_name(name), folder / name)
     result = _result(board, machine, build, target, begin)
     _print(board, build, target)
@@ -206,7 +235,8 @@ def _project(board: Board, machine: MachineConfig, args: argparse.Namespace) -> 
     from boards.vendor import PROJECTS
 
     folder = _folder(args)
-    folder.mkdir(parents=True, exist_ok=True)
+    if complaint := warning(board, machine):
+        note(f"warning: {complaint}; the project is written all the same")
     files = PROJECTS[board.toolchain](board, machine, folder)
     for path in files:
         print(path)

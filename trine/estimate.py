@@ -9,10 +9,8 @@ import argparse
 import dataclasses
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from boards.board import Board, BoardError, find_board
-from boards.fit import check_fit
 from compiler.estimate import Estimate, estimate, memory_bytes
 from compiler.memory_map import MemoryMap
 from hw.machine import MACHINES, MachineConfig
@@ -23,6 +21,9 @@ from .dram_option import parse_dram
 from .errors import EXIT_OK, UsageError
 from .output import note, table, write_json
 from .subject import add_shape_arguments, of_file, of_shape
+
+if TYPE_CHECKING:  # with the boards comes Amaranth, which takes half a second
+    from boards.board import Board
 
 #: Context and prompt where the command line says nothing and the model allows it, in tokens.
 CONTEXT, PROMPT = 512, 64
@@ -96,10 +97,12 @@ def main(args: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-def _board(args: argparse.Namespace) -> Board | None:
+def _board(args: argparse.Namespace) -> "Board | None":
     """The board asked for, whose machine is the default; UsageError for one that has no overlay."""
     if args.board is None:
         return None
+    from boards.board import BoardError, find_board
+
     try:
         board = find_board(args.board)
     except BoardError as error:
@@ -113,8 +116,11 @@ def _board(args: argparse.Namespace) -> Board | None:
     return board
 
 
-def _on_board(board: Board, machine: MachineConfig, memory: MemoryMap) -> MachineConfig:
+def _on_board(board: "Board", machine: MachineConfig, memory: MemoryMap) -> MachineConfig:
     """The machine at the board's clock; UsageError where machine or model is too large for it."""
+    from boards.board import BoardError
+    from boards.fit import check_fit
+
     try:
         check_fit(board, machine)
     except BoardError as error:

@@ -16,6 +16,7 @@ from boards.flow.components import Scopes, by_component, worst_paths
 from boards.flow.constraints import constraints
 from boards.flow.tools import Tool, flow_of, versions
 from hw.machine import CI, KV260, MACHINES, NARROW
+from trine.cli import main
 
 ULX3S = find_board("ulx3s")
 OPEN = [board for board in boards().values() if board.design]
@@ -214,3 +215,42 @@ def test_a_design_too_large_is_refused_before_it_is_placed(tools, tmp_path):
     with pytest.raises(BoardError, match="it needs 7 look-up tables of 6"):
         build(tmp_path, small)
     assert tools == ["yosys"]
+
+
+# --- the verb ---------------------------------------------------------------------------------------------
+
+
+def test_build_refuses_what_it_would_not_obey(tmp_path, capsys):
+    file = tmp_path / "file"
+    file.write_text("mine")
+    for options, said in (
+        (["--board", "ulx3s", "--clock", "0"], "wanted more than 0 MHz"),
+        (["--board", "kv260", "--clock", "100"], "wanted none for board kv260"),
+        (["--board", "ecpix5", "--machine", "wide"], "does not fit"),
+        (["--board", "kv260", "-o", str(file)], "wanted a folder"),
+        (["--board", "ulx3s", "-o", str(file / "below")], "wanted a folder"),
+    ):
+        assert main(["build", *options]) == 2
+        assert said in capsys.readouterr().err
+    assert file.read_text() == "mine"
+
+
+def test_a_failed_build_leaves_no_old_result_and_no_file_of_others(tmp_path, capsys, monkeypatch):
+    def fails(*_args: object) -> None:
+        raise BoardError("wanted room, found none")
+
+    monkeypatch.setattr("trine.build.build_bitstream", fails)
+    monkeypatch.setattr("trine.build.emit", lambda *_: "")
+    old = [tmp_path / name for name in ("tangnano9k.fs", "report.json", "nextpnr.log")]
+    others = tmp_path / "tangnano9k.py"
+    for path in (*old, others):
+        path.write_text("old")
+    assert main(["build", "--board", "tangnano9k", "-o", str(tmp_path)]) == 2
+    assert "wanted room" in capsys.readouterr().err
+    assert [path for path in (*old, others) if path.exists()] == [others]
+
+
+def test_a_project_of_what_is_too_large_says_so(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("boards.vendor.PROJECTS", {"vivado": lambda *_: []})
+    assert main(["build", "--board", "kv260", "-o", str(tmp_path)]) == 0
+    assert "219,769 look-up tables of 117,120" in capsys.readouterr().err
