@@ -2,7 +2,7 @@
 
 Yosys maps the RTL to cells of the ECP5; the netlist, with models of the cells, takes the RTL's place in the
 simulation of a whole machine and runs a small model: a prompt, then decode. Tokens, ranked logits, K and V
-rows and every counter are compared with those of RTL or golden model.
+rows and every counter are compared with those of golden model and interpreter.
 """
 
 import argparse
