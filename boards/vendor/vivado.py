@@ -121,7 +121,7 @@ report_timing_summary -max_paths 20 -file [file join $$here timing.txt]
 set slack [get_property SLACK [get_timing_paths -max_paths 1 -setup]]
 set hold [get_property SLACK [get_timing_paths -max_paths 1 -hold]]
 if {$$slack < 0 || $$hold < 0} {
-  error "the clock of $$clock_mhz MHz is not met: slack $$slack ns, hold $$hold ns; timing.txt has the worst paths"
+  error "$$clock_mhz MHz are not met: slack $$slack ns, hold $$hold ns; timing.txt has the worst paths"
 }
 file copy -force [get_property DIRECTORY [get_runs impl_1]]/system_wrapper.bit [file join $$here $top.bit]
 write_hw_platform -fixed -include_bit -force [file join $$here $top.xsa]
