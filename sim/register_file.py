@@ -48,7 +48,7 @@ class RegisterFile:
     Members
     -------
     lasts : int or None
-        As above, for the doorbells that follow.
+        As above, for the doorbells that follow. left : those that are left of this run.
     running : bool
         Bit 0 of STATUS.
     """
@@ -67,7 +67,7 @@ class RegisterFile:
         self._interpreter: Interpreter | None = None
         self._counters: dict[str, int] = {}
         self._pending = self.running = False
-        self.lasts = self._left = lasts
+        self.lasts = self.left = lasts
 
     def write(self, index: int, value: int) -> None:
         """One 32-bit write, by word index."""
@@ -142,9 +142,9 @@ class RegisterFile:
     def _status(self) -> int:
         """STATUS; the last look that finds a run ends it."""
         found = self.running | self._pending << 1 | (self._words["ERROR"] != 0) << 2
-        if self.running and self._left is not None:
-            self._left -= 1
-            if self._left == 0:
+        if self.running and self.left is not None:
+            self.left -= 1
+            if self.left == 0:
                 self._finish()
         return found
 
@@ -155,8 +155,8 @@ class RegisterFile:
                 f"MEMORY_BASE: wanted {self._start:#x}, where the memory is, found {words['MEMORY_BASE']:#x}"
             )
         words["ERROR"] = 0
-        self.running, self._left = True, self.lasts
-        if self._left == 0:
+        self.running, self.left = True, self.lasts
+        if self.left == 0:
             self._finish()
 
     def _finish(self) -> None:

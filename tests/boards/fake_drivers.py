@@ -126,7 +126,7 @@ class FakeXrt:
                 outer.memory[self.place] = np.full(size, 0x5A, np.uint8)
 
             def map(self) -> memoryview:
-                return memoryview(self.host)
+                return self.host.data
 
             def address(self) -> int:
                 return self.place
