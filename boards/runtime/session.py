@@ -221,7 +221,7 @@ class MappedSession:
             _HELD.add(self)
             before = f"; before that: {self._failure}" if self._failure else ""
             raise DeviceError(
-                f"wanted a machine at rest, found one that still runs ({found}); its memory is kept until "
+                f"wanted a machine at rest, found {found}; its memory is kept until "
                 f"this program ends, {self._remedy} before another uses it{before}"
             )
         _HELD.discard(self)
@@ -237,9 +237,9 @@ class MappedSession:
         try:
             if _idle(self._running):
                 return ""
-            found = f"STATUS {self.read(CSR_INDEX['STATUS']):#x} after {SETTLE:g} s"
+            found = f"that it still runs, STATUS {self.read(CSR_INDEX['STATUS']):#x} after {SETTLE:g} s"
         except Exception as error:  # of any driver: the state is not known
-            found = _said(error)
+            found = f"no answer of it: {_said(error)}"
         if self._reload is not None:
             try:
                 self._reload()
