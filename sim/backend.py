@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -95,4 +95,19 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Free what the backend holds."""
+        ...
+
+
+@runtime_checkable
+class OnBoard(Protocol):
+    """What a backend says beside that where its machine is on a board and runs in real time."""
+
+    @property
+    def pace(self) -> float:
+        """Seconds of a step, as last measured; 0 before."""
+        ...
+
+    @property
+    def clock_mhz(self) -> float:
+        """The machine's clock."""
         ...

@@ -21,16 +21,23 @@ _PRODUCTS = {"kv260": "trine_kv260.bit", "u280": "trine.xclbin"}
 
 
 class Device(RegisterBackend):
-    """`RegisterBackend` with the name and the pace of a board.
+    """`RegisterBackend` with the name, the pace and the clock of a board.
 
     Members
     -------
     pace : float
         Seconds of a step, as last measured; 0 before.
+    clock_mhz : float
+        Of the machine.
     """
 
     name = "board"
     pace = 0.0
+
+    @property
+    def clock_mhz(self) -> float:
+        """The clock that its project asks for."""
+        return self.machine.clock_mhz
 
     def run(self, request: Request) -> Outcome:
         before = self.seconds

@@ -1,7 +1,8 @@
 """The registers of a machine in software: what a host sees of one, with the interpreter behind them.
 
-For tests of host programs where no machine is at hand. A run takes no time: it is over when the doorbell's
-write returns. Counters of cycles read 0.
+For tests of host programs where no machine is at hand. A run does its work at its end, which is when the
+doorbell's write returns, or so many looks at STATUS later. A doorbell within a run does nothing, as in
+`hw.csr`. Counters of cycles read 0.
 """
 
 from collections.abc import Callable
@@ -41,16 +42,32 @@ class RegisterFile:
         The machine's memory (uint8 [n]), asked for at each doorbell.
     memory_start : int
         Address of its first byte; MEMORY_BASE must name it.
+    lasts : int or None
+        Reads of STATUS that find a run still running; None: it never ends.
+
+    Members
+    -------
+    lasts : int or None
+        As above, for the doorbells that follow. left : those that are left of this run.
+    running : bool
+        Bit 0 of STATUS.
     """
 
-    def __init__(self, machine: MachineConfig, memory: Callable[[], np.ndarray], memory_start: int = 0):
+    def __init__(
+        self,
+        machine: MachineConfig,
+        memory: Callable[[], np.ndarray],
+        memory_start: int = 0,
+        lasts: int | None = 0,
+    ):
         self.machine, self._memory, self._start = machine, memory, memory_start
         self._words = dict.fromkeys(_NAMES.values(), 0) | {"TOKENS": 1, "TILE": 1, "STEPS": 1}
         self._program = np.zeros((machine.program_words, PROGRAM_STRIDE), "<u4")
         self._entries = [Entry(0, 0)] * machine.max_chunk
         self._interpreter: Interpreter | None = None
         self._counters: dict[str, int] = {}
-        self._pending = False
+        self._pending = self.running = False
+        self.lasts = self.left = lasts
 
     def write(self, index: int, value: int) -> None:
         """One 32-bit write, by word index."""
@@ -88,7 +105,7 @@ class RegisterFile:
             case "MACHINE":
                 return int(self.machine.digest()[:8], 16)
             case "STATUS":
-                return self._pending << 1 | (self._words["ERROR"] != 0) << 2
+                return self._status()
             case "PREDICATES":
                 return self._words[name] | 1
             case "ENTRY_TOKEN" | "ENTRY_POSITION" | "ENTRY_BASE":
@@ -119,15 +136,31 @@ class RegisterFile:
             self._pending = False
         if value & 4:
             self._counters = {}
-        if value & 1:
-            self._run()
+        if value & 1 and not self.running:
+            self._start_run()
 
-    def _run(self) -> None:
+    def _status(self) -> int:
+        """STATUS; the last look that finds a run ends it."""
+        found = self.running | self._pending << 1 | (self._words["ERROR"] != 0) << 2
+        if self.running and self.left is not None:
+            self.left -= 1
+            if self.left == 0:
+                self._finish()
+        return found
+
+    def _start_run(self) -> None:
         words = self._words
         if words["MEMORY_BASE"] != self._start:
             raise ValueError(
                 f"MEMORY_BASE: wanted {self._start:#x}, where the memory is, found {words['MEMORY_BASE']:#x}"
             )
+        words["ERROR"] = 0
+        self.running, self.left = True, self.lasts
+        if self.left == 0:
+            self._finish()
+
+    def _finish(self) -> None:
+        words = self._words
         if self._interpreter is None:
             used = np.flatnonzero(self._program.any(axis=1))
             program = self._program[: used[-1] + 1 if len(used) else 0, :INSTRUCTION_WORDS].tobytes()
@@ -136,7 +169,6 @@ class RegisterFile:
         before = dict(engine.counters)
         marks = [words[f"STOP_{i}"] for i in range(STOP_TOKENS)]
         stops = [mark & (1 << STOP_ENABLE) - 1 for mark in marks if mark >> STOP_ENABLE]
-        words["ERROR"] = 0
         try:
             engine.run(
                 self._entries[: words["TOKENS"]], tile=words["TILE"], steps=words["STEPS"], stops=stops,
@@ -146,4 +178,4 @@ class RegisterFile:
             words["ERROR"] = error.code | error.layer << 8
         for name, count in engine.counters.items():
             self._counters[name] = self._counters.get(name, 0) + count - before[name]
-        self._pending = True
+        self._pending, self.running = True, False

@@ -1,10 +1,7 @@
 """Run an artefact: the prompt goes in, the text streams out, from golden model, interpreter, RTL or board."""
 
 import argparse
-import dataclasses
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +12,18 @@ from models import chat
 from models.config import ModelConfig
 from models.sampling import Sampler
 from models.tokenizer import Tokenizer
-from sim.board_backend import Board
 from sim.rtl_backend import Rtl
 from sim.waves import WaveWindow
 
 from .errors import EXIT_OK, UsageError
 from .generate import Plan, Text, generate
 from .output import note, require_folder, write_json
+from .pace import clock_of, paced
 from .screen import Screen
 from .session import Job, add_artefact_arguments, add_board_arguments, encode, figures, note_saturations
 from .state import load_state, save_state
 
 BACKENDS = ("golden", "isa", "rtl", "board")
-#: Seconds of a doorbell on a board, about: text is seen as it comes.
-_SHOWN = 0.5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -176,10 +171,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         job.most,
     )
     backend = job.open(args.on, **({} if wave is None else {"wave": wave}))
-    if isinstance(backend, Board):
-        board = backend
-        values = {field.name: getattr(plan, field.name) for field in dataclasses.fields(plan)}
-        plan = _Paced(**values, pace=lambda: board.pace)
+    plan = paced(plan, backend)
     try:
         if wave is not None:
             wave.path.unlink(missing_ok=True)  # one of an earlier run would look like this one's
@@ -213,7 +205,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             "texts": [{"prompt_tokens": text.prompt, "tokens": text.tokens, "text": screen.text(i),
                        "ended": text.done} for i, text in enumerate(texts)],
             **figures(job, backend, timing), "counters": backend.counters(), "wall_seconds": wall,
-            "clock_mhz": backend.clock_mhz if isinstance(backend, Board) else None,
+            "clock_mhz": clock_of(backend),
             "simulated_cycles_per_second":
                 sum(timing.prefill + timing.decode) / backend.seconds
                 if isinstance(backend, Rtl) and backend.seconds else None,
@@ -224,18 +216,6 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             note(
                 f"no {args.wave}: the run ended before cycle {args.wave_from or 0}; choose an earlier --from"
             )
-
-
-@dataclass(frozen=True)
-class _Paced(Plan):
-    """Doorbells of about `_SHOWN` seconds; pace: seconds of a step, 0 where it is not known yet."""
-
-    pace: Callable[[], float] = lambda: 0.0
-
-    @property
-    def group(self) -> int:
-        most, step = super().group, self.pace()
-        return max(1, min(most, int(_SHOWN / step))) if step and not self.steps else most
 
 
 def _screen(tokenizer: Tokenizer, stop: list[str], texts: int, hidden: set[int]) -> Screen:

@@ -1,6 +1,7 @@
 """KV260: registers through PYNQ's MMIO, memory in a contiguous buffer that Linux keeps for the machine."""
 
 import importlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,15 @@ import numpy as np
 from hw.machine import MachineConfig
 
 from ..vendor.address_map import AddressMap
-from .session import DeviceError, MappedSession
+from .session import DeviceError, MappedSession, driver, require_idle
 
 __all__ = ["PynqMemory", "open_kv260"]
 
 #: The machine's words are read by ports of 16 bytes and begin on a line of 64.
 ALIGNMENT = 64
+
+_AS_ROOT = "run this on the KV260, as root"
+_REMEDY = "load the bitstream (trine_kv260.bit) again"
 
 
 class PynqMemory:
@@ -40,13 +44,26 @@ class PynqMemory:
 
 
 def _pynq() -> Any:
-    try:
-        return importlib.import_module("pynq")
-    except ImportError as error:
-        raise DeviceError(
-            f"wanted the package pynq on the board, found none ({error}); install Kria-PYNQ, and run this on "
-            "the KV260 as root"
-        ) from error
+    with driver("the package pynq does not start", _AS_ROOT):
+        try:
+            return importlib.import_module("pynq")
+        except ImportError as error:
+            raise DeviceError(
+                f"wanted the package pynq on the board, found none ({error}); install Kria-PYNQ, and "
+                f"{_AS_ROOT}"
+            ) from error
+
+
+def _loader(pynq: Any, bitstream: Path) -> Callable[[], None]:
+    """What loads a bitstream."""
+
+    def load() -> None:
+        with driver(
+            "the bitstream does not load", f"{_AS_ROOT}, and build {bitstream} for it (docs/boards/kv260.md)"
+        ):
+            pynq.Bitstream(str(bitstream)).download()
+
+    return load
 
 
 def open_kv260(
@@ -63,9 +80,14 @@ def open_kv260(
     place : AddressMap
         Of the project (`address_map.json`).
     bitstream : Path or None
-        Loaded first; None: it is loaded already.
+        Loaded first, and again where the machine does not stop; None: it is loaded already.
     pynq : module or None
         Anything like the package `pynq`; None: that one.
+
+    Raises
+    ------
+    DeviceError
+        Another project, a machine that still runs, a driver's error, memory out of the ports' reach.
     """
     if place.digest != machine.digest():
         raise DeviceError(
@@ -73,9 +95,19 @@ def open_kv260(
             f"({place.digest[:8]}) in the project; build the project of this machine, or compile for that one"
         )
     pynq = pynq or _pynq()
-    if bitstream is not None:
-        pynq.Bitstream(str(bitstream)).download()
-    buffer = pynq.allocate(shape=(len(image),), dtype=np.uint8)
+    load = None if bitstream is None else _loader(pynq, bitstream)
+    if load is not None:
+        load()
+    with driver("the registers cannot be mapped", _AS_ROOT):
+        registers = pynq.MMIO(place.control, place.control_size)
+    # A running machine may write where its last memory was: the new one may lie there.
+    require_idle(registers, "its memory is allocated", _REMEDY)
+    with driver(
+        f"{len(image):,} bytes of contiguous memory cannot be allocated",
+        "reserve more for Linux's contiguous allocator (kernel argument cma=1000M), and end other programs "
+        f"that use it; {_AS_ROOT}",
+    ):
+        buffer = pynq.allocate(shape=(len(image),), dtype=np.uint8)
     try:
         start = int(buffer.physical_address)
         if start % ALIGNMENT or start < place.memory or start + len(image) > place.memory + place.memory_size:
@@ -85,9 +117,8 @@ def open_kv260(
                 "reserve more for Linux's contiguous allocator there (kernel argument cma=1000M)"
             )
         buffer[:] = image
-        registers = pynq.MMIO(place.control, place.control_size)
     except BaseException:
         buffer.freebuffer()
         raise
-    session = MappedSession(registers, PynqMemory(buffer), machine.clock_mhz, buffer.freebuffer)
-    return session, start
+    memory = PynqMemory(buffer)
+    return MappedSession(registers, memory, machine.clock_mhz, buffer.freebuffer, load, _REMEDY), start

@@ -11,12 +11,14 @@ from hw.machine import MachineConfig
 from ..vendor.address_map import AddressMap
 from ..vendor.banks import PAGE
 from .registers import BANK_REGISTERS
-from .session import DeviceError, MappedSession
+from .session import DeviceError, MappedSession, driver, require_idle
 
 __all__ = ["BankedMemory", "open_u280"]
 
 #: Name of the compute unit in the card's image.
 UNIT = "trine:{trine_1}"
+
+_RESET = "reset the card (xbutil reset --device ...)"
 
 
 class BankedMemory:
@@ -48,8 +50,12 @@ class BankedMemory:
     def _fetch(self, page: int) -> None:
         if self._stale[page]:
             bank, row = page % len(self._buffers), page // len(self._buffers)
-            self._buffers[bank].sync(self._from, PAGE, row * PAGE)
+            self._sync(bank, self._from, PAGE, row * PAGE)
             self._stale[page] = False
+
+    def _sync(self, bank: int, direction: Any, size: int, offset: int) -> None:
+        with driver(f"bank {bank} cannot be copied", f"look at the card with xbutil examine, or {_RESET}"):
+            self._buffers[bank].sync(direction, size, offset)
 
     def _page(self, page: int) -> np.ndarray:
         return self._views[page % len(self._buffers)][page // len(self._buffers)]
@@ -75,11 +81,11 @@ class BankedMemory:
 
     def to_device(self) -> None:
         count = len(self._buffers)
-        for bank, buffer in enumerate(self._buffers):
+        for bank in range(count):
             rows = np.flatnonzero(self._written[bank::count])
             for run in np.split(rows, np.flatnonzero(np.diff(rows) > 1) + 1):
                 if len(run):
-                    buffer.sync(self._to, len(run) * PAGE, int(run[0]) * PAGE)
+                    self._sync(bank, self._to, len(run) * PAGE, int(run[0]) * PAGE)
         self._written[:] = False
 
     def from_device(self) -> None:
@@ -93,19 +99,24 @@ class _Registers:
         self._unit = unit
 
     def read(self, offset: int) -> int:
-        return self._unit.read_register(offset)
+        with driver("a register of the card cannot be read", f"end other programs that use it, or {_RESET}"):
+            return self._unit.read_register(offset)
 
     def write(self, offset: int, value: int) -> None:
-        self._unit.write_register(offset, value)
+        with driver(
+            "a register of the card cannot be written", f"end other programs that use it, or {_RESET}"
+        ):
+            self._unit.write_register(offset, value)
 
 
 def _pyxrt() -> Any:
-    try:
-        found = importlib.import_module("pyxrt")
-    except ImportError as error:
-        raise DeviceError(
-            f"wanted XRT's Python module pyxrt, found none ({error}); install XRT and source its setup.sh"
-        ) from error
+    with driver("XRT's Python module pyxrt does not start", "install XRT and source its setup.sh"):
+        try:
+            found = importlib.import_module("pyxrt")
+        except ImportError as error:
+            raise DeviceError(
+                f"wanted XRT's Python module pyxrt, found none ({error}); install XRT and source its setup.sh"
+            ) from error
     if not hasattr(found, "ip"):
         raise DeviceError("wanted pyxrt.ip (user-managed kernels), found an older XRT; install a newer one")
     return found
@@ -129,6 +140,11 @@ def open_u280(
         Number of the card.
     pyxrt : module or None
         Anything like XRT's `pyxrt`; None: that one.
+
+    Raises
+    ------
+    DeviceError
+        Another project, too large a model, a machine that still runs, a driver's error.
     """
     if place.digest != machine.digest():
         raise DeviceError(
@@ -141,14 +157,22 @@ def open_u280(
             "context, or more banks (boards/vendor/vitis.py)"
         )
     pyxrt = pyxrt or _pyxrt()
-    card = pyxrt.device(device)
-    unit = pyxrt.ip(card, card.load_xclbin(str(xclbin)), UNIT)
+    with driver(f"card {device} does not open", "see with xbutil examine which cards there are"):
+        card = pyxrt.device(device)
+    with driver("the card's image does not load", f"build it for the platform that the card has: {xclbin}"):
+        uuid = card.load_xclbin(str(xclbin))
+    with driver(f"wanted unit {UNIT} in the card's image", f"build the project again: {xclbin}"):
+        registers = _Registers(pyxrt.ip(card, uuid, UNIT))
+    # An image that is there already is not loaded again: the machine of another program may still run in it.
+    require_idle(registers, "its banks of memory are allocated", _RESET)
     each = -(-len(image) // (place.banks * PAGE)) * PAGE
     # Bank i of the card is memory group i: the link configuration uses HBM[0] onwards.
-    buffers = [pyxrt.bo(card, each, pyxrt.bo.normal, bank) for bank in range(place.banks)]
-    registers = _Registers(unit)
-    for i, buffer in enumerate(buffers):
-        address = int(buffer.address())
+    with driver(
+        f"{place.banks} banks of {each:,} bytes cannot be allocated", "end another program that uses the card"
+    ):
+        buffers = [pyxrt.bo(card, each, pyxrt.bo.normal, bank) for bank in range(place.banks)]
+        addresses = [int(buffer.address()) for buffer in buffers]
+    for i, address in enumerate(addresses):
         if address % PAGE:
             raise DeviceError(f"bank {i}: wanted a buffer on a page of {PAGE} bytes, found {address:#x}")
         registers.write(BANK_REGISTERS + 8 * i, address & 0xFFFF_FFFF)
@@ -158,4 +182,4 @@ def open_u280(
         buffers, len(image), direction.XCL_BO_SYNC_BO_TO_DEVICE, direction.XCL_BO_SYNC_BO_FROM_DEVICE
     )
     memory[:] = image
-    return MappedSession(registers, memory, machine.clock_mhz), 0
+    return MappedSession(registers, memory, machine.clock_mhz, remedy=_RESET), 0
