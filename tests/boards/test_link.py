@@ -4,15 +4,18 @@ import os
 import random
 import select
 import struct
+import termios
 import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import serial
 
 from boards.errors import LinkError
 from boards.host import BoardHost
+from boards.host_link import Request
 from boards.link_protocol import FLAG, REPLY_WORDS, Command, Status, decode, encode
 from sim.board import Faults, SimulatedBoard
 
@@ -146,12 +149,58 @@ def test_what_cannot_be_is_refused(wire: Wire):
         wire.send(command, 11 + number, address, count, data)
         found = wire.reply()
         assert found is not None and found[:2] == (Status.BAD, 11 + number), (command, address, count)
+        wire.send(Command.HELLO, 11 + number)
+        assert wire.reply() is not None
     data = os.urandom(8)
     wire.send(Command.WRITE, 11 + len(wrong), size - 8, 8, data)
     wire.send(Command.READ, 12 + len(wrong), size - 8, 8)
     assert wire.reply() is not None
     found = wire.reply()
     assert found is not None and found[2] == data
+
+
+def test_a_failure_stays(wire: Wire):
+    """After a request that failed, every one of its session gets its reply and does nothing; HELLO ends it."""
+    wire.send(Command.WRITE, 11, 2, 4, bytes(4))
+    for sequence in (12, 11, 13, 12):
+        wire.send(Command.CSR, sequence, 0, 2, ADD)
+    for _ in range(5):
+        found = wire.reply()
+        assert found is not None and found[:2] == (Status.BAD, 11)
+    wire.send(Command.HELLO, 20)
+    found = wire.reply()
+    assert found is not None and found[:2] == (Status.OK, 20)
+    wire.send(Command.CSR, 21, 0, 2, ADD)
+    found = wire.reply()
+    assert found is not None and found[:2] == (Status.OK, 21) and struct.unpack("<I", found[2]) == (1,)
+
+
+@pytest.mark.parametrize("lost", [0, 1, 5])
+def test_a_failed_write_is_not_taken_as_done(onchip: Path, monkeypatch: pytest.MonkeyPatch, lost: int):
+    """Memory refuses one WRITE of a stream, and the first replies that say so are damaged."""
+    left = lost
+
+    def damaging(body: bytes) -> bytes | None:
+        nonlocal left
+        payload = decode(body)
+        if payload is None or payload[1] == Status.OK or left == 0:
+            return payload
+        left -= 1
+        return None
+
+    blocks = [0, 1024, 2048, ONCHIP + 1024, *range(3072, 3072 + 12 * 1024, 1024)]
+    requests = [Request(Command.WRITE, at, 1024, bytes(1024)) for at in blocks]
+    with SimulatedBoard(onchip, ONCHIP) as board, BoardHost(board.port, patience=PATIENCE) as host:
+        monkeypatch.setattr("boards.host_link.decode", damaging)
+        answered = []
+        with pytest.raises(LinkError, match=rf"refused WRITE of 1024 at {ONCHIP + 1024:#x}: MEMORY"):
+            host.link.stream(requests, answered.append)
+        assert left == 0 and sum(answered) <= 3
+        with pytest.raises(LinkError, match="the session ended.*refused WRITE"):
+            host.read(0, 4)
+        host.close()
+        with BoardHost(board.port, patience=PATIENCE) as again:
+            assert again.read(0, 4) == bytes(4)
 
 
 @pytest.mark.parametrize(
@@ -177,7 +226,7 @@ def test_block_ram(onchip: Path):
         image = random.Random(2).randbytes(ONCHIP)
         host.load(image)
         assert host.read(0, 3000) == image[:3000] and host.load(image).kept == ONCHIP
-        with pytest.raises(LinkError, match="refused READ"):
+        with pytest.raises(LinkError, match="refused READ of 4 at 0x4000: MEMORY"):
             host.read(ONCHIP, 4)
 
 
@@ -185,9 +234,35 @@ def test_no_board(tmp_path: Path):
     with pytest.raises(LinkError, match="wanted a serial port"):
         BoardHost(str(tmp_path / "absent"))
     master, slave = os.openpty()
+    name = os.ttyname(slave)
     try:
-        with pytest.raises(LinkError, match="no answer to HELLO for 1 s"):
-            BoardHost(os.ttyname(slave), patience=1)
+        with pytest.raises(LinkError, match="no answer to HELLO for 1 s") as first:
+            BoardHost(name, patience=1)
+        with pytest.raises(LinkError, match="no answer to HELLO"):  # the port was freed
+            BoardHost(name, patience=0.1)
+        assert first.value
+        with pytest.raises(LinkError, match=r"wanted a serial port.* 1000000000000 baud"):
+            BoardHost(name, 10**12)
     finally:
         os.close(master)
         os.close(slave)
+
+
+def test_a_port_comes_back(onchip: Path, monkeypatch: pytest.MonkeyPatch):
+    """Whatever opening it again raises: it is tried until it is back, or until patience ends."""
+    real, errors = serial.Serial, [ValueError("baud"), termios.error(5, "I/O"), OverflowError(), OSError(5)]
+
+    def opening(*args: object, **options: object) -> serial.Serial:
+        if errors:
+            raise errors.pop()
+        return real(*args, **options)  # pyright: ignore[reportArgumentType]
+
+    with SimulatedBoard(onchip, ONCHIP) as board, BoardHost(board.port, patience=PATIENCE) as host:
+        host.write(0, bytes(range(8)))
+        monkeypatch.setattr(serial, "Serial", opening)
+        host.link.close()
+        assert host.read(0, 8) == bytes(range(8)) and not errors
+        host.link.close()
+        host.link.patience, errors = 0.5, [ValueError("no such rate")] * 1000
+        with pytest.raises(LinkError, match=r"no answer to READ for 0.5 s.*The port said: no such rate"):
+            host.read(0, 8)
