@@ -23,10 +23,10 @@ __all__ = ["HostLink", "Request"]
 
 #: Seconds: shortest and longest wait for an answer, the first one.
 _LEAST, _MOST, _FIRST = 0.03, 3.0, 1.0
-#: What a port can raise: gone or not allowed (OSError, of which pyserial's are), a baud rate that it cannot do.
+#: What a port can raise: gone or not allowed (OSError, also pyserial's), a baud rate that it cannot do.
 _PORT_ERRORS = (OSError, ValueError, OverflowError, termios.error)
 #: What may help against a status.
-_REMEDIES = {
+_REMEDIES: dict[int, str] = {
     Status.BAD: "does the model fit the board's memory?",
     Status.MEMORY: "does the model fit the board's memory? Check also its clock and supply",
     Status.TIMEOUT: "check the clock and supply of the board's memory, and run the command again",
@@ -72,8 +72,8 @@ class HostLink:
     resent, damaged : int
         Frames sent again; frames received that were damaged.
 
-    Every method raises `LinkError`: no port, no answer, an answer that refuses. Such an error ends the session:
-    what the board has done of it is not known, and every later request raises too.
+    Every method raises `LinkError`: no port, no answer, an answer that refuses. Such an error ends the
+    session: what the board has done of it is not known, and every later request raises too.
     """
 
     def __init__(self, port: str, baud: int, *, patience: float = 10, window: int = 8):
@@ -147,9 +147,7 @@ class HostLink:
             self._ended = str(error)
             raise
 
-    def _go_back_n(
-        self, requests: Iterable[Request], window: int, on_answer: Callable[[int], None]
-    ) -> bytes:
+    def _go_back_n(self, requests: Iterable[Request], window: int, on_answer: Callable[[int], None]) -> bytes:
         todo, waiting = iter(requests), deque[_Sent]()
         progress, factor, allowed = time.monotonic(), 1.0, window
         data = b""

@@ -34,9 +34,9 @@ class LinkExecutor(wiring.Component):
     A request is executed when its session is that of the last HELLO and its sequence number follows that of
     the request before. Any other number of the session gets the kept reply again: that of the newest request
     that was executed, which answers all before it too and shows that one after it is missing. After a request
-    whose status is not OK nothing more of its session is executed: every request gets that one's kept reply, so
-    that no later success answers for it. Frames of other sessions are dropped. HELLO is executed whenever it
-    comes and sets session and number.
+    whose status is not OK nothing more of its session is executed: every request gets that one's kept reply,
+    so that no later success answers for it. Frames of other sessions are dropped. HELLO is executed whenever
+    it comes and sets session and number.
 
     States: IDLE; HEADER, words 0 to 3 of the frame; DECIDE; HELLO; CSR_ADDRESS, CSR_VALUE and CSR_ACT of each
     operation; MEMORY, `LinkMemory` has the frame; RESET, WAKE until memory is ready; REPLY, its header; SEND.

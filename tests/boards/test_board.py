@@ -116,5 +116,5 @@ def test_another_machine_is_refused(simulator: Path, artefact_path: Path, tokeni
         argv = ["selftest", str(artefact_path), "--port", simulated.port, "--baud", str(10**12)]
         assert main(argv) == 2
     assert "that does 1000000000000 baud" in capsys.readouterr().err
-    assert main(["run", str(artefact_path), "--on", "board"]) == 2
+    assert main(["run", str(artefact_path), "--on", "board", "--tokens", "4"]) == 2
     assert "--port: wanted the serial port" in capsys.readouterr().err

@@ -2,12 +2,11 @@
 
 import os
 import random
-import select
+import re
 import struct
 import termios
-import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,13 +15,12 @@ import serial
 from boards.errors import LinkError
 from boards.host import BoardHost
 from boards.host_link import Request
-from boards.link_protocol import FLAG, REPLY_WORDS, Command, Status, decode, encode
+from boards.link_protocol import FLAG, Command, Status, decode, encode
 from sim.board import Faults, SimulatedBoard
 
 from .link_bench import COUNT, build
+from .link_wire import ADD, PATIENCE, Wire
 
-#: Seconds: the machine that runs the tests may be busy.
-PATIENCE = 60
 ONCHIP = 1 << 14
 
 
@@ -36,44 +34,6 @@ def onchip() -> Path:
     return build(ONCHIP)
 
 
-class Wire:
-    """Frames by hand: also those that the host program would never send."""
-
-    def __init__(self, port: str):
-        self.fd, self.buffer = os.open(port, os.O_RDWR | os.O_NOCTTY), b""
-
-    def send(
-        self,
-        command: int,
-        sequence: int,
-        address: int = 0,
-        count: int = 0,
-        data: bytes = b"",
-        session: int = 7,
-    ):
-        self.raw(encode(struct.pack("<BBHIII", command, 0, sequence, session, address, count) + data))
-
-    def raw(self, data: bytes) -> None:
-        os.write(self.fd, data)
-
-    def reply(self, wait: float = PATIENCE) -> tuple[int, int, bytes] | None:
-        """(status, sequence, data) of the next frame."""
-        end = time.monotonic() + wait
-        while time.monotonic() < end:
-            body, flag, rest = self.buffer.partition(bytes((FLAG,)))
-            if flag:
-                self.buffer = rest
-                if not body:
-                    continue
-                payload = decode(body)
-                assert payload is not None, "the board sent a damaged frame"
-                _, status, sequence, _ = struct.unpack_from("<BBHI", payload)
-                return status, sequence, payload[4 * REPLY_WORDS :]
-            if select.select([self.fd], [], [], 0.05)[0]:
-                self.buffer += os.read(self.fd, 4096)
-        return None
-
-
 @pytest.fixture
 def wire(sdram: Path) -> Iterator[Wire]:
     with SimulatedBoard(sdram) as board:
@@ -83,13 +43,6 @@ def wire(sdram: Path) -> Iterator[Wire]:
         yield wire
         os.close(wire.fd)
         board.check()
-
-
-def csr(*operations: tuple[int, int]) -> bytes:
-    return b"".join(struct.pack("<II", *operation) for operation in operations)
-
-
-ADD = csr((1 << 31 | COUNT, 1), (COUNT, 0))
 
 
 def test_a_request_is_executed_once(wire: Wire):
@@ -137,6 +90,33 @@ def test_damaged_frames_do_nothing(wire: Wire):
     assert (frames, sessions) == (3, 2) and damaged >= 60
 
 
+@pytest.mark.parametrize(
+    ("found", "put", "test"),
+    [
+        (r"== 32'd3736805603\b", "== 32'd3736805603 || 1'h1", test_damaged_frames_do_nothing),
+        (r"\S+ +\[15:0\] != 1'h1", "1'h0", test_a_request_is_executed_once),
+        (r"\bsender != \S+", "1'h0", test_a_request_is_executed_once),
+    ],
+    ids=["crc not looked at", "a repeated number executed", "session not looked at"],
+)
+def test_a_broken_device_is_found(found: str, put: str, test: Callable[[Wire], None]):
+    """The device without one of its rules: the test of that rule fails."""
+
+    def break_it(text: str) -> str:
+        broken, places = re.subn(found, lambda _: put, text)
+        assert places, f"no {found} in the Verilog"
+        return broken
+
+    with SimulatedBoard(build(ONCHIP, break_it=break_it), ONCHIP) as board:
+        wire = Wire(board.port)
+        wire.send(Command.HELLO, 10)
+        assert wire.reply() is not None
+        with pytest.raises((AssertionError, struct.error)):
+            test(wire)
+        os.close(wire.fd)
+        board.check()
+
+
 def test_what_cannot_be_is_refused(wire: Wire):
     size = 32 << 20
     wrong = [
@@ -160,7 +140,7 @@ def test_what_cannot_be_is_refused(wire: Wire):
 
 
 def test_a_failure_stays(wire: Wire):
-    """After a request that failed, every one of its session gets its reply and does nothing; HELLO ends it."""
+    """After a request that failed, the others of its session get its reply and do nothing; HELLO ends it."""
     wire.send(Command.WRITE, 11, 2, 4, bytes(4))
     for sequence in (12, 11, 13, 12):
         wire.send(Command.CSR, sequence, 0, 2, ADD)
@@ -196,7 +176,7 @@ def test_a_failed_write_is_not_taken_as_done(onchip: Path, monkeypatch: pytest.M
         with pytest.raises(LinkError, match=rf"refused WRITE of 1024 at {ONCHIP + 1024:#x}: MEMORY"):
             host.link.stream(requests, answered.append)
         assert left == 0 and sum(answered) <= 3
-        with pytest.raises(LinkError, match="the session ended.*refused WRITE"):
+        with pytest.raises(LinkError, match=r"the session ended.*refused WRITE"):
             host.read(0, 4)
         host.close()
         with BoardHost(board.port, patience=PATIENCE) as again:
