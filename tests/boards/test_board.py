@@ -1,7 +1,9 @@
 """The host program and a whole simulated board: load, self-test, 16 tokens; with damage, and with a cut."""
 
 import dataclasses
+import itertools
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -65,9 +67,13 @@ def test_the_same_command(simulator: Path, artefact_path: Path, tmp_path: Path, 
 def test_bad_cable(simulator: Path, tokenizer: Tokenizer, faults: Faults):
     """Damage and a cut in mid-load cost time only."""
     artefact = tiny_artefact(tokenizer)
-    golden = Golden(artefact)
+    golden, times = Golden(artefact), [time.monotonic()]
     with SimulatedBoard(simulator, faults=faults) as simulated:
-        with Board(artefact, simulated.port, patience=PATIENCE) as board:
+        with Board(
+            artefact, simulated.port, patience=PATIENCE, progress=lambda *_: times.append(time.monotonic())
+        ) as board:
+            longest = max(later - earlier for earlier, later in itertools.pairwise(times))
+            assert longest > 0.8 * faults.cut_for, "the cable was not cut in the load"
             assert self_test(artefact, board).difference is None
             token = 1
             for position in range(16):
