@@ -4,9 +4,11 @@ The window is go-back-N: frames after a lost one are dropped by the device, and 
 The time after which a frame counts as lost follows the answers' times (Jacobson and Karels, 1988; RFC 6298).
 """
 
+import contextlib
 import itertools
 import secrets
 import struct
+import termios
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -21,6 +23,14 @@ __all__ = ["HostLink", "Request"]
 
 #: Seconds: shortest and longest wait for an answer, the first one.
 _LEAST, _MOST, _FIRST = 0.03, 3.0, 1.0
+#: What a port can raise: gone or not allowed (OSError, also pyserial's), a baud rate that it cannot do.
+_PORT_ERRORS = (OSError, ValueError, OverflowError, termios.error)
+#: What may help against a status.
+_REMEDIES: dict[int, str] = {
+    Status.BAD: "does the model fit the board's memory?",
+    Status.MEMORY: "does the model fit the board's memory? Check also its clock and supply",
+    Status.TIMEOUT: "check the clock and supply of the board's memory, and run the command again",
+}
 
 
 @dataclass(frozen=True)
@@ -62,7 +72,8 @@ class HostLink:
     resent, damaged : int
         Frames sent again; frames received that were damaged.
 
-    Every method raises `LinkError`: no port, no answer, an answer that refuses.
+    Every method raises `LinkError`: no port, no answer, an answer that refuses. Such an error ends the
+    session: what the board has done of it is not known, and every later request raises too.
     """
 
     def __init__(self, port: str, baud: int, *, patience: float = 10, window: int = 8):
@@ -71,14 +82,21 @@ class HostLink:
         self._mean, self._spread = _FIRST / 2, _FIRST / 8
         self._received = bytearray()
         self._serial: serial.Serial | None = None
+        #: Why the session ended; what the port said when it was lost last.
+        self._ended, self._trouble = "", ""
         try:
             self._open()
-        except (serial.SerialException, OSError, ValueError) as error:
+        except _PORT_ERRORS as error:
             raise LinkError(
-                f"port: wanted a serial port, found none at {port} ({error}); name the board's, for instance "
-                "--port /dev/ttyUSB0, and see that you may use it (Debian: group dialout)"
+                f"port: wanted a serial port, found none at {port} that does {baud} baud ({error}); name the "
+                "board's, for instance --port /dev/ttyUSB0, see that you may use it (Debian: group dialout), "
+                "and give the bitstream's --baud"
             ) from error
-        self.identity = self._hello()
+        try:
+            self.identity = self._hello()
+        except BaseException:
+            self.close()
+            raise
 
     def ask(self, request: Request) -> bytes:
         """Send one request; the data of its answer."""
@@ -93,12 +111,18 @@ class HostLink:
     def close(self) -> None:
         """Free the port. Safe to repeat."""
         if self._serial is not None:
-            self._serial.close()
+            with contextlib.suppress(*_PORT_ERRORS):
+                self._serial.close()
             self._serial = None
 
-    def _open(self) -> None:
+    def _open(self) -> serial.Serial:
         self.close()
-        self._serial = serial.Serial(self.port, self.baud, timeout=0.05, write_timeout=5, exclusive=True)
+        port = serial.Serial(self.port, self.baud, timeout=0.05, write_timeout=5, exclusive=True)
+        self._serial = port
+        return port
+
+    def _opened(self) -> serial.Serial:
+        return self._open() if self._serial is None else self._serial
 
     def _hello(self) -> dict[str, int]:
         """Begin a session under a new nonce; whatever is under way of older ones is of another nonce."""
@@ -115,6 +139,15 @@ class HostLink:
         return identity
 
     def _exchange(self, requests: Iterable[Request], window: int, on_answer: Callable[[int], None]) -> bytes:
+        if self._ended:
+            raise LinkError(f"{self.port}: run the command again; the session ended: {self._ended}")
+        try:
+            return self._go_back_n(requests, window, on_answer)
+        except LinkError as error:
+            self._ended = str(error)
+            raise
+
+    def _go_back_n(self, requests: Iterable[Request], window: int, on_answer: Callable[[int], None]) -> bytes:
         todo, waiting = iter(requests), deque[_Sent]()
         progress, factor, allowed = time.monotonic(), 1.0, window
         data = b""
@@ -140,7 +173,7 @@ class HostLink:
                     raise LinkError(
                         f"{self.port}: no answer to {waiting[0].request.command.name} for "
                         f"{self.patience:g} s at {self.baud} baud; is the board on, its bitstream loaded, "
-                        "the cable in, the baud rate right, and no other program on the port?"
+                        "the cable in, the baud rate right, and no other program on the port?" + self._trouble
                     )
                 factor = 2 * factor if payload is None else 1.0
                 allowed = max(1, allowed // 2)
@@ -176,7 +209,7 @@ class HostLink:
             name = next((one.name for one in Status if one == status), str(status))
             raise LinkError(
                 f"{self.port}: the board refused {request.command.name} of {request.count} at "
-                f"{request.address:#x}: {name}; does the model fit the board's memory?"
+                f"{request.address:#x}: {name}; {_REMEDIES.get(status, 'load the bitstream of this version')}"
             )
         if not sent.again:  # whose answer is it, if it was sent twice?
             took = time.monotonic() - sent.at
@@ -186,12 +219,9 @@ class HostLink:
 
     def _send(self, data: bytes) -> None:
         try:
-            if self._serial is None:
-                self._open()
-            assert self._serial is not None
-            self._serial.write(data)
-        except (serial.SerialException, OSError):
-            self._lost()
+            self._opened().write(data)
+        except _PORT_ERRORS as error:
+            self._lost(error)
 
     def _receive(self, deadline: float) -> bytes | None:
         """The next whole frame until then."""
@@ -208,15 +238,14 @@ class HostLink:
                 self.damaged += 1
                 continue
             try:
-                if self._serial is None:
-                    self._open()
-                assert self._serial is not None
-                self._received += self._serial.read(max(1, self._serial.in_waiting))
-            except (serial.SerialException, OSError):
-                self._lost()
+                port = self._opened()
+                self._received += port.read(max(1, port.in_waiting))
+            except _PORT_ERRORS as error:
+                self._lost(error)
         return None
 
-    def _lost(self) -> None:
+    def _lost(self, error: Exception) -> None:
         """The port is gone (a cable was pulled): it is opened again when it is back."""
+        self._trouble = f" The port said: {error}"
         self.close()
         time.sleep(0.1)

@@ -33,8 +33,10 @@ class LinkExecutor(wiring.Component):
 
     A request is executed when its session is that of the last HELLO and its sequence number follows that of
     the request before. Any other number of the session gets the kept reply again: that of the newest request
-    that was executed, which answers all before it too and shows that one after it is missing. Frames of other
-    sessions are dropped. HELLO is executed whenever it comes and sets session and number.
+    that was executed, which answers all before it too and shows that one after it is missing. After a request
+    whose status is not OK nothing more of its session is executed: every request gets that one's kept reply,
+    so that no later success answers for it. Frames of other sessions are dropped. HELLO is executed whenever
+    it comes and sets session and number.
 
     States: IDLE; HEADER, words 0 to 3 of the frame; DECIDE; HELLO; CSR_ADDRESS, CSR_VALUE and CSR_ACT of each
     operation; MEMORY, `LinkMemory` has the frame; RESET, WAKE until memory is ready; REPLY, its header; SEND.
@@ -85,7 +87,7 @@ class LinkExecutor(wiring.Component):
         last, session, began, sessions = Signal(16), Signal(32), Signal(), Signal(32)
         address, count, operations = Signal(32), Signal(32), Signal(range(MAX_DATA // 8 + 1))
         at, out, step = Signal(range(BANK_WORDS)), Signal(range(BANK_WORDS)), Signal(5)
-        status, csr_write = Signal(8), Signal()
+        status, failed, csr_write = Signal(8), Signal(), Signal()
         m.d.comb += [
             self.address.eq(at),
             memory.command.eq(command),
@@ -147,7 +149,7 @@ class LinkExecutor(wiring.Component):
                 with m.Elif(~began | (sender != session)):
                     m.d.comb += self.taken.eq(1)
                     m.next = "IDLE"
-                with m.Elif(ahead != 1):  # seen already, or one before it is missing
+                with m.Elif((ahead != 1) | failed):  # seen already, or one before it is missing or failed
                     m.d.comb += self.taken.eq(1)
                     m.next = "SEND"
                 with m.Else():
@@ -218,7 +220,7 @@ class LinkExecutor(wiring.Component):
                     m.next = "REPLY"
 
             with m.State("REPLY"):
-                m.d.sync += step.eq(0)
+                m.d.sync += [step.eq(0), failed.eq(status != Status.OK)]  # a HELLO's is OK
                 m.d.comb += [self.reply_en.eq(1), self.reply_address.eq(0)]
                 m.d.comb += self.reply_word.eq(command | 0x80 | status << 8 | last << 16)
                 m.next = "REPLY_SESSION"

@@ -19,11 +19,14 @@ REGISTERS, COUNT = 8, 7
 
 
 class LinkTop(wiring.Component):
-    """As `boards.top.UartTop`, without the machine."""
+    """As `boards.top.UartTop`, without the machine.
+
+    Block RAM of N bytes says that it has 2 N: what lies beyond N is answered with an error.
+    """
 
     def __init__(self, memory: SdramTiming | int, divisor: int, clock_mhz: float = 80):
         self.memory, self.divisor, self.clock_mhz = memory, divisor, clock_mhz
-        self.size = memory.size if isinstance(memory, SdramTiming) else memory
+        self.size = memory.size if isinstance(memory, SdramTiming) else 2 * memory
         pins = {"sdram": Out(SdramPins())} if isinstance(memory, SdramTiming) else {}
         super().__init__({"rx": In(1, init=1), "tx": Out(1, init=1), "leds": Out(8), **pins})
 

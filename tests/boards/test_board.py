@@ -1,7 +1,9 @@
 """The host program and a whole simulated board: load, self-test, 16 tokens; with damage, and with a cut."""
 
 import dataclasses
+import itertools
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -65,9 +67,13 @@ def test_the_same_command(simulator: Path, artefact_path: Path, tmp_path: Path, 
 def test_bad_cable(simulator: Path, tokenizer: Tokenizer, faults: Faults):
     """Damage and a cut in mid-load cost time only."""
     artefact = tiny_artefact(tokenizer)
-    golden = Golden(artefact)
+    golden, times = Golden(artefact), [time.monotonic()]
     with SimulatedBoard(simulator, faults=faults) as simulated:
-        with Board(artefact, simulated.port, patience=PATIENCE) as board:
+        with Board(
+            artefact, simulated.port, patience=PATIENCE, progress=lambda *_: times.append(time.monotonic())
+        ) as board:
+            longest = max(later - earlier for earlier, later in itertools.pairwise(times))
+            assert longest > 0.8 * faults.cut_for, "the cable was not cut in the load"
             assert self_test(artefact, board).difference is None
             token = 1
             for position in range(16):
@@ -75,21 +81,36 @@ def test_bad_cable(simulator: Path, tokenizer: Tokenizer, faults: Faults):
                 found = board.run(request).tokens
                 assert found == golden.run(request).tokens
                 token = found[0][0]
+            assert board.board.link.resent > 0
         assert int(simulated.close().split()[-1]) > 0 or not faults.corrupt
 
 
 def test_a_cut_load_goes_on(simulator: Path, tokenizer: Tokenizer):
-    """Cut for good: a clear end; restored: the next load keeps what was proved."""
+    """Cut in mid-load: a clear end; restored: the next load of the same board keeps what was proved."""
     artefact = tiny_artefact(tokenizer)
-    with SimulatedBoard(simulator, faults=Faults(cut_after=45_000, cut_for=1e9)) as simulated:
-        with pytest.raises(LinkError, match="no answer to WRITE"):
-            Board(artefact, simulated.port, patience=3)
+    segment, done = 1 << 15, 0
     with SimulatedBoard(simulator) as simulated:
         with BoardHost(simulated.port, patience=PATIENCE) as host:
-            host.load(artefact.image[: 1 << 15])
+
+            def cut(count: int) -> None:
+                nonlocal done
+                done += count
+                if done > segment and host.link.patience == PATIENCE:
+                    simulated.say("cut")
+                    host.link.patience = 2
+
+            with pytest.raises(LinkError, match="no answer to WRITE"):
+                host.load(artefact.image, cut)
+        assert segment < done < len(artefact.image)
+        with pytest.raises(LinkError, match="no answer to HELLO"):
+            Board(artefact, simulated.port, patience=1)
+        simulated.say("restore")
         with Board(artefact, simulated.port, patience=PATIENCE) as board:
-            assert board.loaded.kept == 1 << 15
+            assert board.loaded.kept == segment
+            assert board.loaded.written == len(artefact.image) + -len(artefact.image) % 4 - segment
             assert self_test(artefact, board).difference is None
+            request = one_token(1, 0)
+            assert board.run(request).tokens == Golden(artefact).run(request).tokens
 
 
 def test_another_machine_is_refused(simulator: Path, artefact_path: Path, tokenizer: Tokenizer, capsys):
@@ -97,5 +118,9 @@ def test_another_machine_is_refused(simulator: Path, artefact_path: Path, tokeni
     other = dataclasses.replace(tiny_artefact(tokenizer), machine=dataclasses.replace(TINY, name="other"))
     with SimulatedBoard(simulator) as simulated, pytest.raises(LinkError, match="wanted machine"):
         Board(other, simulated.port, patience=PATIENCE)
-    assert main(["run", str(artefact_path), "--on", "board"]) == 2
+    with SimulatedBoard(simulator) as simulated:
+        argv = ["selftest", str(artefact_path), "--port", simulated.port, "--baud", str(10**12)]
+        assert main(argv) == 2
+    assert "that does 1000000000000 baud" in capsys.readouterr().err
+    assert main(["run", str(artefact_path), "--on", "board", "--tokens", "4"]) == 2
     assert "--port: wanted the serial port" in capsys.readouterr().err

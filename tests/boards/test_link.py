@@ -2,24 +2,25 @@
 
 import os
 import random
-import select
+import re
 import struct
-import time
+import termios
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import serial
 
 from boards.errors import LinkError
 from boards.host import BoardHost
-from boards.link_protocol import FLAG, REPLY_WORDS, Command, Status, decode, encode
+from boards.host_link import Request
+from boards.link_protocol import FLAG, Command, Status, decode, encode
 from sim.board import Faults, SimulatedBoard
 
 from .link_bench import COUNT, build
+from .link_wire import ADD, PATIENCE, Wire
 
-#: Seconds: the machine that runs the tests may be busy.
-PATIENCE = 60
 ONCHIP = 1 << 14
 
 
@@ -33,44 +34,6 @@ def onchip() -> Path:
     return build(ONCHIP)
 
 
-class Wire:
-    """Frames by hand: also those that the host program would never send."""
-
-    def __init__(self, port: str):
-        self.fd, self.buffer = os.open(port, os.O_RDWR | os.O_NOCTTY), b""
-
-    def send(
-        self,
-        command: int,
-        sequence: int,
-        address: int = 0,
-        count: int = 0,
-        data: bytes = b"",
-        session: int = 7,
-    ):
-        self.raw(encode(struct.pack("<BBHIII", command, 0, sequence, session, address, count) + data))
-
-    def raw(self, data: bytes) -> None:
-        os.write(self.fd, data)
-
-    def reply(self, wait: float = PATIENCE) -> tuple[int, int, bytes] | None:
-        """(status, sequence, data) of the next frame."""
-        end = time.monotonic() + wait
-        while time.monotonic() < end:
-            body, flag, rest = self.buffer.partition(bytes((FLAG,)))
-            if flag:
-                self.buffer = rest
-                if not body:
-                    continue
-                payload = decode(body)
-                assert payload is not None, "the board sent a damaged frame"
-                _, status, sequence, _ = struct.unpack_from("<BBHI", payload)
-                return status, sequence, payload[4 * REPLY_WORDS :]
-            if select.select([self.fd], [], [], 0.05)[0]:
-                self.buffer += os.read(self.fd, 4096)
-        return None
-
-
 @pytest.fixture
 def wire(sdram: Path) -> Iterator[Wire]:
     with SimulatedBoard(sdram) as board:
@@ -80,13 +43,6 @@ def wire(sdram: Path) -> Iterator[Wire]:
         yield wire
         os.close(wire.fd)
         board.check()
-
-
-def csr(*operations: tuple[int, int]) -> bytes:
-    return b"".join(struct.pack("<II", *operation) for operation in operations)
-
-
-ADD = csr((1 << 31 | COUNT, 1), (COUNT, 0))
 
 
 def test_a_request_is_executed_once(wire: Wire):
@@ -134,6 +90,33 @@ def test_damaged_frames_do_nothing(wire: Wire):
     assert (frames, sessions) == (3, 2) and damaged >= 60
 
 
+@pytest.mark.parametrize(
+    ("found", "put", "test"),
+    [
+        (r"== 32'd3736805603\b", "== 32'd3736805603 || 1'h1", test_damaged_frames_do_nothing),
+        (r"\S+ +\[15:0\] != 1'h1", "1'h0", test_a_request_is_executed_once),
+        (r"\bsender != \S+", "1'h0", test_a_request_is_executed_once),
+    ],
+    ids=["crc not looked at", "a repeated number executed", "session not looked at"],
+)
+def test_a_broken_device_is_found(found: str, put: str, test: Callable[[Wire], None]):
+    """The device without one of its rules: the test of that rule fails."""
+
+    def break_it(text: str) -> str:
+        broken, places = re.subn(found, lambda _: put, text)
+        assert places, f"no {found} in the Verilog"
+        return broken
+
+    with SimulatedBoard(build(ONCHIP, break_it=break_it), ONCHIP) as board:
+        wire = Wire(board.port)
+        wire.send(Command.HELLO, 10)
+        assert wire.reply() is not None
+        with pytest.raises((AssertionError, struct.error)):
+            test(wire)
+        os.close(wire.fd)
+        board.check()
+
+
 def test_what_cannot_be_is_refused(wire: Wire):
     size = 32 << 20
     wrong = [
@@ -146,12 +129,58 @@ def test_what_cannot_be_is_refused(wire: Wire):
         wire.send(command, 11 + number, address, count, data)
         found = wire.reply()
         assert found is not None and found[:2] == (Status.BAD, 11 + number), (command, address, count)
+        wire.send(Command.HELLO, 11 + number)
+        assert wire.reply() is not None
     data = os.urandom(8)
     wire.send(Command.WRITE, 11 + len(wrong), size - 8, 8, data)
     wire.send(Command.READ, 12 + len(wrong), size - 8, 8)
     assert wire.reply() is not None
     found = wire.reply()
     assert found is not None and found[2] == data
+
+
+def test_a_failure_stays(wire: Wire):
+    """After a request that failed, the others of its session get its reply and do nothing; HELLO ends it."""
+    wire.send(Command.WRITE, 11, 2, 4, bytes(4))
+    for sequence in (12, 11, 13, 12):
+        wire.send(Command.CSR, sequence, 0, 2, ADD)
+    for _ in range(5):
+        found = wire.reply()
+        assert found is not None and found[:2] == (Status.BAD, 11)
+    wire.send(Command.HELLO, 20)
+    found = wire.reply()
+    assert found is not None and found[:2] == (Status.OK, 20)
+    wire.send(Command.CSR, 21, 0, 2, ADD)
+    found = wire.reply()
+    assert found is not None and found[:2] == (Status.OK, 21) and struct.unpack("<I", found[2]) == (1,)
+
+
+@pytest.mark.parametrize("lost", [0, 1, 5])
+def test_a_failed_write_is_not_taken_as_done(onchip: Path, monkeypatch: pytest.MonkeyPatch, lost: int):
+    """Memory refuses one WRITE of a stream, and the first replies that say so are damaged."""
+    left = lost
+
+    def damaging(body: bytes) -> bytes | None:
+        nonlocal left
+        payload = decode(body)
+        if payload is None or payload[1] == Status.OK or left == 0:
+            return payload
+        left -= 1
+        return None
+
+    blocks = [0, 1024, 2048, ONCHIP + 1024, *range(3072, 3072 + 12 * 1024, 1024)]
+    requests = [Request(Command.WRITE, at, 1024, bytes(1024)) for at in blocks]
+    with SimulatedBoard(onchip, ONCHIP) as board, BoardHost(board.port, patience=PATIENCE) as host:
+        monkeypatch.setattr("boards.host_link.decode", damaging)
+        answered = []
+        with pytest.raises(LinkError, match=rf"refused WRITE of 1024 at {ONCHIP + 1024:#x}: MEMORY"):
+            host.link.stream(requests, answered.append)
+        assert left == 0 and sum(answered) <= 3
+        with pytest.raises(LinkError, match=r"the session ended.*refused WRITE"):
+            host.read(0, 4)
+        host.close()
+        with BoardHost(board.port, patience=PATIENCE) as again:
+            assert again.read(0, 4) == bytes(4)
 
 
 @pytest.mark.parametrize(
@@ -177,7 +206,7 @@ def test_block_ram(onchip: Path):
         image = random.Random(2).randbytes(ONCHIP)
         host.load(image)
         assert host.read(0, 3000) == image[:3000] and host.load(image).kept == ONCHIP
-        with pytest.raises(LinkError, match="refused READ"):
+        with pytest.raises(LinkError, match="refused READ of 4 at 0x4000: MEMORY"):
             host.read(ONCHIP, 4)
 
 
@@ -185,9 +214,35 @@ def test_no_board(tmp_path: Path):
     with pytest.raises(LinkError, match="wanted a serial port"):
         BoardHost(str(tmp_path / "absent"))
     master, slave = os.openpty()
+    name = os.ttyname(slave)
     try:
-        with pytest.raises(LinkError, match="no answer to HELLO for 1 s"):
-            BoardHost(os.ttyname(slave), patience=1)
+        with pytest.raises(LinkError, match="no answer to HELLO for 1 s") as first:
+            BoardHost(name, patience=1)
+        with pytest.raises(LinkError, match="no answer to HELLO"):  # the port was freed
+            BoardHost(name, patience=0.1)
+        assert first.value
+        with pytest.raises(LinkError, match=r"wanted a serial port.* 1000000000000 baud"):
+            BoardHost(name, 10**12)
     finally:
         os.close(master)
         os.close(slave)
+
+
+def test_a_port_comes_back(onchip: Path, monkeypatch: pytest.MonkeyPatch):
+    """Whatever opening it again raises: it is tried until it is back, or until patience ends."""
+    real, errors = serial.Serial, [ValueError("baud"), termios.error(5, "I/O"), OverflowError(), OSError(5)]
+
+    def opening(*args: object, **options: object) -> serial.Serial:
+        if errors:
+            raise errors.pop()
+        return real(*args, **options)  # pyright: ignore[reportArgumentType]
+
+    with SimulatedBoard(onchip, ONCHIP) as board, BoardHost(board.port, patience=PATIENCE) as host:
+        host.write(0, bytes(range(8)))
+        monkeypatch.setattr(serial, "Serial", opening)
+        host.link.close()
+        assert host.read(0, 8) == bytes(range(8)) and not errors
+        host.link.close()
+        host.link.patience, errors = 0.5, [ValueError("no such rate")] * 1000
+        with pytest.raises(LinkError, match=r"no answer to READ for 0.5 s.*The port said: no such rate"):
+            host.read(0, 8)
