@@ -88,7 +88,7 @@ def test_artefact_for_another_machine(artefact_path: Path, capsys):
 def test_wrong_dram_and_backend_names(artefact_path: Path, capsys):
     expect_error(capsys, ["run", artefact_path, "--tokens", 2, "--dram", "speed=1"], "latency", "speed=1")
     expect_error(capsys, ["run", artefact_path, "--tokens", 2, "--dram", "latency=0"], "latency", "0")
-    expect_error(capsys, ["check", artefact_path, "--tokens", 2, "--on", "golden,board"], "board", "isa")
+    expect_error(capsys, ["check", artefact_path, "--tokens", 2, "--on", "golden,fpga"], "fpga", "isa")
     expect_error(capsys, ["check", artefact_path, "--tokens", 2, "--on", "golden"], "two backends")
 
 

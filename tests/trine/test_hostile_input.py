@@ -123,7 +123,7 @@ def test_values(verb: str, name: str, artefact_path: Path, capsys):
     expect_error(capsys, [verb, artefact_path, "--tokens", 1, *argv], *wanted)
 
 
-@pytest.mark.parametrize("names", ["rtl,rtl", "golden,golden", "golden", "", "isa,board", "golden,isa,"])
+@pytest.mark.parametrize("names", ["rtl,rtl", "golden,golden", "golden", "", "isa,fpga", "golden,isa,"])
 def test_backend_lists(names: str, artefact_path: Path, capsys):
     expect_error(
         capsys, ["check", artefact_path, "--tokens", 1, "--on", names], "two backends", "golden, isa"
