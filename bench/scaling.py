@@ -33,7 +33,7 @@ PLOT = ROOT / "docs" / "scaling.svg"
 #: A model of layers of the 0.73B shape with a small vocabulary, so that the layers are what counts.
 BASE = dataclasses.replace(SHAPES["bitnet-0.73b"], name="layers of 0.73b", layers=24, vocab=2048)
 #: A model that all machines take.
-COMMON = Shape("d 256", dim=256, hidden=512, layers=2, heads=4, kv_heads=4, vocab=512, context=512)
+COMMON = Shape("d 256", dim=256, hidden=512, layers=2, heads=4, kv_heads=2, vocab=512, context=512)
 LAYERS, WIDTHS, CONTEXTS = (1, 2, 4, 8), (384, 768, 1536), (64, 256, 512, 1023)
 BUSES = ("narrow", "ci", "wide", "kv260")
 
@@ -98,9 +98,13 @@ def plot(found: dict[str, list[tuple[int, int, float]]], path: Path) -> None:
         x = [point[0] for point in points]
         axis.plot(x, [point[2] for point in points], "--", color="0.55", label="memory alone")
         axis.plot(x, [point[1] for point in points], "o-", color="tab:blue", label="RTL")
-        axis.set(xlabel=name, ylabel="cycles per token", ylim=(0, None), xlim=(0, None))
+        axis.set(xlabel=name, ylabel="cycles per token")
         if name.startswith("bus"):
-            axis.set(xscale="log", yscale="log", xlim=(3, 90), ylim=(None, None))
+            axis.set(xscale="log", yscale="log", xlim=(3, 90))
+            axis.set_xticks(x, [str(one) for one in x])
+            axis.minorticks_off()
+        else:
+            axis.set(ylim=(0, None), xlim=(0, None))
     axes[0].legend(frameon=False)
     partial = path.with_suffix(".part.svg")
     figure.savefig(partial, metadata={"Date": None})
