@@ -43,7 +43,7 @@ bench-shapes: setup
 	$(BIN)/python -m bench.shape_batch
 	$(BIN)/python -m bench.small_model
 	$(BIN)/python -m bench.scaling
-	$(BIN)/python -m bench.estimate --build
+	$(BIN)/python -m bench.estimate
 
 bitstream: setup
 	@$(BIN)/python -c "import sys; sys.exit('make bitstream: wanted a board, found none: this version has no board; its machines run in simulation (trine run --on rtl)')"

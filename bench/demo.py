@@ -10,7 +10,7 @@ from models.text_stream import TextStream
 from models.tokenizer import Tokenizer
 from trine.check import check
 from trine.cli import build_parser
-from trine.errors import EXIT_DIFFERENT, EXIT_OK, USER_ERRORS
+from trine.errors import EXIT_DIFFERENT, EXIT_OK, user_errors
 from trine.output import note
 from trine.session import Job
 
@@ -61,7 +61,7 @@ def main() -> int:
         prompt = job.prompts[0]
         story = StoryPrinter(job.tokenizer, prompt, len(prompt) + job.count - 1)
         result = check(job, ["rtl", "golden", "isa"], story.step)
-    except USER_ERRORS as error:
+    except user_errors() as error:
         note(f"demo: error: {error}")
         return 2
     print("\n")

@@ -2,8 +2,8 @@
 
 Combinations of shape, machine with memory, and context or prompt: each is estimated from its compiled program
 (`compiler.timeline`) and run on RTL; the table has both and the error, the last lines the median and the
-largest. Three of them are drawn by a seed taken from the commit's hash. Only machines whose simulator the
-cache holds are run; `--build` builds the others, minutes each.
+largest. Three of them are drawn by a seed taken from the commit's hash, on any of the named machines.
+Simulators that the cache lacks are built, minutes each; `--cached` leaves their machines out.
 """
 
 import argparse
@@ -11,6 +11,7 @@ import random
 import statistics
 import subprocess
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -20,10 +21,12 @@ import torch
 from tqdm import tqdm
 
 from compiler.compile import compile_model
+from compiler.fit import CompileError
 from compiler.frontends import load_checkpoint
+from compiler.plan import plan_program
 from compiler.timeline import Timeline, decoded
 from hw.artefact import Artefact
-from hw.machine import CI, KV260, NARROW, MachineConfig
+from hw.machine import MACHINES
 from models.quantised import QuantisedModel
 from models.seeded import SeededModel
 from models.shapes import SHAPES as PUBLISHED
@@ -44,7 +47,6 @@ from .shipped import SHIPPED
 MEMORIES: dict[str, DramParams] = {
     "ddr3": DDR3, "ideal": IDEAL, "rough": ROUGH, "slow": SLOW, "ddr4": DDR4_2400,
 }  # fmt: skip
-MACHINES: dict[str, MachineConfig] = {"ci": CI, "narrow": NARROW, "kv260": KV260}
 #: Shapes of random models: arguments of `random_model`. "NAME:N" is N layers of a published shape.
 SHAPES: dict[str, dict] = {
     "small": {"dim": 64, "hidden": 96, "vocab": 70, "context": 256, "tied": False},
@@ -89,12 +91,23 @@ def drawn(seed: int, count: int = 3) -> list[Case]:
     rng, found = random.Random(seed), []
     while len(found) < count:
         machine = rng.choice(list(MACHINES))
+        shapes = [shape for shape in SHAPES if fits(shape, machine)]
         published = ["bitnet-0.73b:1", "bitnet-0.73b:2"] if machine == "kv260" else []
-        case = Case(rng.choice([*SHAPES, *published]), machine, rng.choice(list(MEMORIES)),
+        case = Case(rng.choice([*shapes, *published]), machine, rng.choice(list(MEMORIES)),
                     rng.choice(CONTEXTS), rng.choice((0, 0, MACHINES[machine].tile)))  # fmt: skip
         if case not in CASES and case not in found:
             found.append(case)
     return found
+
+
+@cache
+def fits(shape: str, machine: str) -> bool:
+    """Whether the machine takes a shape of `SHAPES`."""
+    try:
+        plan_program(_model(shape), MACHINES[machine])
+    except CompileError:
+        return False
+    return True
 
 
 def commit_seed() -> int:
@@ -156,18 +169,18 @@ def simulated(case: Case, executable: Path) -> int:
         return rtl.counters()["cycles"]
 
 
-def _simulators(build: bool, names: list[str]) -> dict[str, Path]:
+def _simulators(cached: bool, names: Iterable[str]) -> dict[str, Path]:
     """By name, those of `names` in the cache, or all."""
     found = {}
     for name in names:
         machine = MACHINES[name]
-        if build:
+        if not cached:
             found[name] = verilate.build_overlay(machine, note)
             continue
         try:
             found[name] = verilate.build_overlay(machine, _refuse)
         except LookupError:
-            note(f"{name}: its simulator is not in the cache and is left out; --build builds it")
+            note(f"{name}: its simulator is not in the cache and is left out; without --cached it is built")
     return found
 
 
@@ -181,7 +194,7 @@ def main() -> int:
     """Print the table; exit code 1 where an error is beyond the limits asked for."""
     parser = argparse.ArgumentParser(prog="python -m bench.estimate", description=__doc__)
     parser.add_argument("--seed", type=int, help="of the drawn combinations (default: from the commit)")
-    parser.add_argument("--build", action="store_true", help="build the simulators that are missing")
+    parser.add_argument("--cached", action="store_true", help="leave out machines without a simulator")
     parser.add_argument("--machines", nargs="+", choices=list(MACHINES), default=list(MACHINES))
     parser.add_argument("--median", type=float, default=2, help="per cent (default %(default)s)")
     parser.add_argument("--largest", type=float, default=5, help="per cent (default %(default)s)")
@@ -189,8 +202,9 @@ def main() -> int:
     options = parser.parse_args()
     torch.set_num_threads(1)
     seed = commit_seed() if options.seed is None else options.seed
-    simulators = _simulators(options.build, options.machines)
-    cases = [case for case in (*CASES, *drawn(seed)) if case.machine in simulators]
+    cases = [case for case in (*CASES, *drawn(seed)) if case.machine in options.machines]
+    simulators = _simulators(options.cached, sorted({case.machine for case in cases}))
+    cases = [case for case in cases if case.machine in simulators]
     rows, errors = [], []
     for case in tqdm(cases, desc="estimate = rtl", unit="run", disable=None):
         guess, truth = estimated(case), simulated(case, simulators[case.machine])

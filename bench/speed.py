@@ -1,4 +1,4 @@
-"""How long the tools take: `python -m bench.speed` (compile a model, build a simulator, simulate a machine).
+"""How long the tools take: `python -m bench.speed` (estimates, compiling, simulators and their speed).
 
 `ci` runs the shipped model; another machine decodes one token of the first layer of a published shape. The
 builds go to an empty cache. Wall times are of this machine with whatever else it does; seconds of processor
@@ -7,6 +7,7 @@ time (of all processes) depend less on that, and two idle cores take about half 
 
 import argparse
 import os
+import subprocess
 import sys
 import tempfile
 import time
@@ -25,6 +26,8 @@ from trine.session import Job
 from .shipped import PROMPT, SHIPPED
 
 TOKENS = 12
+#: Runs of which the quickest counts.
+RUNS = 3
 #: What a machine other than `ci` runs.
 SHAPE = "bitnet-0.73b"
 
@@ -71,6 +74,23 @@ def build(machine: MachineConfig) -> Rows:
     return [*rows[1:], (f"simulator of {machine.name}", total)]
 
 
+def estimate(*arguments: str) -> str:
+    """Processor seconds of `trine estimate`, the least of some runs, and how many times an empty Python's."""
+
+    def seconds(*command: str) -> float:
+        found = []
+        for _ in range(RUNS):
+            before = os.times()
+            subprocess.run([sys.executable, *command], check=True, capture_output=True)
+            after = os.times()
+            found.append(after.children_user + after.children_system
+                         - before.children_user - before.children_system)  # fmt: skip
+        return min(found)
+
+    taken, empty = seconds("-m", "trine", "estimate", *arguments), seconds("-c", "pass")
+    return f"{taken:.2f} s processor, {taken / empty:.0f} times `python -c pass`"
+
+
 def simulate(artefact: Path, machine: MachineConfig, tokens: int) -> Rows:
     """Cycles that the built simulator does in a second, from a doorbell to the interrupt."""
     arguments = ["run", str(artefact), "--prompt", PROMPT, "--tokens", str(tokens)]
@@ -90,7 +110,9 @@ def main() -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m bench.speed", description=__doc__)
     parser.add_argument("--machine", choices=sorted(MACHINES), default="ci", help="(default %(default)s)")
-    machine = MACHINES[parser.parse_args().machine]
+    parser.add_argument("--quick", action="store_true", help="estimate and compile only")
+    options = parser.parse_args()
+    machine = MACHINES[options.machine]
     torch.set_num_threads(1)
     rows: Rows = []
     with tempfile.TemporaryDirectory() as folder:
@@ -103,6 +125,12 @@ def main() -> int:
         args.run(args)
         what = "the shipped model" if ci else f"a layer of {SHAPE}"
         rows.append((f"trine compile of {what}", f"{time.perf_counter() - begin:.1f} s wall"))
+        rows.append((f"trine estimate of it, on {machine.name}", estimate(str(artefact))))
+        shape = ("--shape", SHAPE, "--machine", "kv260")
+        rows.append((f"trine estimate of {SHAPE}, on kv260", estimate(*shape)))
+        if options.quick:
+            print(table(rows, ("what", "measured")))
+            return 0
         rows += build(machine)
         rows += simulate(artefact, machine, TOKENS if ci else 1)
     print(table(rows, ("what", "measured")))

@@ -9,7 +9,7 @@ from .fit import CompileError
 from .hazards import wait_bounds
 from .lower import PARTS, Step
 from .memory_map import MemoryMap
-from .tape import MAX_FETCH, Run
+from .tape_layout import MAX_FETCH, Run
 
 INSTRUCTION_BYTES = INSTRUCTION_BITS // 8
 _REGION = {"prologue": "tape_prologue", "body": "tape_layers", "epilogue": "tape_epilogue"}

@@ -1,4 +1,4 @@
-"""Quantised model in, artefact out: graph, passes, places, schedule, tape, memory map, program."""
+"""Quantised model in, artefact out: the plan (`compiler.plan`), and the bytes of image and test vectors."""
 
 import platform
 from dataclasses import dataclass
@@ -10,17 +10,13 @@ from torch import Tensor
 from hw.artefact import Artefact
 from hw.machine import MachineConfig
 from models import numerics
-from models.quantised import MATRICES, QuantisedModel, matrix_shapes
+from models.quantised import QuantisedModel, matrix_shapes
 
-from .check import check
-from .codegen import generate
-from .fit import Places, place
-from .fit_integers import fit_forms, fit_sums
-from .graph import Integers, attach_statistics, build, fuse
-from .lower import PARTS, lower
-from .memory_map import MemoryMap, map_memory
-from .schedule import schedule
-from .tape import Run, runs, segment
+from .fit_sums import fit_sums
+from .lower import PARTS
+from .memory_map import MemoryMap
+from .plan import plan_program
+from .tape import segment
 from .vectors import GENERATED, make_vectors
 
 #: Tokens after BOS of the prompt of test vectors, where the vocabulary has them.
@@ -36,45 +32,6 @@ class Compiled:
     program: bytes
     image: np.ndarray
     memory: MemoryMap
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Everything about a compiled program but the bytes of its image.
-
-    fetches: by part of the program; tapes: bytes of each block, of one layer of the body.
-    """
-
-    program: bytes
-    memory: MemoryMap
-    places: Places
-    fetches: dict[str, list[Run]]
-    tapes: dict[str, int]
-
-
-def plan_program(model: QuantisedModel, machine: MachineConfig, kv_rows: int | None = None) -> Plan:
-    """Schedule, program and memory map of a model; CompileError where it does not fit the machine.
-
-    kv_rows: as for `compile_program`. Of the weights only the forms are looked at.
-    """
-    config = model.config
-    places = place(config, machine)
-    fit_forms(model, machine)
-    forms = {name: model.form(name) for name in MATRICES} | {"head": model.head.form}
-    integers = {name: Integers(**form) for name, form in forms.items() if form is not None}
-    graph = check(build(config, integers, model.activations))
-    graph = check(attach_statistics(graph, model.grids["attention"] == model.grids["final"]), statistics=True)
-    graph = check(fuse(graph), statistics=True)
-    lowered = lower(graph, places, model.grids)
-    # The layout of the tape follows the order of lowering, which scheduling keeps among its consumers.
-    fetches: dict[str, list[Run]] = {}
-    tapes = dict.fromkeys(PARTS.values(), 0)  #: bytes by block
-    for part, block in PARTS.items():
-        fetches[part], tapes[block] = runs(machine, lowered[part], tapes[block])
-    memory = map_memory(config, machine, *tapes.values(), kv_rows=kv_rows)
-    parts = {part: schedule(lowered[part], machine, config.context) for part in PARTS}
-    program = generate(config, machine, parts, fetches, memory)
-    return Plan(program, memory, places, fetches, tapes)
 
 
 def compile_program(model: QuantisedModel, machine: MachineConfig, kv_rows: int | None = None) -> Compiled:

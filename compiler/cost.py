@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from hw.integer_shape import IntegerShape
 from hw.isa import Function, Pass, Source
 from hw.machine import MachineConfig
-from models.numerics import TRITS_PER_BYTE
+from hw.trits import TRITS_PER_BYTE
 
 __all__ = [
     "AttendCost", "LinearCost", "MatmulCost", "VectorCost", "attend", "linear", "map_", "matmul", "norm",

@@ -21,7 +21,7 @@ from hw.isa import (
     Target,
     Width,
 )
-from models.quantised import matrix_shapes
+from models.config import matrix_shapes
 
 from .fit import Places
 from .graph import Graph, Integers, Node

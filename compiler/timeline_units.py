@@ -185,7 +185,7 @@ class UnitTimes:
             time = max(time, begun)
         bursts = -(-beats // machine.burst_beats)
         each = beats * max(spacing, stretch) + 2 * bursts
-        lost = beats * min(spacing, 1 + memory.turn) + memory.turn
+        lost = beats + memory.turn * _turns(beats, bursts, spacing, memory.turn)
         if beats * runs > _SHARE and spacing * stretch < 1 + memory.turn / _SHARE and self._tape.last > time:
             # Reads that wait get as many beats after each such share of writes, and the bus turns twice more.
             shares = (beats * runs - 1) // _SHARE / runs
@@ -197,6 +197,18 @@ class UnitTimes:
         if payload == Payload.LOGITS:
             time = max(time, self._units[Unit.MATMUL].done[-1] + min(beats, machine.burst_beats) * spacing)
         return accepted, time + (memory.write_latency + 2) * self._late
+
+
+def _turns(beats: int, bursts: int, spacing: int, turn: int) -> int:
+    """How often writes of a beat every ``spacing`` cycles turn the bus while reads wait (`sim/dram.sv`).
+
+    A beat after a turn owes 1 + turn cycles, the next ones a cycle each; reads go on when all are paid, and
+    the beat behind them turns the bus again. With a beat every other cycle the debt ends in the cycle of one,
+    from where reads and writes alternate to the end of the burst without a turn.
+    """
+    if spacing == 1:
+        return 1
+    return bursts if spacing == 2 else max(bursts, -(-beats // ((1 + turn) // (spacing - 1) + 1)))
 
 
 def _runs(acting: Sequence[Place]) -> list[int]:

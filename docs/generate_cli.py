@@ -39,7 +39,7 @@ The same whatever `--on` says; only where stated is a member null.
 | member | meaning |
 |---|---|
 | `schema`, `trine`, `source` | 1; version; "estimate" or "rtl" |
-| `model`, `artefact` | name; `file` and `sha256` of the whole file |
+| `model`, `artefact` | name; `file` and `sha256` of the whole file, null of a shape |
 | `machine` | `name`, `digest`, `named`, `family`, `clock_mhz`, `bus_bytes`, `bytes_per_second`, `tile`, and \
 `peak_macs_per_cycle` of one token, by engine that the program uses: `ternary`, `integer` |
 | `dram`, `ceiling` | the memory's parameters; `value`: beats a cycle of an ideal sequential reader, `how`: \

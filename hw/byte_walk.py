@@ -4,14 +4,9 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from .trit_decode import THREE_ENTRIES, TRITS_PER_BYTE, TWO_ENTRIES
+from .trits import BYTE_ENTRIES, THREE_ENTRIES, TRITS_PER_BYTE, WALK
 
 __all__ = ["BYTE_ENTRIES", "WALK", "ByteWalk"]
-
-#: Codes of five trits.
-BYTE_ENTRIES = THREE_ENTRIES * TWO_ENTRIES
-#: Cycles of a walk: five steps to the first entry, all trits -1, and one cycle for each entry.
-WALK = TRITS_PER_BYTE + BYTE_ENTRIES
 
 
 class ByteWalk(wiring.Component):

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from .byte_walk import WALK
+from .trits import WALK
 
 __all__ = ["CHEAPEST", "TernaryForm", "table_form"]
 

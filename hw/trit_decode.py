@@ -4,13 +4,9 @@ from amaranth.hdl import Cat, Const, Module, Signal
 from amaranth.lib.wiring import In, Out
 
 from .shared import SharedComponent
+from .trits import THREE_ENTRIES, TRITS_PER_BYTE, TWO_ENTRIES
 
 __all__ = ["THREE_ENTRIES", "TRITS_PER_BYTE", "TWO_ENTRIES", "TritDecode"]
-
-#: Weights in one byte of the tape: the first three address one table, the last two another.
-TRITS_PER_BYTE = 5
-THREE_ENTRIES = 3**3
-TWO_ENTRIES = 3**2
 
 
 class TritDecode(SharedComponent):

@@ -13,6 +13,21 @@ norms.
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
+__all__ = ["MATRICES", "SITES", "SITE_MATRICES", "ModelConfig", "matrix_shapes", "site_width"]
+
+#: The matrices of a layer.
+MATRICES = ("q", "k", "v", "o", "gate", "up", "down")
+#: The inputs that are normalised or quantised: of q, k, v; of o; of gate and up; of down; of the head.
+SITES: tuple[str, ...] = ("attention", "o", "mlp", "down", "final")
+#: The matrices that multiply the input of a site.
+SITE_MATRICES: dict[str, tuple[str, ...]] = {
+    "attention": ("q", "k", "v"),
+    "o": ("o",),
+    "mlp": ("gate", "up"),
+    "down": ("down",),
+    "final": ("head",),
+}
+
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -114,7 +129,7 @@ class ModelConfig:
         return self.dim // self.heads
 
     def gains(self) -> dict[str, int]:
-        """Elements of each gain vector of a layer, by site (`models.layer.SITES`)."""
+        """Elements of each gain vector of a layer, by site (`SITES`)."""
         block = {"attention": self.dim, "mlp": self.dim} if self.block_gain else {}
         return block | ({"o": self.dim, "down": self.hidden} if self.inner_gain else {})
 
@@ -139,3 +154,22 @@ class ModelConfig:
                 f"and unknown {unknown}; write it with ModelConfig.to_json of this version"
             )
         return cls(**values)
+
+
+def matrix_shapes(config: ModelConfig) -> dict[str, tuple[int, int]]:
+    """(out, in) of each matrix of a layer."""
+    d, h, kv = config.dim, config.hidden, config.kv_dim
+    return {
+        "q": (d, d),
+        "k": (kv, d),
+        "v": (kv, d),
+        "o": (d, d),
+        "gate": (h, d),
+        "up": (h, d),
+        "down": (d, h),
+    }
+
+
+def site_width(config: ModelConfig, site: str) -> int:
+    """Elements of the vector that is normalised at ``site``."""
+    return config.hidden if site == "down" else config.dim

@@ -19,9 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .config import ModelConfig
+from .config import ModelConfig, matrix_shapes
 
-MATRICES = ("q", "k", "v", "o", "gate", "up", "down")
 #: Attributes of a layer that are gains, or None.
 GAINS = ("attention_gain", "mlp_gain", "o_gain", "down_gain")
 
@@ -52,20 +51,6 @@ def quantise_activations(x: Tensor, bits: int) -> Tensor:
 def rms_norm(x: Tensor, eps: float) -> Tensor:
     """x / sqrt(mean(x^2) + eps) over the last axis."""
     return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + eps)
-
-
-def matrix_shapes(config: ModelConfig) -> dict[str, tuple[int, int]]:
-    """(out, in) of each matrix of a layer."""
-    d, h, kv = config.dim, config.hidden, config.kv_dim
-    return {
-        "q": (d, d),
-        "k": (kv, d),
-        "v": (kv, d),
-        "o": (d, d),
-        "gate": (h, d),
-        "up": (h, d),
-        "down": (d, h),
-    }
 
 
 def rope_table(config: ModelConfig) -> tuple[Tensor, Tensor]:

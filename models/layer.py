@@ -7,28 +7,11 @@ import torch
 from torch import Tensor
 
 from . import numerics
-from .config import ModelConfig
-from .float_model import MATRICES
+from .config import MATRICES, SITE_MATRICES, SITES, site_width
 from .integer import IntegerLinear
 from .ternary_file import pack_codes
 
 __all__ = ["MATRICES", "SITES", "SITE_MATRICES", "Linear", "Matrix", "QuantisedLayer", "site_width"]
-
-#: The inputs that are normalised or quantised: of q, k, v; of o; of gate and up; of down; of the head.
-SITES: tuple[str, ...] = ("attention", "o", "mlp", "down", "final")
-#: The matrices that multiply the input of a site.
-SITE_MATRICES: dict[str, tuple[str, ...]] = {
-    "attention": ("q", "k", "v"),
-    "o": ("o",),
-    "mlp": ("gate", "up"),
-    "down": ("down",),
-    "final": ("head",),
-}
-
-
-def site_width(config: ModelConfig, site: str) -> int:
-    """Elements of the vector that is normalised at ``site``."""
-    return config.hidden if site == "down" else config.dim
 
 
 @dataclass(frozen=True, eq=False)

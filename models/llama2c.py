@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .config import ModelConfig
+from .config import ModelConfig, matrix_shapes
 from .errors import CheckpointError
-from .float_model import FloatModel, matrix_shapes
+from .float_model import FloatModel
 
 __all__ = ["HEADER_BYTES", "load_llama2c", "plausible_header"]
 

@@ -16,10 +16,9 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from . import numerics
-from .config import ModelConfig
-from .float_model import matrix_shapes
+from .config import MATRICES, SITE_MATRICES, SITES, ModelConfig, matrix_shapes, site_width
 from .integer import CODE_RANGE, SCALE_LIMIT, IntegerLinear, padded_groups
-from .layer import MATRICES, SITE_MATRICES, SITES, Linear, Matrix, QuantisedLayer, site_width
+from .layer import Linear, Matrix, QuantisedLayer
 from .ternary_file import unpack_codes
 
 __all__ = [

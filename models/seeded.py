@@ -14,13 +14,12 @@ import torch
 from torch import Tensor
 
 from . import numerics
-from .config import ModelConfig
+from .config import MATRICES, SITES, ModelConfig, matrix_shapes
 from .draw import Draw
 from .errors import CheckpointError
-from .float_model import matrix_shapes
 from .integer import IntegerLinear
 from .integer_quantise import quantise_int8
-from .layer import MATRICES, SITES, Matrix, QuantisedLayer
+from .layer import Matrix, QuantisedLayer
 from .quantised import EXTREME_GRID, QuantisedModel
 from .shapes import Shape
 

@@ -5,19 +5,16 @@ layers of Llama 2 7B and Llama 3 8B of theirs. The sub-norms (before o and down)
 gain. The id of BOS is 1 and none ends a text, so that a measurement goes on for as long as it is asked to.
 """
 
-from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Literal
 
-from tokenizers import Tokenizer as HFTokenizer
-from tokenizers import decoders, pre_tokenizers
-from tokenizers import models as schemes
-
-from .config import ModelConfig
+from .config import MATRICES, SITES, ModelConfig
 from .errors import CheckpointError
-from .layer import MATRICES
-from .tokenizer import Tokenizer, byte_alphabet
 
-__all__ = ["SHAPES", "Shape", "numbered_tokenizer"]
+if TYPE_CHECKING:
+    from .tokenizer import Tokenizer
+
+__all__ = ["SHAPES", "Outline", "Shape", "numbered_tokenizer"]
 
 #: Layers that the instruction set counts to.
 _MOST_LAYERS = 2**16 - 1
@@ -99,6 +96,10 @@ class Shape:
             eos=None,
         )
 
+    def outline(self, layers: int | None = None) -> "Outline":
+        """What planning asks of the model; `CheckpointError` as of `config`."""
+        return Outline(self.config(layers), self.forms())
+
     def forms(self) -> dict[str, dict[str, Any]]:
         """`IntegerLinear.form` of the integer matrices and of the head, which is int8."""
         names = MATRICES if self.group else ()
@@ -116,6 +117,24 @@ class Shape:
         if not names - _LATER <= values.keys() <= names:
             raise ValueError(f"shape: wanted the fields {sorted(names)}, found {sorted(values)}")
         return cls(**{**values, "missing": tuple(values["missing"])})
+
+
+@dataclass(frozen=True)
+class Outline:
+    """What planning a program asks of a model, with no weight drawn: `compiler.plan.Planned`.
+
+    grids: all alike, as those of a model that was not calibrated; the timing of a program does not depend on
+    their values, but where those of the attention and the final norm differ it has one MAP more.
+    """
+
+    config: ModelConfig
+    forms: dict[str, dict[str, Any]]
+    grids: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SITES, 0))
+    activations: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SITES, 8))
+
+    def form(self, name: str) -> dict[str, Any] | None:
+        """As of `models.quantised.QuantisedModel`."""
+        return self.forms.get(name)
 
 
 _BITNET = Shape(
@@ -140,9 +159,15 @@ _LLAMA_3 = Shape(
 SHAPES = {shape.name: shape for shape in (_BITNET, _BITNET_2B, _LLAMA_2, _LLAMA_3)}
 
 
-def numbered_tokenizer(config: ModelConfig) -> Tokenizer:
+def numbered_tokenizer(config: ModelConfig) -> "Tokenizer":
     """A tokenizer for drawn weights: three special ids, a byte each for 256 more, then ids that read as
     their number; text is encoded byte by byte. ValueError for fewer than 259 ids."""
+    from tokenizers import Tokenizer as HFTokenizer  # not needed for sizes, and slow to load
+    from tokenizers import decoders, pre_tokenizers
+    from tokenizers import models as schemes
+
+    from .tokenizer import Tokenizer, byte_alphabet
+
     pieces = [*_SPECIALS, *byte_alphabet()]
     if config.vocab < len(pieces):
         raise ValueError(

@@ -16,8 +16,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from .config import ModelConfig
-from .float_model import GAINS, MATRICES, FloatModel, Layer, matrix_shapes, ternary_codes, ternary_scale
+from .config import MATRICES, ModelConfig, matrix_shapes
+from .float_model import GAINS, FloatModel, Layer, ternary_codes, ternary_scale
 
 FORMAT = "trine-ternary-1"
 

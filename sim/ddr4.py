@@ -17,7 +17,6 @@ from hw.machine import MachineConfig
 
 from .dram import DramParams
 from .errors import SimulationError
-from .verilate import MEMORY, SOURCES, build_texts
 
 #: Bytes of one burst of 8 on 64 bits; the controller's unit.
 BLOCK = 64
@@ -203,6 +202,8 @@ def play(
     `controller`: rules as the controller takes them, to be caught by the checker. Raises `SimulationError`
     with what the simulator said, if a rule was broken or a byte was wrong.
     """
+    from .verilate import MEMORY, SOURCES, build_texts  # timing alone needs no simulator
+
     names = ("traffic.cpp", "stop.cpp", *MEMORY)
     texts = {name: (SOURCES / name).read_text() for name in names}
     executable = build_texts("dram", texts, (f"-GBUS_BYTES={bus_bytes}",))

@@ -10,8 +10,6 @@ from .artefact import open_artefact, program_complaint
 from .errors import EXIT_OK, UsageError
 from .output import note, read_file, write_artefact, write_file, write_json
 
-HELP = "assemble a program"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """TEXT, -o, --into."""

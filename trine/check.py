@@ -18,8 +18,6 @@ from .run import BACKENDS
 from .session import Job, add_artefact_arguments, figures, note_saturations
 from .vectors import check_vectors
 
-HELP = "prove that golden, isa and rtl agree bit for bit"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """ARTEFACT, prompt, and which backends."""

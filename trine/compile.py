@@ -26,7 +26,6 @@ from .output import note, table, write_artefact, write_json
 
 #: Bits of the widths that the command line offers.
 WIDTHS = {"int8": 8, "int4": 4}
-HELP = "compile a checkpoint, or a shape with random weights, for a machine"
 #: Tokens that the golden model writes to calibrate the grids of square sums on, where no text is given.
 CALIBRATION_TOKENS = 24
 #: Tokens drawn for the same purpose where the weights are drawn too, and tokens that their test vectors have.

@@ -9,8 +9,6 @@ from .artefact import open_artefact
 from .errors import EXIT_OK, UsageError
 from .output import read_file, write_json
 
-HELP = "print a program as text"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """FILE."""

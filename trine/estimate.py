@@ -1,7 +1,8 @@
 """Say how fast a model will run on a machine, what binds it and what memory it needs, without running it.
 
 The compiled program is walked instruction by instruction with the cycle budgets of the units; nothing is
-simulated, and no RTL is looked at. `docs/estimate.md` has the method and its measured error.
+simulated, and no RTL is looked at; of an artefact neither weights nor image are read. `docs/estimate.md` has
+the method and its measured error.
 """
 
 import argparse
@@ -9,33 +10,30 @@ import time
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from compiler.compile import plan_program
 from compiler.estimate import Estimate, estimate, memory_bytes
-from compiler.frontends import load_checkpoint
-from compiler.memory_map import MemoryMap, Region
+from compiler.memory_map import MemoryMap
 from hw.machine import MACHINES, MachineConfig
 from models.config import ModelConfig
 from sim.dram import DramParams
 
-from .artefact import open_artefact
+from .dram_option import parse_dram
 from .errors import EXIT_OK, UsageError
-from .output import note, read_file, table, write_json
-from .session import parse_dram
+from .output import note, table, write_json
+from .subject import add_shape_arguments, of_file, of_shape
 
-HELP = "estimate speed and memory of a checkpoint or an artefact"
 #: Context and prompt where the command line says nothing and the model allows it, in tokens.
 CONTEXT, PROMPT = 512, 64
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """FILE, --machine, --context, --prompt-tokens, --tile, --chunk, --dram."""
-    parser.add_argument("file", type=Path, metavar="FILE", help="a checkpoint or a .trine artefact")
+    """FILE or --shape, --machine, --context, --prompt-tokens, --tile, --chunk, --dram."""
+    parser.add_argument(
+        "file", type=Path, nargs="?", metavar="FILE", help="a checkpoint or a .trine artefact"
+    )
     parser.add_argument(
         "--machine",
         choices=sorted(MACHINES),
-        help="machine (default: the artefact's, or ci for a checkpoint)",
+        help="machine (default: the artefact's, or ci for a checkpoint or shape)",
     )
     parser.add_argument(
         "--context",
@@ -64,14 +62,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="LIST",
         help="memory timing as NAME=NUMBER,... over the default, as for `trine run`",
     )
+    add_shape_arguments(parser)
 
 
 def main(args: argparse.Namespace) -> int:
     """Estimate and print."""
     begin = time.perf_counter()
-    torch.set_num_threads(1)
     dram = parse_dram(args.dram)
-    config, machine, program, memory = _subject(args)
+    subject = of_shape(args, args.file, "FILE") or of_file(args.file, args.machine)
+    config, machine, program, memory = subject.config, subject.machine, subject.program, subject.memory
     context = _within("context", args.context, CONTEXT, config.context, "the model's context")
     prompt = _within("prompt-tokens", args.prompt_tokens, PROMPT, config.context, "the model's context")
     tile = _within("tile", args.tile, machine.tile, machine.tile, f"machine {machine.name!r}")
@@ -86,20 +85,6 @@ def main(args: argparse.Namespace) -> int:
     note(f"estimated in {result['wall_seconds']:.1f} s from {len(program) // 24} instructions")
     write_json(args.json, result)
     return EXIT_OK
-
-
-def _subject(args: argparse.Namespace) -> tuple[ModelConfig, MachineConfig, bytes, MemoryMap]:
-    """Model, machine, program and memory map of the file."""
-    path = args.file / "model.safetensors" if args.file.is_dir() else args.file
-    if read_file(path, "checkpoint or artefact").startswith(b"PK"):
-        opened = open_artefact(path, MACHINES[args.machine] if args.machine else None)
-        found = dict(opened.artefact.memory_map)
-        found["regions"] = {name: Region(**region) for name, region in found["regions"].items()}
-        return opened.config, opened.artefact.machine, opened.artefact.program, MemoryMap(**found)
-    model = load_checkpoint(path)
-    machine = MACHINES[args.machine or "ci"]
-    plan = plan_program(model, machine)
-    return model.config, machine, plan.program, plan.memory
 
 
 def _within(name: str, value: int | None, usual: int, most: int, whose: str) -> int:

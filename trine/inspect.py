@@ -14,8 +14,6 @@ from .artefact import open_artefact
 from .errors import EXIT_OK
 from .output import read_file, table, write_json
 
-HELP = "show a checkpoint or an artefact"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """FILE."""

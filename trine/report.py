@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from compiler.timeline import decoded
+from hw.artefact import Artefact
 from hw.isa import Width
 from hw.machine import MACHINES, MachineConfig
 from sim.dram import DramParams, dram_ceiling
@@ -24,18 +25,29 @@ from .published import PUBLISHED
 from .report_html import page
 from .rtl_runs import CycleBar, dram_json, file_digest
 from .session import add_memory_arguments, parse_dram
+from .subject import CompiledProgram, add_shape_arguments, of_shape
 
-HELP = "write an HTML report of speed, bytes and stalls"
 SOURCES = ("estimate", "rtl")
 #: Contexts and prompt where the command line says nothing and the model allows it.
 CONTEXTS, PROMPT = (64, 512), 64
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """ARTEFACT, --output, --on, --context, --prompt-length, --tile, --chunk, memory."""
-    parser.add_argument("artefact", metavar="ARTEFACT", type=Path, help="a .trine file made by trine compile")
+    """ARTEFACT or --shape, --machine, --output, --on, --context, --prompt-length, --tile, --chunk, memory."""
     parser.add_argument(
-        "-o", "--output", type=Path, metavar="FILE", help="the report (default: ARTEFACT with .html)"
+        "artefact", metavar="ARTEFACT", type=Path, nargs="?", help="a .trine file made by trine compile"
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="the report (default: ARTEFACT or the shape's name, with .html)",
+    )
+    parser.add_argument(
+        "--machine",
+        choices=sorted(MACHINES),
+        help="of a shape (default: ci); an artefact for another one is refused",
     )
     parser.add_argument(
         "--on",
@@ -60,14 +72,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tile", type=int, metavar="T", help="of the prompt (default: the machine's most)")
     parser.add_argument("--chunk", type=int, metavar="C", help="of the prompt (default: the machine's most)")
     add_memory_arguments(parser)
+    add_shape_arguments(parser)
 
 
 def main(args: argparse.Namespace) -> int:
     """Measure or estimate, and write."""
-    target = beside(args.artefact, ".html", args.output)
     dram = parse_dram(args.dram)
-    opened = open_artefact(args.artefact)
-    config, machine = opened.config, opened.artefact.machine
+    made, artefact = _subject(args)
+    target = beside(args.artefact or Path(f"{args.shape}.html"), ".html", args.output)
+    config, machine = made.config, made.machine
     contexts = args.context or sorted({min(n, config.context) for n in CONTEXTS})
     for context in contexts:
         _need("context", context, config.context, "the model's context")
@@ -79,13 +92,11 @@ def main(args: argparse.Namespace) -> int:
     _need("chunk", chunk, machine.max_chunk, f"machine {machine.name!r}")
     if not 0 <= args.memory_seed < 2**63:
         raise UsageError(f"--memory-seed: wanted 0 to {2**63 - 1}, found {args.memory_seed}")
-    subject = Subject(
-        config, machine, dram, opened.artefact.program, sorted(set(contexts)), prompt, tile, chunk
-    )
+    subject = Subject(config, machine, dram, made.program, sorted(set(contexts)), prompt, tile, chunk)
     phases = estimated(subject)
-    if args.on == "rtl":
+    if artefact is not None and args.on == "rtl":
         with CycleBar("report on rtl", sum(phase["cycles"] for phase in phases)) as bar:
-            rtl = Rtl(opened.artefact, dram, note, bar.progress, args.memory_seed, activity=True)
+            rtl = Rtl(artefact, dram, note, bar.progress, args.memory_seed, activity=True)
             with rtl:
                 phases = simulated(subject, rtl, bar, phases)
     result = {
@@ -93,7 +104,7 @@ def main(args: argparse.Namespace) -> int:
         "trine": VERSION,
         "source": args.on,
         "model": config.name,
-        "artefact": {"file": args.artefact.name, "sha256": file_digest(args.artefact)},
+        "artefact": args.artefact and {"file": args.artefact.name, "sha256": file_digest(args.artefact)},
         "machine": _machine(machine, subject),
         "dram": dram_json(dram),
         "ceiling": _ceiling(args.on, dram, machine, args.memory_seed),
@@ -104,6 +115,19 @@ def main(args: argparse.Namespace) -> int:
     write_json(args.json, result)
     note(f"{target}: {config.name} on {machine.name}, figures by {args.on}")
     return EXIT_OK
+
+
+def _subject(args: argparse.Namespace) -> tuple[CompiledProgram, Artefact | None]:
+    """What is reported on, and the artefact; there is none of a shape, which has no weights to run."""
+    if args.shape is not None and args.on == "rtl":
+        raise UsageError(
+            "--on rtl: wanted an artefact, found --shape, which has no weights; make one with trine compile"
+        )
+    if (shape := of_shape(args, args.artefact, "ARTEFACT")) is None:
+        opened = open_artefact(args.artefact, MACHINES[args.machine] if args.machine else None)
+        found = opened.artefact
+        return CompiledProgram(opened.config, found.machine, found.program, opened.memory), found
+    return shape, None
 
 
 def _need(name: str, value: int, most: int, whose: str) -> None:

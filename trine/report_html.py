@@ -91,7 +91,7 @@ def _table(rows: Iterable[Sequence[object]], head: Sequence[str], text: Sequence
 def _head(result: Mapping[str, Any]) -> str:
     machine, dram, ceiling = result["machine"], result["dram"], result["ceiling"]
     rows = [
-        ("artefact", f"{result['artefact']['file']}, SHA-256 {result['artefact']['sha256']}"),
+        ("artefact", _artefact(result["artefact"])),
         ("machine", f"{machine['name']} (digest {machine['digest'][:16]}), {machine['clock_mhz']:g} MHz, "
          f"bus of {machine['bus_bytes']} bytes: {machine['bytes_per_second'] / 1e9:.3g} GB/s"),
         ("memory", ", ".join(f"{name} {value}" for name, value in dram.items())),
@@ -100,6 +100,10 @@ def _head(result: Mapping[str, Any]) -> str:
         ("made by", f"trine {result['trine']}"),
     ]  # fmt: skip
     return _table(rows, ("", ""), (1,))
+
+
+def _artefact(found: Mapping[str, str] | None) -> str:
+    return f"{found['file']}, SHA-256 {found['sha256']}" if found else "none: a shape, without weights"
 
 
 def _origin(result: Mapping[str, Any]) -> str:

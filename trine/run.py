@@ -22,7 +22,6 @@ from .screen import Screen
 from .session import Job, add_artefact_arguments, encode, figures, note_saturations
 from .state import load_state, save_state
 
-HELP = "generate text on golden, isa or rtl"
 BACKENDS = ("golden", "isa", "rtl")
 
 

@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +13,11 @@ from models.config import ModelConfig
 from models.tokenizer import Tokenizer
 from sim.backend import Backend
 from sim.backends import Golden, Isa
-from sim.ddr4 import DDR4_2400
 from sim.dram import DDR3, DramParams, dram_ceiling
 from sim.rtl_backend import Rtl
 
 from .artefact import open_artefact
+from .dram_option import parse_dram
 from .errors import UsageError
 from .generate import Text, Timing
 from .output import note
@@ -72,30 +71,6 @@ def add_memory_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="of the memory's random stalls and initial contents (default %(default)s)",
     )
-
-
-def parse_dram(text: str) -> DramParams:
-    """`latency=40,stall_r=100` over the default timing, or `ddr4-2400` with such changes after it."""
-    parts = list(filter(None, text.split(",")))
-    base: DramParams = DDR3
-    if parts[:1] == ["ddr4-2400"]:
-        base = DDR4_2400
-        del parts[0]
-    known = {field.name for field in dataclasses.fields(base)}
-    changes: dict[str, Any] = {}
-    for part in parts:
-        name, _, value = part.partition("=")
-        pattern = "[bcgr]{4}" if name == "order" else r"-?[0-9]{1,9}"
-        if name not in known or name in changes or not re.fullmatch(pattern, value, re.ASCII):
-            raise UsageError(
-                f"--dram: wanted NAME=NUMBER with NAME one of {', '.join(sorted(known))}, each once, and "
-                f"NUMBER of at most 9 digits, found {part[:80]!r}"
-            )
-        changes[name] = value if name == "order" else int(value)
-    try:
-        return dataclasses.replace(base, **changes)
-    except ValueError as error:
-        raise UsageError(f"--dram: {error}") from error
 
 
 def encode(tokenizer: Tokenizer, prompt: str) -> list[int]:

@@ -20,7 +20,6 @@ from .perfetto import ROWS, trace_events
 from .rtl_runs import CycleBar, decode_at, dram_json, file_digest, take
 from .session import Job, add_artefact_arguments
 
-HELP = "write a Perfetto file of a run on RTL"
 #: Events beyond which viewers become slow.
 MANY = 2_000_000
 

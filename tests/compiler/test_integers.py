@@ -10,7 +10,7 @@ from compiler.assembler import disassemble
 from compiler.check import GraphError, check
 from compiler.compile import compile_program
 from compiler.fit import CompileError
-from compiler.fit_integers import fit_integers
+from compiler.fit_sums import fit_integers
 from compiler.graph import Integers, build
 from compiler.lower import Step
 from compiler.schedule import duration

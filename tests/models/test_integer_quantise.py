@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from models import numerics
-from models.float_model import MATRICES, FloatModel
+from models.config import MATRICES
+from models.float_model import FloatModel
 from models.float_reference import float_reference
 from models.golden import GoldenModel
 from models.integer import CODE_RANGE, SCALE_LIMIT, IntegerLinear

@@ -15,12 +15,12 @@ from compiler.fit import CompileError
 from compiler.memory_map import map_memory
 from hw.machine import CI, MachineConfig
 from models import draw, seeded
+from models.config import MATRICES, SITES, matrix_shapes
 from models.draw import Draw
 from models.errors import CheckpointError
-from models.float_model import matrix_shapes
 from models.golden import GoldenModel
 from models.integer import IntegerLinear
-from models.layer import MATRICES, SITES, Linear, QuantisedLayer
+from models.layer import Linear, QuantisedLayer
 from models.quantised import QuantisedModel
 from models.seeded import SeededModel
 from models.shapes import SHAPES, Shape, numbered_tokenizer

@@ -6,8 +6,8 @@ import pytest
 
 from sim.ddr4 import DDR4_2400
 from sim.dram import DDR3
+from trine.dram_option import parse_dram
 from trine.errors import UsageError
-from trine.session import parse_dram
 
 
 def test_models() -> None:

@@ -1,6 +1,8 @@
 """Bad input: exit code 2, one message (what was wanted, found, to do), no traceback, nothing left behind."""
 
+import importlib
 import struct
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from models.tokenizer import Tokenizer
+from trine import errors
 from trine.cli import main
 
 
@@ -167,3 +170,15 @@ def test_what_the_parser_refuses_is_one_line(argv: list[str], artefact_path: Pat
         main(["run", str(artefact_path), *argv])
     error = capsys.readouterr().err
     assert stop.value.code == 2 and error.count("\n") == 1 and argv[0] in error
+
+
+def test_user_errors_are_classes_that_exist():
+    for module, name in errors._USER_ERRORS:
+        found = getattr(importlib.import_module(module), name)
+        assert issubclass(found, Exception) and found in errors.user_errors()
+
+
+def test_an_error_of_a_module_that_is_not_loaded_is_left_out(monkeypatch: pytest.MonkeyPatch):
+    importlib.import_module("sim.interpreter")
+    monkeypatch.delitem(sys.modules, "sim.interpreter")
+    assert len(errors.user_errors()) < len(errors._USER_ERRORS)

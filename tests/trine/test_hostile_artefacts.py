@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from compiler.assembler import assemble
-from hw.artefact import MANIFEST, MEMBERS, VECTORS, Artefact, _json, _sha256
+from hw.artefact import MANIFEST, MEMBERS, VECTORS, Artefact, _json
+from hw.artefact_archive import sha256
 from models.tokenizer import Tokenizer
 from tests.trine.test_errors import expect_error
 
@@ -23,7 +24,7 @@ def put(path: Path, members: dict[str, bytes], manifest: dict[str, Any] | bytes)
     """An archive of members, their hashes made valid unless the manifest says otherwise."""
     if isinstance(manifest, dict):
         if isinstance(manifest.get("sha256"), dict):
-            manifest["sha256"] = {name: _sha256(data) for name, data in members.items()}
+            manifest["sha256"] = {name: sha256(data) for name, data in members.items()}
         manifest = json.dumps(manifest).encode()
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr(MANIFEST, manifest)

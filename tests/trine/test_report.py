@@ -211,3 +211,17 @@ def test_artefact_is_not_overwritten(artefact_path: Path, capsys: pytest.Capture
     assert main(["report", str(artefact_path), "-o", str(artefact_path)]) == 2
     assert "it is the artefact" in capsys.readouterr().err
     assert artefact_path.read_bytes() == before
+
+
+def test_of_a_shape(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    argv = ("--shape", "bitnet-0.73b", "--layers", "2", "--machine", "kv260", "--context", "9")
+    target, data = tmp_path / "x.html", tmp_path / "x.json"
+    options = ("--prompt-length", "3", "-o", str(target), "--json", str(data))
+    assert main(["report", *argv, *options]) == 0
+    found = json.loads(data.read_text())
+    assert found["artefact"] is None and found["model"] == "bitnet-0.73b (2 of 24 layers)"
+    assert "a shape, without weights" in target.read_text()
+    assert main(["report", *argv, "--on", "rtl"]) == 2
+    assert "wanted an artefact" in capsys.readouterr().err
+    assert main(["report"]) == 2
+    assert "wanted ARTEFACT or --shape" in capsys.readouterr().err
