@@ -1,6 +1,6 @@
 """The quantised activations of the matmul unit."""
 
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -97,9 +97,10 @@ class ActivationBuffer(wiring.Component):
         m.d.sync += first.eq(self.read.block[:bank_bits])
         for t in range(tokens):
             blocks = [word[t] for word in words]
-            twice = Cat(*blocks, *blocks)
-            with m.Switch(first):
-                for bank in range(banks):
-                    with m.Case(bank):
-                        m.d.comb += self.read.data[t].eq(twice[bank * block_width :])
+            # Rotated by powers of two: a multiplexer of four inputs is one LUT6.
+            for bit in range(bank_bits):
+                blocks = [
+                    Mux(first[bit], blocks[(i + (1 << bit)) % banks], block) for i, block in enumerate(blocks)
+                ]
+            m.d.comb += self.read.data[t].eq(Cat(*blocks))
         return m

@@ -6,14 +6,17 @@ from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 
 from .delay_line import any_in_flight, delay
-from .integer_dots import ROWS, WEIGHT_BITS, integer_dots, pairs_layout
+from .integer_dots import ROWS, WEIGHT_BITS, CascadeDots, integer_dots, pairs_layout
 from .machine import MachineConfig
-from .shared import SharedComponent, shared
+from .shared import SharedComponent, primitives, shared
+from .three_operand_adder import ThreeOperandAdder
 
 __all__ = ["ROWS", "SUM_BITS", "IntegerEngine", "factors_layout"]
 
 SUM_BITS = 48
 _FACTOR_BITS = 16
+#: Bits of the lower part of what a factor multiplies: unsigned, on the narrower port of a DSP block.
+_PART = 17
 #: Bits that a sum over a row of up to 2^16 elements gains.
 _ROW_BITS = 16
 #: Cycles from the sums of a group to those of the pair: two factors, two products, two additions, overlapped.
@@ -108,13 +111,31 @@ class IntegerToken(SharedComponent):
         for r, dot in enumerate(dots):
             value = Signal.like(dot, name=f"value{r}", reset_less=True)
             factor = Signal(signed(_FACTOR_BITS), name=f"factor{r}", reset_less=True)
-            scaled = Signal(signed(SUM_BITS), name=f"scaled{r}", reset_less=True)
             with m.If(en):
                 m.d.sync += [
                     value.eq(Mux(self.second, ended_x, dot)),
                     factor.eq(Mux(self.second, self.factors.minimum[r], self.factors.scale[r])),
-                    scaled.eq(value * factor),
                 ]
+            if isinstance(products, CascadeDots):
+                # A product of a DSP block for each part of the value; one adder of three operands.
+                low = Signal(signed(_PART + 1 + _FACTOR_BITS), name=f"low{r}", reset_less=True)
+                high = Signal(signed(len(value) - _PART + _FACTOR_BITS), name=f"high{r}", reset_less=True)
+                with m.If(en):
+                    m.d.sync += [low.eq(value[:_PART] * factor), high.eq((value >> _PART) * factor)]
+                adder = ThreeOperandAdder(SUM_BITS, primitives(platform))
+                m.submodules[f"adder{r}"] = shared(adder, platform)
+                m.d.comb += [
+                    adder.en.eq(en & self.add),
+                    adder.drop.eq(self.first),
+                    adder.a.eq(self.sums[r]),
+                    adder.b.eq(low),
+                    adder.c.eq(high << _PART),
+                    self.sums[r].eq(adder.sum),
+                ]
+                continue
+            scaled = Signal(signed(SUM_BITS), name=f"scaled{r}", reset_less=True)
+            with m.If(en):
+                m.d.sync += scaled.eq(value * factor)
                 with m.If(self.add):
                     # In this order a bit is a look-up table: the first operand goes to the carry chain too.
                     m.d.sync += self.sums[r].eq(scaled + Mux(self.first, 0, self.sums[r]))

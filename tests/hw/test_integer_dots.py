@@ -68,7 +68,7 @@ def flattened(component: CascadeDots, name: str, folder: Path, cells: bool, chan
 
 
 def equal(lanes: int, folder: Path, change: tuple[str, str] = ("", "")) -> bool:
-    """Whether both forms have the same sums in thousands of random cycles; ``change`` is made to the cells'."""
+    """Whether both forms have the same sums in random cycles; ``change`` is made to that of cells."""
     dut = CascadeDots(lanes, 8)
     inputs = {"clk": 1, "rst": 1, "en": 1, "weights": lanes * 16, "activations": lanes * 8, "off": lanes}
     results = {"dots": len(dut.dots.as_value()), "total": len(dut.total)}
