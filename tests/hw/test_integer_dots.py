@@ -4,8 +4,8 @@ import random
 import subprocess
 from pathlib import Path
 
-import pytest
 import pyosys
+import pytest
 from amaranth.sim import Simulator
 
 from bench.synthesis import yosys
