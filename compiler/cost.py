@@ -59,6 +59,18 @@ def tree(terms: int) -> int:
     return -(-(terms - 1).bit_length() // 2)
 
 
+def dots(machine: MachineConfig) -> int:
+    """`hw.integer_dots`: products and their sums, in cascades of 8 blocks where those of 8 bits are."""
+    lanes = machine.head_lanes
+    if machine.family != "xcup" or machine.activation_bits > 8:
+        return PRODUCT + tree(lanes)
+    cascades, levels = max(1, lanes // 8), 0
+    terms = cascades
+    while terms > 1:
+        terms, levels = -(-terms // 3), levels + 1
+    return 4 + lanes // cascades - 1 + levels
+
+
 def entry_tree(terms: int, family: str) -> int:
     """`EntrySum.latency`: on ecp5 exact; on xcup, three operands an adder, it may be one more."""
     if family == "ecp5":
@@ -125,7 +137,7 @@ class LinearCost:
 def linear(machine: MachineConfig, name: str, f: Fields, tokens: int) -> LinearCost:
     """`hw.integer_linear.IntegerLinear`."""
     shape = IntegerShape.of(machine, f)
-    engine = PRODUCT + tree(machine.head_lanes) + GROUP
+    engine = dots(machine) + GROUP
     latency = engine + FROM_INT + 2 * MULTIPLY
     odd = 1 if f["rows"] % 2 else 2
     tail = latency + (2 if name == "HEAD" else 0) + tokens * odd - 1
