@@ -20,6 +20,10 @@ MACHINES = [
     *(dataclasses.replace(m, burst_beats=8) for m in (CI, NARROW, WIDE)),
     dataclasses.replace(CI, name="wide_bus", bus_bytes=32, burst_beats=4, tile=8),
 ]
+#: A stage of words of 8 bytes, which attention and STORE read through one port.
+NARROW_STAGE = dataclasses.replace(
+    CI, name="narrow_stage", bus_bytes=32, burst_beats=4, tile=8, attention_bytes=32, family="xcup"
+)
 BASE = 4096
 
 
@@ -30,7 +34,7 @@ class Bench:
     """
 
     def __init__(self, config, stall: float, latency: int = 0):
-        #: How often activation memory has something else to do.
+        #: How often activation memory and the port of the stage have something else to do.
         self.busy = stall
         self.config, self.rng = config, random.Random(f"{config.name}{stall}")
         self.module = m = Module()
@@ -74,6 +78,20 @@ class Bench:
             if not ready:
                 before = rng.getrandbits(32 * lanes)
             ctx.set(port.ready, rng.random() >= self.busy)
+
+    async def attend(self, ctx):
+        """Attention reads words of the stage: it comes first, and gets its word in the next cycle."""
+        port, rng, word = self.stage.attention, random.Random(7), self.config.stage_word
+        en = False
+        while True:
+            before = en
+            en = rng.random() < self.busy
+            ctx.set(port.en, en)
+            ctx.set(port.token, rng.randrange(self.config.tile))
+            ctx.set(port.value, rng.randrange(2))
+            ctx.set(port.address, rng.randrange(self.config.stage_bytes // word) * word)
+            _, _, there = await ctx.tick().sample(port.there)
+            assert there or not before
 
     async def count(self, ctx):
         names = list(self.counted)
@@ -138,6 +156,7 @@ class Bench:
         sim.add_testbench(self.memory.writer(self.store.write), background=True)
         sim.add_testbench(self.count, background=True)
         sim.add_process(self.activation)
+        sim.add_testbench(self.attend, background=True)
         sim.run()
 
 
@@ -145,7 +164,7 @@ def packed(words: list[int]) -> bytes:
     return b"".join(word.to_bytes(4, "little") for word in words)
 
 
-@pytest.mark.parametrize("config", MACHINES, ids=lambda c: c.name)
+@pytest.mark.parametrize("config", [*MACHINES, NARROW_STAGE], ids=lambda c: c.name)
 @pytest.mark.parametrize("stall", [0.0, 0.5])
 def test_rows_activations_and_logits(config, stall):
     bench = Bench(config, stall)
