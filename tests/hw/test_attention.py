@@ -263,7 +263,7 @@ def alone(cases: list[Case]) -> list[Tile]:
         (SHARED_TWO, (2, 1, 24, 3)),
         (SHARED_SMALL, (1, 5, 16, 3)),
         (SHARED_WIDE, (3, 1, 40, 3)),
-        (STAGED, (3, 2, 40, 3)),
+        (STAGED, (2, 2, 40, 3)),
         (STAGED, (8, 1, 8, 3)),
     ],
 )
