@@ -29,8 +29,8 @@ class ResultWrite(wiring.Signature):
 class Accumulator(wiring.Component):
     """Adds the sums of chunks, one row a cycle, whatever the order of rows; keeps the results for the reader.
 
-    Two memories. *Partial sums*, those of all chunks but the last: those of all tokens of a row are a word. It
-    is read a cycle ahead of the row's sums, and what was read is held in a register when they come; it is
+    Two memories. *Partial sums*, those of all chunks but the last: those of all tokens of a row are a word.
+    It is read a cycle ahead of the row's sums, and what was read is held in a register when they come; it is
     added and written in the cycle after. A row that comes again one or two cycles later has not been written
     when it is read: its sum is forwarded.
     *Results*, the sums of the last chunk and what LINEAR writes: the reader wants neighbouring rows of a

@@ -58,9 +58,10 @@ class IntegerToken(SharedComponent):
     en : In(1)
         The pipeline advances in cycles in which this is 1, and only in those.
     weights, activations, live : In(...), In(bits * lanes), In(lanes)
-        Lane by lane: a weight of both rows, an activation, whether it counts.
+        Lane by lane: a weight of both rows, 0 where the activation does not count; the activation; whether
+        it counts.
     take, end : In(1), In(1)
-        ``latency`` later: that sum counts; a group has ended.
+        ``latency`` later: that sum counts; a group has ended. Not both.
     second, factors : In(1), In(factors_layout())
         One and two cycles after ``end``: which product begins; its factors.
     add, first : In(1), In(1)
@@ -94,12 +95,10 @@ class IntegerToken(SharedComponent):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         en, lanes, bits = self.en, self.lanes, self.bits
-        activations = Signal(self.activations.shape())
-        m.d.comb += [activations[i].eq(Mux(self.live[i], self.activations[i], 0)) for i in range(lanes)]
         for i in range(lanes):
             multiply = PackedMultiplier(self.packings.wide if i < lanes // ROWS else self.packings.narrow)
             m.submodules[f"multiply{i}"] = shared(multiply, platform)
-            m.d.comb += [multiply.en.eq(en), multiply.activations[0].eq(activations[i])]
+            m.d.comb += [multiply.en.eq(en), multiply.activations[0].eq(self.activations[i])]
             for r, tree in enumerate(self.trees):
                 m.d.comb += [
                     multiply.weights[r].eq(self.weights[i][r]),
@@ -109,14 +108,18 @@ class IntegerToken(SharedComponent):
         # The sum of activations takes as long as those of products.
         total = AdderTree(lanes, bits, tag=0)
         m.submodules.total = shared(total, platform)
-        m.d.comb += [total.en.eq(en), total.i.eq(delay(m, activations.as_value(), 1, en))]
+        live = Signal(self.activations.shape(), reset_less=True)
+        m.d.comb += [total.en.eq(en), total.i.eq(live)]
+        with m.If(en):
+            m.d.sync += [live[i].eq(Mux(self.live[i], self.activations[i], 0)) for i in range(lanes)]
         x = Signal(signed(bits + _ROW_BITS), reset_less=True)
         ended_x = Signal.like(x)
         add_x = delay(m, total.sum, PackedMultiplier.LATENCY - 1, en).as_signed()
         with m.If(en):
-            m.d.sync += x.eq(Mux(self.end, 0, x) + Mux(self.take, add_x, 0))
             with m.If(self.end):
-                m.d.sync += ended_x.eq(x)
+                m.d.sync += [x.eq(0), ended_x.eq(x)]
+            with m.Elif(self.take):
+                m.d.sync += x.eq(x + add_x)
 
         for r, tree in enumerate(self.trees):
             m.submodules[f"tree{r}"] = shared(tree, platform)
@@ -127,14 +130,17 @@ class IntegerToken(SharedComponent):
             factor = Signal(signed(_FACTOR_BITS), name=f"factor{r}", reset_less=True)
             scaled = Signal(signed(SUM_BITS), name=f"scaled{r}", reset_less=True)
             with m.If(en):
+                with m.If(self.end):
+                    m.d.sync += dot.eq(0)
+                with m.Elif(self.take):
+                    m.d.sync += dot.eq(dot + tree.sum)
                 m.d.sync += [
-                    dot.eq(Mux(self.end, 0, dot) + Mux(self.take, tree.sum, 0)),
                     value.eq(Mux(self.second, ended_x, dot)),
                     factor.eq(Mux(self.second, self.factors.minimum[r], self.factors.scale[r])),
                     scaled.eq(value * factor),
                 ]
                 with m.If(self.add):
-                    m.d.sync += self.sums[r].eq(Mux(self.first, 0, self.sums[r]) + scaled)
+                    m.d.sync += self.sums[r].eq(scaled + Mux(self.first, 0, self.sums[r]))
         return m
 
 
@@ -215,7 +221,7 @@ class IntegerEngine(wiring.Component):
             pair = [halves[ROWS * i + r] for r in range(ROWS)]
             if i < lanes // ROWS:
                 pair = [Mux(self.narrow, pair[r], codes[ROWS * i + r]) for r in range(ROWS)]
-            m.d.comb += [weights[i][r].eq(pair[r]) for r in range(ROWS)]
+            m.d.comb += [weights[i][r].eq(Mux(self.live[i], pair[r], 0)) for r in range(ROWS)]
 
         # Marks on their way beside the products, and factors that wait for them.
         marks = data.StructLayout({"take": 1, "end": 1, "final": 1})

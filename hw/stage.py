@@ -115,9 +115,7 @@ class Stage(wiring.Component):
                 Mux(
                     attention.en,
                     self._place(width, attention.address, attention.value, attention.token),
-                    self._place(
-                        width, tag[:16] + (asked << width.bit_length() - 1), tag[16], tag[17:]
-                    ),
+                    self._place(width, tag[:16] + (asked << width.bit_length() - 1), tag[16], tag[17:]),
                 )
             ),
             attention.data.eq(read.data),
@@ -133,4 +131,10 @@ class Stage(wiring.Component):
             m.d.sync += beat.eq(Cat(beat[8 * width :], read.data))
         m.d.sync += there.eq(store.en & ~again & (asked == count) & ~asking)
         with m.If(again | change):
-            m.d.sync += [tag.eq(wanted), valid.eq(~change & store.en), asked.eq(0), arriving.eq(0), there.eq(0)]
+            m.d.sync += [
+                tag.eq(wanted),
+                valid.eq(~change & store.en),
+                asked.eq(0),
+                arriving.eq(0),
+                there.eq(0),
+            ]

@@ -42,9 +42,9 @@ class Store(wiring.Component):
     busy : Out(1)
 
     Latency: command to first address 5 cycles (logits 4, or when the burst's last one is here); then a beat
-    every cycle from the stage (of narrow words, `Stage` says how many), every ``bus_bytes / 4`` cycles with logits and activations. Before the first
-    beat of another burst, of the same run or the next, 2 cycles more (logits and activations 1, activations
-    of another run 3).
+    every cycle from the stage (or as `Stage` has it from narrow words), every ``bus_bytes / 4`` cycles with
+    logits and activations. Before the first beat of another burst, of the same run or the next, 2 cycles more
+    (logits and activations 1, activations of another run 3).
     """
 
     def __init__(self, config: MachineConfig):

@@ -93,7 +93,9 @@ def test_narrow_words(size: int, lanes: int):
             place = cycles = 0
             while place < rng.randrange(2 * size, 3 * size):
                 short = number % 3 == 1 or (number % 3 == 2 and rng.random() < 0.5)
-                wanted = rng.randrange(lanes, (2 if number % 4 else 4) * lanes + 1 if short else size + 1, lanes)
+                wanted = rng.randrange(
+                    lanes, (2 if number % 4 else 4) * lanes + 1 if short else size + 1, lanes
+                )
                 if number < 6:
                     wanted = word
                 while True:
