@@ -215,8 +215,13 @@ class Vector(wiring.Component):
 
         # Compute.
         again = plan.twice & flow.words[_AGAIN]
-        in_memory = plan.source == Source.ACTIVATION
-        per_head = (plan.source == Source.ATTENTION) & ~again
+        in_memory, of_attention = Signal(), Signal()
+        with m.If(accept):
+            m.d.sync += [
+                in_memory.eq(decode.plan.source == Source.ACTIVATION),
+                of_attention.eq(decode.plan.source == Source.ATTENTION),
+            ]
+        per_head = of_attention & ~again
         units = [VectorLane(odd=bool(lane % 2)) for lane in range(lanes)]
         for lane, unit in enumerate(units):
             m.submodules[f"lane_{lane}"] = shared(unit, platform)
