@@ -258,3 +258,31 @@ def test_cycles(config):
             assert gaps == [3 if wide == 1 else 3 + wide] * (tile - 1)
 
     bench.run(main)
+
+
+def test_a_beat_of_a_narrow_stage_is_not_kept_over_a_write():
+    """The same beat again and again, each time after a write of a part of it, at any time of its gathering."""
+    dut, rng = Stage(NARROW_STAGE), random.Random(4)
+    bus, lanes = NARROW_STAGE.bus_bytes, NARROW_STAGE.lanes
+    row = bytearray(bus)
+
+    async def bench(ctx) -> None:
+        ctx.set(dut.store.en, 1)
+        ctx.set(dut.write.data, 0)
+        for _ in range(30):
+            at, word = rng.randrange(0, bus, lanes), rng.randbytes(lanes)
+            row[at : at + lanes] = word
+            ctx.set(dut.write.address, at)
+            ctx.set(dut.write.data, int.from_bytes(word, "little"))
+            ctx.set(dut.write.en, 1)
+            await ctx.tick()
+            ctx.set(dut.write.en, 0)
+            for _ in range(rng.randrange(12)):
+                await ctx.tick()
+                if ctx.get(dut.store.there):
+                    assert ctx.get(dut.store.data) == int.from_bytes(row, "little")
+
+    simulator = Simulator(dut)
+    simulator.add_clock(1e-8)
+    simulator.add_testbench(bench)
+    simulator.run()
