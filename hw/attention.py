@@ -36,7 +36,7 @@ class Attention(wiring.Component):
     Cycles for a row that n tokens of a core see, if the tape has the bytes: (kv_heads * P - 1) * n * group +
     max(n * group, 1 + S), in VALUE 2 at least. P = head_size / attention_bytes, rounded up. S = kv_heads /
     ``scale_pairs``, rounded up (V: 0), and one for each ``unit_bytes`` of row padding. Between two runs lie 2
-    cycles (tape) or 4 (stage).
+    cycles (tape) or 4 (stage). A stage of narrow words (`NarrowFeed`) brings ``stage_word`` bytes a cycle.
 
     An ATTEND costs beside that, from taking the command to ``done``: for each token after the first 1, and
     from the tape 2 (KEY) or at most 13 (VALUE: the first weights follow the KEY pass), from the stage at most

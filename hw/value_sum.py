@@ -88,7 +88,6 @@ class ValueSum(wiring.Component):
         for i in range(size):
             total = Signal(signed(bits), name=f"total_{i}")
             before = read.data.word_select(i, bits).as_signed()
-            # The register first: then what is chosen for the other operand shares the adder's look-up tables.
             m.d.comb += total.eq(self.products[i] + Mux(fresh, 0, before))
             totals.append(total)
         m.d.comb += write.data.eq(Cat(totals))
