@@ -261,7 +261,7 @@ def test_cycles(config):
 
 
 def test_a_beat_of_a_narrow_stage_is_not_kept_over_a_write():
-    """The same beat again and again, each time after a write of a part of it, at any time of its gathering."""
+    """The same beat again and again, each time after a write of a part of it, at any time in between."""
     dut, rng = Stage(NARROW_STAGE), random.Random(4)
     bus, lanes = NARROW_STAGE.bus_bytes, NARROW_STAGE.lanes
     row = bytearray(bus)
