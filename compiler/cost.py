@@ -39,7 +39,7 @@ FUNCTION = {
     Function.COPY: 0, Function.ADD: 4, Function.MULTIPLY: 3, Function.ROPE: 7, Function.SILU_MULTIPLY: 15,
     Function.RELU2_MULTIPLY: 15,
 }  # fmt: skip
-TOTAL, MAXIMUM = 3, 1
+TOTAL, MAXIMUM = 3, 3
 #: `Fp32Mul.LATENCY`, `Fp32DivPipelined.LATENCY`, `Fp32FromInt.LATENCY`.
 MULTIPLY, DIVIDE, FROM_INT = 3, 15, 3
 #: `PackedMultiplier.LATENCY`, and from the sums of a group to those of the pair in `hw.integer_engine`.
@@ -211,6 +211,8 @@ def attend(machine: MachineConfig, f: Fields, padded: bool, seen: int = 1) -> At
     steps = -(-seen * machine.core_tokens // machine.tile) * f["group"]
     between = key * -(-heads // machine.scale_pairs) + -(-padding // machine.unit_bytes)
     row = (parts - 1) * steps + max(steps, 1 + between)
+    if not padded and machine.stage_word < machine.attention_bytes:  # a narrow stage: `hw.narrow_feed`
+        row = max(row, -(-size // machine.stage_word) + (steps if parts else 0))
     # The steps of the last part begin after it was taken; a row counts them, or the pairs of the next one.
     tail = steps - max(steps - between, 1) + tree(machine.attention_bytes) + SCORE + 4 if key else 4
     return AttendCost(row if key else max(2, row), size + padding, tail)
