@@ -91,8 +91,9 @@ def by_instance(
 ) -> dict[str, Resources]:
     """Resources of each instance with all inside it, by its path, which begins with ``top``.
 
-    Instances of one module side by side are one entry, as ``overlay.vector.4 x VectorLane``. modules:
-    primitive cells of each module; inside: (instance, module) in each.
+    Instances of one module side by side are one entry, as ``overlay.vector.4 x VectorLane``; where modules of
+    one class differ there, ``4 x VectorLane, lane_0`` with the first instance of each. modules: primitive
+    cells of each module; inside: (instance, module) in each.
     """
 
     @cache
@@ -100,12 +101,17 @@ def by_instance(
         total, found = resources(modules[name], family), {}
         copies = Counter(module for _, module in inside[name])
         first = {module: instance for instance, module in reversed(inside[name])}
+        labels = {
+            module: first[module] if count == 1 else f"{count} x {_class(module)}"
+            for module, count in copies.items()
+        }
+        taken = Counter(labels.values())
         for module, count in copies.items():
             parts = {
                 path: Resources(*(count * value for value in one.values()))
                 for path, one in below(module).items()
             }
-            label = first[module] if count == 1 else f"{count} x {_class(module)}"
+            label = labels[module] if taken[labels[module]] == 1 else f"{labels[module]}, {first[module]}"
             total += parts[""]
             found |= {f".{label}{path}": one for path, one in parts.items()}
         return {"": total, **found}

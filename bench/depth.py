@@ -55,7 +55,8 @@ def main() -> int:
         machine = dataclasses.replace(machine, tile=options.tile or machine.tile)
     except ValueError as error:
         parser.error(str(error))
-    design = synthesise(overlay_verilog(machine, note), "overlay", machine.family, options.workers)
+    text = overlay_verilog(machine, note, primitives=True)
+    design = synthesise(text, "overlay", machine.family, options.workers)
     paths, loops = longest_paths(design)
     found = by_component(paths, options.depth)
     order = sorted(found, key=lambda name: -found[name].nanoseconds)

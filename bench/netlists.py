@@ -143,7 +143,12 @@ def _slim(netlist: dict[str, Any]) -> dict[str, Any]:
         for name, cell in netlist["cells"].items():
             if cell["type"].startswith("$"):
                 continue
-            keep = {k: v for k, v in cell["parameters"].items() if k.endswith("REG") or k.startswith("OREG")}
+            table = ("INIT",) if cell["type"] == "LUT6_2" else ()
+            keep = {
+                k: v
+                for k, v in cell["parameters"].items()
+                if k.endswith("REG") or k.startswith(("OREG", *table))
+            }
             yield (
                 name,
                 {

@@ -37,7 +37,7 @@ DEPTH = 2
 
 def measure(machine: MachineConfig, workers: int) -> dict[str, Resources]:
     """Resources by component path (`overlay`, `overlay.matmul`, ...), equal ones side by side together."""
-    design = synthesise(overlay_verilog(machine, note), "overlay", machine.family, workers)
+    design = synthesise(overlay_verilog(machine, note, primitives=True), "overlay", machine.family, workers)
     return by_instance(design.cells(), design.inside, machine.family, "overlay")
 
 

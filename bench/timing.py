@@ -98,8 +98,10 @@ class _Graph:
         outputs = {pin for pin, way in cell["port_directions"].items() if way == "output"}
         inputs = [n for p, nets in pins.items() if p not in outputs and p not in _CLOCKS for n in nets if n]
         out = [net for pin in outputs for net in pins.get(pin, ()) if net]
-        if kind == "CARRY4":
-            self._carry(pins)
+        if kind in ("CARRY4", "CARRY8"):
+            self._carry(pins, int(kind[-1]))
+        elif kind == "LUT6_2":
+            self._two_outputs(cell["parameters"]["INIT"], pins)
         elif _SEQUENTIAL.match(kind):
             starts = "URAM" if kind.startswith("URAM") else "block RAM" if kind.startswith("RAMB") else None
             starts = starts or ("shift register" if kind.startswith("SRL") else "register")
@@ -117,11 +119,23 @@ class _Graph:
             for net in out:
                 self.logic[net] = [(through, inputs)]
 
-    def _carry(self, pins: dict[str, list[Net | None]]) -> None:
-        """CARRY4: place i depends on the places up to it."""
+    def _two_outputs(self, table: str, pins: dict[str, list[Net | None]]) -> None:
+        """LUT6_2: O5 is the lower half of the table; of the inputs those count on which an output depends."""
+        bits = int(table, 2)
+        for output, width in (("O5", 32), ("O6", 64)):
+            after: list[Net] = []
+            for i in range(width.bit_length() - 1):
+                differs = any(bits >> at & 1 != bits >> (at ^ 1 << i) & 1 for at in range(width))
+                after += [net for net in pins.get(f"I{i}", ()) if net and differs]
+            for net in pins.get(output, ()):
+                if net:
+                    self.logic[net] = [("LUT", after)]
+
+    def _carry(self, pins: dict[str, list[Net | None]], places: int) -> None:
+        """A carry chain's block: place i depends on the places up to it."""
         into: list[Net] = []
         chain = [net for pin in ("CI", "CYINIT") for net in pins.get(pin, ()) if net]
-        for i in range(4):
+        for i in range(places):
             select = [net for net in pins["S"][i : i + 1] if net]
             along = [("along carry", list(chain)), ("into carry", into + select)]
             if (net := pins["O"][i] if "O" in pins and i < len(pins["O"]) else None) is not None:

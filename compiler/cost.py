@@ -39,7 +39,7 @@ FUNCTION = {
     Function.COPY: 0, Function.ADD: 4, Function.MULTIPLY: 3, Function.ROPE: 7, Function.SILU_MULTIPLY: 15,
     Function.RELU2_MULTIPLY: 15,
 }  # fmt: skip
-TOTAL, MAXIMUM = 3, 1
+TOTAL, MAXIMUM = 3, 3
 #: `Fp32Mul.LATENCY`, `Fp32DivPipelined.LATENCY`, `Fp32FromInt.LATENCY`.
 MULTIPLY, DIVIDE, FROM_INT = 3, 15, 3
 #: `PackedMultiplier.LATENCY`, and from the sums of a group to those of the pair in `hw.integer_engine`.
@@ -57,6 +57,18 @@ _BLOCKS, _SWEEP = 27, 9
 def tree(terms: int) -> int:
     """`AdderTree.latency`: a register after every second level."""
     return -(-(terms - 1).bit_length() // 2)
+
+
+def dots(machine: MachineConfig) -> int:
+    """`hw.integer_dots`: products and their sums, in cascades of 8 blocks where those of 8 bits are."""
+    lanes = machine.head_lanes
+    if machine.family != "xcup" or machine.activation_bits > 8:
+        return PRODUCT + tree(lanes)
+    cascades, levels = max(1, lanes // 8), 0
+    terms = cascades
+    while terms > 1:
+        terms, levels = -(-terms // 3), levels + 1
+    return 4 + lanes // cascades - 1 + levels
 
 
 def entry_tree(terms: int, family: str) -> int:
@@ -125,7 +137,7 @@ class LinearCost:
 def linear(machine: MachineConfig, name: str, f: Fields, tokens: int) -> LinearCost:
     """`hw.integer_linear.IntegerLinear`."""
     shape = IntegerShape.of(machine, f)
-    engine = PRODUCT + tree(machine.head_lanes) + GROUP
+    engine = dots(machine) + GROUP
     latency = engine + FROM_INT + 2 * MULTIPLY
     odd = 1 if f["rows"] % 2 else 2
     tail = latency + (2 if name == "HEAD" else 0) + tokens * odd - 1
@@ -199,6 +211,8 @@ def attend(machine: MachineConfig, f: Fields, padded: bool, seen: int = 1) -> At
     steps = -(-seen * machine.core_tokens // machine.tile) * f["group"]
     between = key * -(-heads // machine.scale_pairs) + -(-padding // machine.unit_bytes)
     row = (parts - 1) * steps + max(steps, 1 + between)
+    if not padded and machine.stage_word < machine.attention_bytes:  # a narrow stage: `hw.narrow_feed`
+        row = max(row, -(-size // machine.stage_word) + (steps if parts else 0))
     # The steps of the last part begin after it was taken; a row counts them, or the pairs of the next one.
     tail = steps - max(steps - between, 1) + tree(machine.attention_bytes) + SCORE + 4 if key else 4
     return AttendCost(row if key else max(2, row), size + padding, tail)

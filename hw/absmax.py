@@ -5,6 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.data import ArrayLayout
 from amaranth.lib.wiring import In, Out
 
+from .delay_line import delay
 from .fp32_format import NAN, Binary32, is_nan, is_zero
 
 __all__ = ["Absmax"]
@@ -13,6 +14,10 @@ __all__ = ["Absmax"]
 def _larger(a: Value, b: Value) -> Value:
     """The greater of two unsigned values."""
     return Mux(a > b, a, b)
+
+
+def _halved(numbers: list[Value]) -> list[Value]:
+    return [_larger(a, b) for a, b in zip(numbers[::2], numbers[1::2], strict=True)]
 
 
 class Absmax(wiring.Component):
@@ -43,7 +48,7 @@ class Absmax(wiring.Component):
         Binary32, +0 or more; NaN is 0x7FC00000.
     """
 
-    LATENCY = 1
+    LATENCY = 3
 
     def __init__(self, lanes: int) -> None:
         self.lanes = lanes
@@ -60,22 +65,26 @@ class Absmax(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
 
+        # Elements come late in a cycle: they are held first. Then a level of comparisons, then the others.
+        taken = Signal.like(self.x, reset_less=True)
+        m.d.sync += taken.eq(self.x)
         magnitudes: list[Value] = []
         for lane in range(self.lanes):
-            x = Binary32(self.x[lane])
+            x = Binary32(taken[lane])
             magnitude = Signal(31, name=f"magnitude_{lane}")
-            m.d.comb += magnitude.eq(Mux(is_nan(x), NAN, Mux(is_zero(x), 0, self.x[lane][:31])))
+            m.d.comb += magnitude.eq(Mux(is_nan(x), NAN, Mux(is_zero(x), 0, taken[lane][:31])))
             magnitudes.append(magnitude)
+        if len(magnitudes) > 1:
+            magnitudes = _halved(magnitudes)
+        held = [Signal(31, name=f"held_{i}", reset_less=True) for i in range(len(magnitudes))]
+        m.d.sync += [register.eq(one) for register, one in zip(held, magnitudes, strict=True)]
+        magnitudes = list(held)
         while len(magnitudes) > 1:
-            magnitudes = [_larger(a, b) for a, b in zip(magnitudes[::2], magnitudes[1::2], strict=True)]
+            magnitudes = _halved(magnitudes)
         word = Signal(31, reset_less=True)
-        valid = Signal()
-        last = Signal()
-        m.d.sync += [
-            word.eq(magnitudes[0]),
-            valid.eq(self.valid),
-            last.eq(self.valid & self.last),
-        ]
+        m.d.sync += word.eq(magnitudes[0])
+        valid = delay(m, self.valid, self.LATENCY)
+        last = delay(m, self.valid & self.last, self.LATENCY)
 
         so_far = Signal(31)
         m.d.comb += [

@@ -29,8 +29,10 @@ class ResultWrite(wiring.Signature):
 class Accumulator(wiring.Component):
     """Adds the sums of chunks, one row a cycle, whatever the order of rows; keeps the results for the reader.
 
-    Two memories. *Partial sums*, those of all chunks but the last: those of all tokens of a row are a word. A
-    row is read in one cycle, added and written in the next; the same row twice in succession is forwarded.
+    Two memories. *Partial sums*, those of all chunks but the last: those of all tokens of a row are a word.
+    It is read a cycle ahead of the row's sums, and what was read is held in a register when they come; it is
+    added and written in the cycle after. A row that comes again one or two cycles later has not been written
+    when it is read: its sum is forwarded.
     *Results*, the sums of the last chunk and what LINEAR writes: the reader wants neighbouring rows of a
     token, a chunk brings all tokens of a row, and both in a cycle. So the result of row r and token t lies in
     bank (r + t) modulo the number of banks: neither touches a bank twice, and the reader turns the banks'
@@ -61,6 +63,8 @@ class Accumulator(wiring.Component):
     row : In(row_layout(tile))
         Where they belong: they are added to what the chunks before left, if not ``first``, and are results if
         ``last``. Those of tokens after ``more`` are dropped. ``more`` changes only with ``first``.
+    next_row : In(16)
+        ``row.row`` of the next cycle, where there is one.
     write : In(ResultWrite())
         Writes one row of a token below ``tile``, not from the cycle of a row's sums to the one after.
     read : In(AccumulatorRead(lanes))
@@ -81,6 +85,7 @@ class Accumulator(wiring.Component):
         super().__init__({
             "sums": In(data.ArrayLayout(signed(width), config.tile)),
             "row": In(row_layout(config.tile)),
+            "next_row": In(16),
             "write": In(ResultWrite()),
             "read": In(AccumulatorRead(config.lanes)),
             "done": Out(1),
@@ -93,20 +98,27 @@ class Accumulator(wiring.Component):
         row = Signal(row_layout(tokens))
         addends = Signal.like(self.sums)
         word = data.ArrayLayout(signed(self.partial_bits), tokens)
-        again = Signal()
+        #: The row whose sums were added a cycle ago, and they.
+        row_before = Signal.like(row)
         before, after, written = Signal(word), Signal(word), Signal(word)
         m.submodules.partial = partial = self._memory(word, rows)
         old, port = partial.read_port(), partial.write_port()
         m.d.sync += [
             row.eq(self.row),
             addends.eq(self.sums),
-            again.eq(row.valid & (row.row == self.row.row)),
+            row_before.eq(row),
             written.eq(after),
+            before.eq(old.data),
         ]
+        with m.If(row.valid & (row.row == self.row.row)):
+            m.d.sync += before.eq(after)
+        with m.Elif(row_before.valid & (row_before.row == self.row.row)):
+            m.d.sync += before.eq(written)
+        with m.If(self.row.first):
+            m.d.sync += before.eq(0)
         m.d.comb += [
-            old.addr.eq(self.row.row),
-            before.eq(Mux(again, written, old.data)),
-            *(after[t].eq(Mux(row.first, 0, before[t]) + addends[t]) for t in range(tokens)),
+            old.addr.eq(self.next_row),
+            *(after[t].eq(before[t] + addends[t]) for t in range(tokens)),
             port.addr.eq(row.row),
             port.data.eq(after),
             port.en.eq(row.valid & ~row.last),

@@ -5,8 +5,10 @@ from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from .lut_mux import LutMux
 from .machine import MachineConfig
 from .ports import ElementWrite
+from .shared import shared
 
 __all__ = ["BLOCK", "ActivationBuffer", "BlockRead"]
 
@@ -14,6 +16,8 @@ __all__ = ["BLOCK", "ActivationBuffer", "BlockRead"]
 BLOCK = 16
 #: Words of the deepest memory that is made of look-up tables where the family's have 64 bits.
 _SHALLOW = 256
+#: Words of a memory that is one LUT6 for each bit; banks that one LUT6 chooses from.
+_LUT_WORDS, _FOUR = 64, 4
 
 
 class BlockRead(wiring.Signature):
@@ -76,30 +80,53 @@ class ActivationBuffer(wiring.Component):
         words = []
         # Wide and shallow: block RAM would be used for a fraction of its depth.
         form = {"ram_style": "distributed"} if self.config.family == "xcup" and depth <= _SHALLOW else {}
+        # Two memories of so many words as a LUT has, and a multiplexer, where that is the depth.
+        parts = 2 if form and depth == 2 * _LUT_WORDS else 1
         for bank in range(banks):
-            m.submodules[f"bank{bank}"] = memory = Memory(
-                shape=block_width * tokens, depth=depth, init=[], attrs=form
-            )
-            port = memory.write_port(granularity=block_width * lanes // BLOCK)
+            write = Signal(range(depth), name=f"write{bank}")
+            # The first of the blocks from `read.block` on that lies in this bank.
+            read = Signal(range(depth), name=f"read{bank}")
             here = self.write.en & (block[:bank_bits] == bank)
             m.d.comb += [
-                port.en.eq(here << Cat(part, token)),
-                port.addr.eq(block[bank_bits:]),
-                port.data.eq(self.write.data.replicate(BLOCK // lanes * tokens)),
+                write.eq(block[bank_bits:]),
+                read.eq((self.read.block + (banks - 1 - bank)) >> bank_bits),
             ]
-
-            # The first of the blocks from `read.block` on that lies in this bank.
-            read = memory.read_port()
-            m.d.comb += read.addr.eq((self.read.block + (banks - 1 - bank)) >> bank_bits)
-            words.append(data.View(data.ArrayLayout(block_width, tokens), read.data))
+            found = []
+            for p in range(parts):
+                memory = Memory(shape=block_width * tokens, depth=depth // parts, init=[], attrs=form)
+                m.submodules[f"bank{bank}_{p}" if parts > 1 else f"bank{bank}"] = memory
+                port = memory.write_port(granularity=block_width * lanes // BLOCK)
+                look = memory.read_port(domain="comb" if parts > 1 else "sync")
+                within = here if parts == 1 else here & (write[-1] == p)
+                m.d.comb += [
+                    port.en.eq(within << Cat(part, token)),
+                    port.addr.eq(write),
+                    port.data.eq(self.write.data.replicate(BLOCK // lanes * tokens)),
+                    look.addr.eq(read),
+                ]
+                found.append(look.data)
+            word = found[0]
+            if parts > 1:
+                chosen = LutMux(block_width * tokens, parts)
+                m.submodules[f"part{bank}"] = shared(chosen, platform)
+                word = Signal(block_width * tokens, name=f"word{bank}", reset_less=True)
+                m.d.comb += [chosen.select.eq(read[-1]), chosen.i.eq(Cat(*found))]
+                m.d.sync += word.eq(chosen.o)
+            words.append(data.View(data.ArrayLayout(block_width, tokens), word))
 
         first = Signal(max(1, bank_bits))
         m.d.sync += first.eq(self.read.block[:bank_bits])
         for t in range(tokens):
             blocks = [word[t] for word in words]
-            twice = Cat(*blocks, *blocks)
-            with m.Switch(first):
-                for bank in range(banks):
-                    with m.Case(bank):
-                        m.d.comb += self.read.data[t].eq(twice[bank * block_width :])
+            turned = [Cat(*(blocks[(i + by) % banks] for by in range(banks))) for i in range(banks)]
+            for i in range(banks):
+                place = self.read.data[t][i * block_width : (i + 1) * block_width]
+                if banks == 1:
+                    m.d.comb += place.eq(blocks[0])
+                elif banks == _FOUR and self.config.family == "xcup":
+                    turn = LutMux(block_width, banks)
+                    m.submodules[f"turn{t}_{i}"] = shared(turn, platform)
+                    m.d.comb += [turn.select.eq(first), turn.i.eq(turned[i]), place.eq(turn.o)]
+                else:
+                    m.d.comb += place.eq(turned[i].word_select(first, block_width))
         return m

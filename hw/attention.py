@@ -9,6 +9,7 @@ from .head_geometry import connect_geometry, head_geometry_layout
 from .isa import Feed, Pass
 from .kv_row import RowReader
 from .machine import MachineConfig
+from .narrow_feed import NarrowFeed
 from .ports import (
     ENTRY_BITS,
     POSITION_BITS,
@@ -35,7 +36,7 @@ class Attention(wiring.Component):
     Cycles for a row that n tokens of a core see, if the tape has the bytes: (kv_heads * P - 1) * n * group +
     max(n * group, 1 + S), in VALUE 2 at least. P = head_size / attention_bytes, rounded up. S = kv_heads /
     ``scale_pairs``, rounded up (V: 0), and one for each ``unit_bytes`` of row padding. Between two runs lie 2
-    cycles (tape) or 4 (stage).
+    cycles (tape) or 4 (stage). A stage of narrow words (`NarrowFeed`) brings ``stage_word`` bytes a cycle.
 
     An ATTEND costs beside that, from taking the command to ``done``: for each token after the first 1, and
     from the tape 2 (KEY) or at most 13 (VALUE: the first weights follow the KEY pass), from the stage at most
@@ -84,7 +85,7 @@ class Attention(wiring.Component):
                 "entries": Out(EntryRead()),
                 "tape": Out(TapePort(config)),
                 "query": In(QueryWrite(config.lanes)),
-                "stage": Out(StageRead(config.attention_bytes)),
+                "stage": Out(StageRead(config.stage_word)),
                 "output": Out(stream.Signature(attention_output_layout(config.lanes))),
                 "score_saturated": Out(range(config.tile + 1)),
                 "products": Out(range(config.tile * config.attention_bytes * config.max_group + 1)),
@@ -95,8 +96,9 @@ class Attention(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
-        m.submodules.feed = feed = StageFeed(config)
         m.submodules.rows = rows = RowReader(config)
+        feed = NarrowFeed(config) if config.stage_word < config.attention_bytes else StageFeed(config)
+        m.submodules.feed = feed
         count_cores = config.tile // config.core_tokens
         cores = [AttentionCore(config) for _ in range(count_cores)]
         for c, core in enumerate(cores):
@@ -185,6 +187,8 @@ class Attention(wiring.Component):
 
         # Rows from the tape or the stage.
         connect(m, flipped(self.stage), feed.stage)
+        if isinstance(feed, NarrowFeed):
+            m.d.comb += feed.want.eq(Mux(is_stage, rows.want, 0))
         m.d.comb += [
             feed.start.eq(start & is_stage),
             feed.token.eq(token),

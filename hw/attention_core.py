@@ -162,9 +162,10 @@ class AttentionCore(wiring.Component):
             sums.step.eq(ahead[2:]),
             sums.products.eq(products.products),
         ]
+        # A step of KEY in this cycle is in `steps.busy`.
         m.d.comb += self.busy.eq(
             steps.busy
-            | Cat(key_flow).any()
+            | Cat(key_flow[1:]).any()
             | scores.busy
             | delay(m, steps.en & self.value, 1)
             | ahead[1]

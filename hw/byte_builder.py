@@ -76,7 +76,11 @@ class ByteBuilder(SharedComponent):
                 with m.If(self.begin):
                     m.d.sync += value.eq(self.bias)
                 with m.Elif(self.en[t]):
-                    m.d.sync += value.eq(add_sub(value, held[self.digit[t]], self.down[t]))
+                    # Four of five in a look-up table; the fifth is chosen where the adder is.
+                    digit = self.digit[t]
+                    four = [Mux(digit[0], held[i + 1], held[i]) for i in (0, 2)]
+                    moved = Mux(digit[2], held[4], Mux(digit[1], four[1], four[0]))
+                    m.d.sync += value.eq(add_sub(value, moved, self.down[t]))
             m.d.comb += self.value[t].eq(value)
         return m
 

@@ -211,7 +211,8 @@ class ByteTables(wiring.Component):
             for t, adder in enumerate(self.adders):
                 m.d.comb += adder.i[i].eq(table.entries[t])
 
-        m.d.comb += port.sum_row.eq(delay(m, port.row.as_value(), self.latency))
+        next_row = delay(m, port.row.as_value(), self.latency - 1)
+        m.d.comb += [port.next_row.eq(next_row), port.sum_row.eq(delay(m, next_row, 1))]
         for t, adder in enumerate(self.adders):
             m.d.comb += [adder.en.eq(adding[t]), port.sums[t].eq(adder.sum.as_signed())]
         return m

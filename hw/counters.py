@@ -20,10 +20,10 @@ class Counters(wiring.Component):
     add_<name> : In(bits)
         What the counter gains in this cycle.
     clear : In(1)
-        Zero all.
+        Zero all; what came in the cycle before is not added.
     value : Out(64) array, in the order of `isa.COUNTERS`
 
-    Latency: one cycle.
+    Latency: two cycles, the first of which keeps the amounts, that come from all over the machine.
     """
 
     def __init__(self, widths: dict[str, int]):
@@ -42,7 +42,7 @@ class Counters(wiring.Component):
         m = Module()
         for i, counter in enumerate(COUNTERS):
             amount = Signal(self.widths[counter.name], name=f"amount_{counter.name}")
-            m.d.comb += amount.eq(getattr(self, f"add_{counter.name}"))
+            m.d.sync += amount.eq(getattr(self, f"add_{counter.name}"))
             with m.If(self.clear):
                 m.d.sync += self.value[i].eq(0)
             with m.Elif(amount != 0):

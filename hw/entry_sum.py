@@ -6,7 +6,7 @@ from amaranth.hdl import Cat, Const, Module, Signal, Value, signed, unsigned
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
-from .shared import SharedComponent, shared
+from .shared import SharedComponent, primitives, shared
 from .table_set import LARGEST_OF_FIVE, SUM_OF_FIVE_BITS
 from .three_operand_adder import ThreeOperandAdder
 
@@ -207,7 +207,7 @@ class EntrySum(SharedComponent):
             columns = [c + ([plus[i]] if i >= self.bits - 1 else []) for i, c in enumerate(columns)]
         rows = [Cat(*(c[r] if r < len(c) else Const(0, 1) for c in columns)) for r in range(3)]
         assert all(len(c) <= 3 for c in columns)
-        adder = ThreeOperandAdder(width, self.primitives)
+        adder = ThreeOperandAdder(width, self.primitives or primitives(platform))
         m.submodules[name] = shared(adder, platform)
         m.d.comb += [adder.en.eq(self.en), adder.a.eq(rows[0]), adder.b.eq(rows[1]), adder.c.eq(rows[2])]
         return adder.sum

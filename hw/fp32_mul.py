@@ -19,12 +19,16 @@ from .shared import SharedComponent
 
 __all__ = ["Fp32Mul"]
 
+#: Bits of the second significand in the first product: what a DSP block multiplies by, unsigned.
+_LOW = 17
+
 
 class Fp32Mul(SharedComponent):
     """A pipelined multiplier: ``o = fl(a * b)``, the arithmetic of :mod:`hw.fp32_format`.
 
-    0 times infinity is NaN. One product a cycle; the stages are the product, the normalisation and the
-    rounding. Method: Handbook of Floating-Point Arithmetic, section 8.4; IEEE 754-2019 clause 5.4.1.
+    0 times infinity is NaN. One product a cycle; the stages are the products, their sum with the
+    normalisation, and the rounding. Method: Handbook of Floating-Point Arithmetic, section 8.4; IEEE 754-2019
+    clause 5.4.1.
 
     Attributes
     ----------
@@ -53,12 +57,15 @@ class Fp32Mul(SharedComponent):
         a = Binary32(self.a)
         b = Binary32(self.b)
 
-        product = Signal(2 * FRACTION_BITS + 2, reset_less=True)
+        # Two products, each of one DSP block; the next stage adds them.
+        low = Signal(FRACTION_BITS + 1 + _LOW, reset_less=True)
+        high = Signal(2 * (FRACTION_BITS + 1) - _LOW, reset_less=True)
         exponent = Signal(signed(10), reset_less=True)
         kind = Signal(Kind, reset_less=True)
         with m.If(self.en):
             m.d.sync += [
-                product.eq(significand(a) * significand(b)),
+                low.eq(significand(a) * significand(b)[:_LOW]),
+                high.eq(significand(a) * significand(b)[_LOW:]),
                 exponent.eq(a.exponent + b.exponent - BIAS),
                 kind.sign.eq(a.sign ^ b.sign),
                 kind.nan.eq(is_nan(a) | is_nan(b) | (is_inf(a) & is_zero(b)) | (is_zero(a) & is_inf(b))),
@@ -68,6 +75,8 @@ class Fp32Mul(SharedComponent):
 
         # The product of two significands lies in [1, 4): its highest bit says in which half.
         exact = Signal(Unrounded, reset_less=True)
+        product = Signal(2 * FRACTION_BITS + 2)
+        m.d.comb += product.eq(Cat(low[:_LOW], (high + low[_LOW:])[: len(high)]))
         above_two = product[-1]
         with m.If(self.en):
             m.d.sync += [

@@ -61,7 +61,7 @@ class FrontEnd(wiring.Component):
     appended, kind, bytes, beats : Out(1), Out(2), Out(32), Out(32)
         Pulse with the figures of one run, empty ones too.
     layer, first, more : Out(LAYER_BITS), Out(ENTRY_BITS), Out(TOKEN_BITS)
-        Layer register, first entry of the current tile, its tokens beside the first.
+        Layer register, first entry of the current tile; a cycle later, its tokens beside the first.
     drained, fetch_idle, tape_held : In(1)
         No command is unfinished; the fetch engine has nothing to do; the tape reader holds bytes.
     discard, leftover : Out(1)
@@ -108,7 +108,10 @@ class FrontEnd(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
-        m.submodules.program = memory = Memory(shape=32 * PROGRAM_STRIDE, depth=config.program_words, init=[])
+        form = {"ram_style": "distributed"} if config.family == "xcup" and config.program_words <= 256 else {}
+        m.submodules.program = memory = Memory(
+            shape=32 * PROGRAM_STRIDE, depth=config.program_words, init=[], attrs=form
+        )
         write, read = memory.write_port(granularity=32), memory.read_port()
         m.d.comb += [
             write.addr.eq(self.program_address[3:]),
@@ -129,12 +132,14 @@ class FrontEnd(wiring.Component):
         m.d.comb += [
             following.eq(self.first + self.tile),
             left.eq(self.tokens - self.first),
-            self.more.eq(Mux(left < self.tile, left, self.tile) - 1),
             self.command.payload.word.eq(word),
             self.command.payload.layer.eq(self.layer),
             self.command.payload.first.eq(self.first),
             self.command.payload.more.eq(Mux(header.tiled, self.more, 0)),
         ]
+
+        # A cycle late: the next instruction is decoded 3 cycles after `first` changes.
+        m.d.sync += self.more.eq(Mux(left < self.tile, left, self.tile) - 1)
 
         # STOREs passed on and not finished: a FETCH of what they write waits for them.
         stores = Signal(_STORE_BITS)

@@ -5,20 +5,18 @@ from amaranth.lib import data, wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 
-from .adder_tree import AdderTree
 from .delay_line import any_in_flight, delay
+from .integer_dots import ROWS, WEIGHT_BITS, CascadeDots, integer_dots, pairs_layout
 from .machine import MachineConfig
-from .packed_multiplier import PackedMultiplier
-from .packing import FAMILIES
-from .shared import SharedComponent, shared
+from .shared import SharedComponent, primitives, shared
+from .three_operand_adder import ThreeOperandAdder
 
 __all__ = ["ROWS", "SUM_BITS", "IntegerEngine", "factors_layout"]
 
-#: Rows that are multiplied at once: their weights share a DSP block.
-ROWS = 2
 SUM_BITS = 48
-_WEIGHT_BITS = 8
 _FACTOR_BITS = 16
+#: Bits of the lower part of what a factor multiplies: unsigned, on the narrower port of a DSP block.
+_PART = 17
 #: Bits that a sum over a row of up to 2^16 elements gains.
 _ROW_BITS = 16
 #: Cycles from the sums of a group to those of the pair: two factors, two products, two additions, overlapped.
@@ -31,13 +29,8 @@ def factors_layout() -> data.StructLayout:
     return data.StructLayout({"scale": factor, "minimum": factor})
 
 
-def _pairs_layout(lanes: int) -> data.ArrayLayout:
-    """A weight of the even and one of the odd row in each lane."""
-    return data.ArrayLayout(data.ArrayLayout(signed(_WEIGHT_BITS), ROWS), lanes)
-
-
 class IntegerToken(SharedComponent):
-    """One token of `IntegerEngine`: its multipliers, adder trees and sums.
+    """One token of `IntegerEngine`: its dot products and the sums over groups.
 
     Parameters
     ----------
@@ -51,14 +44,17 @@ class IntegerToken(SharedComponent):
     Attributes
     ----------
     latency : int
-        Enabled cycles from weights and activations to their sum.
+        Enabled cycles from activations to their sum.
+    skew : list of int
+        By how many enabled cycles the weights of each lane come later.
 
     Members
     -------
     en : In(1)
         The pipeline advances in cycles in which this is 1, and only in those.
-    weights, activations, live : In(...), In(bits * lanes), In(lanes)
-        Lane by lane: a weight of both rows, an activation, whether it counts.
+    weights, activations, off : In(...), In(bits * lanes), In(lanes)
+        Lane by lane: a weight of both rows, `skew` cycles after its activation; with ``en``, whether it does
+        not count. Without ``en``, ``off`` is 0 or nothing is under way.
     take, end : In(1), In(1)
         ``latency`` later: that sum counts; a group has ended.
     second, factors : In(1), In(factors_layout())
@@ -72,16 +68,14 @@ class IntegerToken(SharedComponent):
     APART = True
 
     def __init__(self, family: str, lanes: int, bits: int) -> None:
-        self.lanes, self.bits = lanes, bits
-        self.packings = FAMILIES[family].of(bits)
-        self.product_bits = self.packings.wide.product_bits
-        self.trees = [AdderTree(lanes, self.product_bits, tag=0) for _ in range(ROWS)]
-        self.latency = PackedMultiplier.LATENCY + self.trees[0].latency
+        self.bits = bits
+        self.products = integer_dots(family, lanes, bits)
+        self.latency, self.skew = self.products.latency, self.products.skew
         super().__init__({
             "en": In(1),
-            "weights": In(_pairs_layout(lanes)),
+            "weights": In(pairs_layout(lanes)),
             "activations": In(data.ArrayLayout(signed(bits), lanes)),
-            "live": In(lanes),
+            "off": In(lanes),
             "take": In(1),
             "end": In(1),
             "second": In(1),
@@ -93,56 +87,66 @@ class IntegerToken(SharedComponent):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        en, lanes, bits = self.en, self.lanes, self.bits
-        activations = Signal(self.activations.shape())
-        m.d.comb += [activations[i].eq(Mux(self.live[i], self.activations[i], 0)) for i in range(lanes)]
-        for i in range(lanes):
-            multiply = PackedMultiplier(self.packings.wide if i < lanes // ROWS else self.packings.narrow)
-            m.submodules[f"multiply{i}"] = shared(multiply, platform)
-            m.d.comb += [multiply.en.eq(en), multiply.activations[0].eq(activations[i])]
-            for r, tree in enumerate(self.trees):
-                m.d.comb += [
-                    multiply.weights[r].eq(self.weights[i][r]),
-                    tree.i[i].eq(multiply.products[r]),
-                ]
-
-        # The sum of activations takes as long as those of products.
-        total = AdderTree(lanes, bits, tag=0)
-        m.submodules.total = shared(total, platform)
-        m.d.comb += [total.en.eq(en), total.i.eq(delay(m, activations.as_value(), 1, en))]
-        x = Signal(signed(bits + _ROW_BITS), reset_less=True)
+        en, products = self.en, self.products
+        m.submodules.products = shared(products, platform)
+        m.d.comb += [
+            products.en.eq(en),
+            products.weights.eq(self.weights),
+            products.activations.eq(self.activations),
+            products.off.eq(self.off),
+        ]
+        # Sums of a group. They are not added to at its end, so that one condition clears them.
+        x = Signal(signed(self.bits + _ROW_BITS), reset_less=True)
+        dots = [
+            Signal(signed(self.bits + WEIGHT_BITS + _ROW_BITS), name=f"dot{r}", reset_less=True)
+            for r in range(ROWS)
+        ]
+        sums = [(x, products.total), *zip(dots, products.dots, strict=True)]
         ended_x = Signal.like(x)
-        add_x = delay(m, total.sum, PackedMultiplier.LATENCY - 1, en).as_signed()
-        with m.If(en):
-            m.d.sync += x.eq(Mux(self.end, 0, x) + Mux(self.take, add_x, 0))
-            with m.If(self.end):
-                m.d.sync += ended_x.eq(x)
+        with m.If(en & self.end):
+            m.d.sync += [ended_x.eq(x), *(total.eq(0) for total, _ in sums)]
+        with m.Elif(en & self.take):
+            m.d.sync += [total.eq(total + term) for total, term in sums]
 
-        for r, tree in enumerate(self.trees):
-            m.submodules[f"tree{r}"] = shared(tree, platform)
-            m.d.comb += tree.en.eq(en)
-            dot_bits = self.product_bits + _ROW_BITS
-            dot = Signal(signed(dot_bits), name=f"dot{r}", reset_less=True)
-            value = Signal(signed(dot_bits), name=f"value{r}", reset_less=True)
+        for r, dot in enumerate(dots):
+            value = Signal.like(dot, name=f"value{r}", reset_less=True)
             factor = Signal(signed(_FACTOR_BITS), name=f"factor{r}", reset_less=True)
-            scaled = Signal(signed(SUM_BITS), name=f"scaled{r}", reset_less=True)
             with m.If(en):
                 m.d.sync += [
-                    dot.eq(Mux(self.end, 0, dot) + Mux(self.take, tree.sum, 0)),
                     value.eq(Mux(self.second, ended_x, dot)),
                     factor.eq(Mux(self.second, self.factors.minimum[r], self.factors.scale[r])),
-                    scaled.eq(value * factor),
                 ]
+            if isinstance(products, CascadeDots):
+                # A product of a DSP block for each part of the value; one adder of three operands.
+                low = Signal(signed(_PART + 1 + _FACTOR_BITS), name=f"low{r}", reset_less=True)
+                high = Signal(signed(len(value) - _PART + _FACTOR_BITS), name=f"high{r}", reset_less=True)
+                with m.If(en):
+                    m.d.sync += [low.eq(value[:_PART] * factor), high.eq((value >> _PART) * factor)]
+                adder = ThreeOperandAdder(SUM_BITS, primitives(platform))
+                m.submodules[f"adder{r}"] = shared(adder, platform)
+                m.d.comb += [
+                    adder.en.eq(en & self.add),
+                    adder.drop.eq(self.first),
+                    adder.a.eq(self.sums[r]),
+                    adder.b.eq(low),
+                    adder.c.eq(high << _PART),
+                    self.sums[r].eq(adder.sum),
+                ]
+                continue
+            scaled = Signal(signed(SUM_BITS), name=f"scaled{r}", reset_less=True)
+            with m.If(en):
+                m.d.sync += scaled.eq(value * factor)
                 with m.If(self.add):
-                    m.d.sync += self.sums[r].eq(Mux(self.first, 0, self.sums[r]) + scaled)
+                    # In this order a bit is a look-up table: the first operand goes to the carry chain too.
+                    m.d.sync += self.sums[r].eq(scaled + Mux(self.first, 0, self.sums[r]))
         return m
 
 
 class IntegerEngine(wiring.Component):
     """``numerics.grouped_linear`` of pairs of rows, for each token of a tile.
 
-    Each token has one `PackedMultiplier` for each byte of codes; it multiplies a weight of the even and one
-    of the odd row by an activation. Adder trees sum both rows' products and the activations. At the end of a
+    Each token has a DSP block for each byte of codes; it multiplies a weight of the even and one of the odd
+    row by an activation. `integer_dots` sums both rows' products and the activations. At the end of a
     group a multiplier for each row takes, one after the other, scale * dot product and minimum * sum of
     activations, and adds them to the pair's sums: a group takes two cycles or more, its last one without
     codes.
@@ -185,7 +189,8 @@ class IntegerEngine(wiring.Component):
     def __init__(self, config: MachineConfig) -> None:
         self.config = config
         lanes, tokens, bits = config.head_lanes, config.tile, config.activation_bits
-        self.to_sums = IntegerToken(config.family, lanes, bits).latency
+        token = IntegerToken(config.family, lanes, bits)
+        self.to_sums, self.skew = token.latency, token.skew
         self.latency = self.to_sums + _GROUP_LATENCY
         super().__init__({
             "en": In(1),
@@ -206,16 +211,18 @@ class IntegerEngine(wiring.Component):
         m = Module()
         lanes, tokens, bits = self.config.head_lanes, self.config.tile, self.config.activation_bits
         en = self.en
+        # Nothing moves while nothing passes.
+        passing = any_in_flight(m, self.take | self.end | self.final, self.latency, en)
 
         # Weights of both rows, lane by lane. Only half of the lanes have codes of int8.
         codes = data.View(data.ArrayLayout(signed(8), lanes), self.codes)
         halves = data.View(data.ArrayLayout(signed(4), ROWS * lanes), self.codes)
-        weights = Signal(_pairs_layout(lanes))
+        weights = Signal(pairs_layout(lanes))
         for i in range(lanes):
             pair = [halves[ROWS * i + r] for r in range(ROWS)]
             if i < lanes // ROWS:
                 pair = [Mux(self.narrow, pair[r], codes[ROWS * i + r]) for r in range(ROWS)]
-            m.d.comb += [weights[i][r].eq(pair[r]) for r in range(ROWS)]
+            m.d.comb += [weights[i][r].eq(delay(m, pair[r], self.skew[i], en & passing)) for r in range(ROWS)]
 
         # Marks on their way beside the products, and factors that wait for them.
         marks = data.StructLayout({"take": 1, "end": 1, "final": 1})
@@ -244,15 +251,16 @@ class IntegerEngine(wiring.Component):
             with m.If(summed.end | summed.final):
                 m.d.sync += fresh.eq(summed.final)
 
-        # Registers of a token stand still while it is not live and while nothing passes.
-        passing = any_in_flight(m, self.take | self.end | self.final, self.latency, en)
+        # Registers of a token stand still while it is not live.
+        off = Signal(lanes)
+        m.d.comb += off.eq(Mux(en, ~self.live, 0))
         for t in range(tokens):
             token = IntegerToken(self.config.family, lanes, bits)
             m.submodules[f"token{t}"] = shared(token, platform)
             m.d.comb += [
                 token.en.eq(en & passing & self.live_tokens[t]),
                 token.weights.eq(weights),
-                token.live.eq(self.live),
+                token.off.eq(off),
                 token.activations.eq(self.activations[t]),
                 token.take.eq(summed.take),
                 token.end.eq(summed.end),

@@ -84,7 +84,7 @@ class KeyDot(wiring.Component):
             read.addr.eq(step.index),
             write.en.eq(adding),
             write.addr.eq(step.index),
-            write.data.eq(Mux(step.first, 0, read.data) + tree.sum),
+            write.data.eq(tree.sum + Mux(step.first, 0, read.data)),
         ]
         m.d.sync += [
             self.dot_en.eq(adding & step.last),

@@ -56,6 +56,8 @@ class RowReader(wiring.Component):
         Parts, each with the scales of its head.
     size : Out(range(attention_bytes + 1))
         Elements of the part.
+    want : Out(range(attention_bytes + 1))
+        Bytes of the next take that is not of padding, until it is made; 0 where none follows.
     busy : Out(1)
         Rows remain.
     """
@@ -72,6 +74,7 @@ class RowReader(wiring.Component):
                 "tape": Out(TapePort(config)),
                 "part": Out(stream.Signature(part_layout(config))),
                 "size": Out(range(config.attention_bytes + 1)),
+                "want": Out(range(config.attention_bytes + 1)),
                 "busy": Out(1),
             }
         )
@@ -156,6 +159,7 @@ class RowReader(wiring.Component):
                     with m.If(~self.value):
                         m.next = "pairs"
             with m.State("pairs"):
+                m.d.comb += self.want.eq(pair_bytes)
                 with m.If(tape.level >= pair_bytes):
                     m.d.comb += [
                         write.en.eq(1),
@@ -168,6 +172,7 @@ class RowReader(wiring.Component):
                 with m.Else():
                     m.d.comb += tape.starved.eq(1)
             with m.State("parts"):
+                m.d.comb += self.want.eq(self.size)
                 m.d.comb += self.part.valid.eq(tape.level >= self.size)
                 m.d.comb += tape.starved.eq(~self.part.valid & self.part.ready)
                 with m.If(self.part.valid & self.part.ready):

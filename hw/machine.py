@@ -163,6 +163,14 @@ class MachineConfig:
         return max(1, min(self.tile, cores * (self.core_scores // (heads * rows))))
 
     @property
+    def stage_word(self) -> int:
+        """Bytes that are read from the stage in a cycle: all that the attention unit takes, or where that is
+        much and there is UltraRAM, which is narrow and deep, two units of a part."""
+        word = 2 * min(self.attention_bytes, self.lanes)
+        narrow = self.family == "xcup" and 2 * word < self.attention_bytes and word <= self.bus_bytes
+        return word if narrow else self.attention_bytes
+
+    @property
     def scale_pairs(self) -> int:
         """Pairs of scales of a K row that the attention unit takes a cycle: as many bytes as of K."""
         return max(1, self.attention_bytes // 8)

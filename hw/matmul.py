@@ -133,6 +133,7 @@ class Matmul(wiring.Component):
         ]
 
         m.d.comb += [accumulator.sums.eq(ternary.sums), accumulator.row.eq(ternary.row)]
+        m.d.comb += accumulator.next_row.eq(ternary.next_row.row)
         wiring.connect(m, integer.result, accumulator.write)
         wiring.connect(m, wiring.flipped(self.accumulator), accumulator.read)
 

@@ -8,6 +8,7 @@ from .attention import Attention
 from .axi4 import ReadPorts, WritePort
 from .counters import Counters
 from .csr import Csr, CsrPort
+from .delay_line import delay
 from .fetch import Fetch
 from .isa import COUNTER_INDEX, Kind
 from .machine import MachineConfig
@@ -69,7 +70,7 @@ class Overlay(wiring.Component):
         connect(m, csr.top, matmul.top)
         m.d.comb += [
             self.irq.eq(csr.irq),
-            csr.finished.eq(steps.finished),
+            csr.finished.eq(delay(m, steps.finished, 1)),  # counters are a cycle late
             csr.running.eq(steps.running),
             csr.generated.eq(steps.generated),
             csr.log_token.eq(steps.log_token),

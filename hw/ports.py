@@ -200,16 +200,23 @@ class ScalarRead(wiring.Signature):
 
 
 class StageRead(wiring.Signature):
-    """Read the stage (seen from the reader): data one cycle after address.
+    """Read the stage (seen from the reader): data one cycle after address, or later.
 
-    Members: token Out(TOKEN_BITS); value Out(1), 0 = K row, 1 = V row; address Out(16), byte, multiple of
-    `width`; data In(8 * width).
+    Members
+    -------
+    en : Out(1)
+        A word is wanted; without it what comes is of no use.
+    token, value, address : Out(TOKEN_BITS), Out(1), Out(16)
+        Whose row; 0 = K row, 1 = V row; byte of it, a multiple of `width`.
+    there, data : In(1), In(8 * width)
+        ``data`` are those of what was wanted in the cycle before; else it is to be asked for again.
     """
 
     def __init__(self, width: int):
         super().__init__(
-            {"token": Out(TOKEN_BITS), "value": Out(1), "address": Out(16), "data": In(8 * width)}
-        )
+            {"en": Out(1), "token": Out(TOKEN_BITS), "value": Out(1), "address": Out(16),
+             "there": In(1), "data": In(8 * width)}
+        )  # fmt: skip
 
 
 class TopRead(wiring.Signature):

@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from .machine import MachineConfig
 from .ports import QueryWrite
+from .value_sum import SHALLOW
 
 __all__ = ["QueryMemory"]
 
@@ -76,8 +77,11 @@ class QueryMemory(wiring.Component):
                 ]
 
         row_bits, joined_bits = (words - 1).bit_length(), joined.bit_length() - 1
+        depth = max(2, words * config.core_tokens)
+        # Wide and shallow: block RAM would be used for a fraction of its depth.
+        form = {"ram_style": "distributed"} if config.family == "xcup" and depth <= SHALLOW else {}
         m.submodules.queries = queries = memory.Memory(
-            shape=16 * max(size, lanes), depth=max(2, words * config.core_tokens), init=[]
+            shape=16 * max(size, lanes), depth=depth, init=[], attrs=form
         )
         write = queries.write_port(granularity=16 * lanes)
         read = queries.read_port()

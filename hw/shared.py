@@ -15,7 +15,7 @@ from amaranth.hdl import ClockSignal, Instance, ResetSignal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
-__all__ = ["PREFIX", "SharedComponent", "SharedModules", "ports", "shared"]
+__all__ = ["PREFIX", "SharedComponent", "SharedModules", "ports", "primitives", "shared"]
 
 #: Names of shared modules begin so. Yosys writes modules in the order of names; the top is to be the first.
 PREFIX = "shared_"
@@ -66,13 +66,19 @@ class SharedComponent(wiring.Component):
 class SharedModules:
     """The platform under which `shared` makes instances; `components` has one component of each module.
 
+    Parameters
+    ----------
+    primitives : bool
+        For synthesis: instances of the family's cells where synthesis would not infer them (`primitives`).
+
     Attributes
     ----------
     components : dict[str, SharedComponent]
         By module name; grows while components are elaborated.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, primitives: bool = False) -> None:
+        self.primitives = primitives
         self.components: dict[str, SharedComponent] = {}
 
     def instance(self, component: SharedComponent) -> Instance:
@@ -91,6 +97,12 @@ def ports(component: wiring.Component) -> Iterator[tuple[str, Value, bool]]:
         signal = Value.cast(value)
         if len(signal):
             yield "__".join(map(str, path)), signal, member.flow == In
+
+
+def primitives(platform: object) -> bool:
+    """Whether a component is to instantiate cells of its family: not in simulations, which have no models of
+    them; the tests prove both forms equal."""
+    return isinstance(platform, SharedModules) and platform.primitives
 
 
 def shared(component: SharedComponent, platform: object) -> Any:

@@ -182,5 +182,6 @@ class SplitTables(wiring.Component):
 
         for t, tree in enumerate(self.trees):
             m.d.comb += [tree.en.eq(adding[t]), port.sums[t].eq(tree.sum)]
-        m.d.comb += port.sum_row.eq(delay(m, port.row.as_value(), self.latency))
+        next_row = delay(m, port.row.as_value(), self.latency - 1)
+        m.d.comb += [port.next_row.eq(next_row), port.sum_row.eq(delay(m, next_row, 1))]
         return m

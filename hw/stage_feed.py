@@ -67,6 +67,7 @@ class StageFeed(wiring.Component):
             kept.eq(held - (self.tape.take // unit)),
             following.eq(kept + Mux(arriving, word // unit, 0)),
             request.eq(running & (following <= (room - word) // unit)),
+            self.stage.en.eq(request),
             self.stage.address.eq(address),
         ]
         m.d.sync += [

@@ -42,9 +42,9 @@ class Store(wiring.Component):
     busy : Out(1)
 
     Latency: command to first address 5 cycles (logits 4, or when the burst's last one is here); then a beat
-    every cycle from the stage, every ``bus_bytes / 4`` cycles with logits and activations. Before the first
-    beat of another burst, of the same run or the next, 2 cycles more (logits and activations 1, activations
-    of another run 3).
+    every cycle from the stage (or as `Stage` has it from narrow words), every ``bus_bytes / 4`` cycles with
+    logits and activations. Before the first beat of another burst, of the same run or the next, 2 cycles more
+    (logits and activations 1, activations of another run 3).
     """
 
     def __init__(self, config: MachineConfig):
@@ -196,7 +196,8 @@ class Store(wiring.Component):
                     # The stage's word for `offset` is there one cycle after the address: fetch, then emit.
                     fetched = Signal()
                     m.d.sync += fetched.eq(1)
-                    with m.If(fetched & w_free):
+                    m.d.comb += self.stage.en.eq(1)
+                    with m.If(fetched & self.stage.there & w_free):
                         m.d.comb += [emit.eq(1), beat.eq(self.stage.data)]
                         m.d.comb += self.stage.address.eq(offset + bus)
                         m.d.sync += offset.eq(offset + bus)

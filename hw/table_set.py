@@ -49,6 +49,8 @@ class TableSet(wiring.Signature):
     sums, sum_row : In(ArrayLayout(signed(sum_bits), tokens)), In(row_layout(tokens))
         The sums of a row, and the row, a fixed number of cycles later. Sums of tokens that are not live mean
         nothing, and so do those without a row.
+    next_row : In(row_layout(tokens))
+        ``sum_row`` of the next cycle.
     """
 
     def __init__(self, tables: int, tokens: int) -> None:
@@ -68,4 +70,5 @@ class TableSet(wiring.Signature):
             "data": Out(8 * tables),
             "sums": In(data.ArrayLayout(signed(sum_bits), tokens)),
             "sum_row": In(row_layout(tokens)),
+            "next_row": In(row_layout(tokens)),
         })  # fmt: skip

@@ -79,8 +79,8 @@ class TernaryEngine(wiring.Component):
         Takes the bytes of one row of one chunk, or nothing.
     sums : Out(ArrayLayout(signed(...), tile))
         Sum over one row of one chunk, for each token.
-    row : Out(row_layout(tile))
-        What they belong to.
+    row, next_row : Out(row_layout(tile))
+        What they belong to, and those of the next cycle.
     """
 
     def __init__(self, config: MachineConfig, builders: int | None = None, primitives: bool = False) -> None:
@@ -99,6 +99,7 @@ class TernaryEngine(wiring.Component):
             "tape": Out(TapePort(config)),
             "sums": Out(sums),
             "row": Out(row_layout(config.tile)),
+            "next_row": Out(row_layout(config.tile)),
         })  # fmt: skip
 
     def elaborate(self, platform: object) -> Module:
@@ -173,5 +174,6 @@ class TernaryEngine(wiring.Component):
             port.data.eq(self.tape.data),
             self.sums.eq(port.sums),
             self.row.eq(port.sum_row),
+            self.next_row.eq(port.next_row),
         ]
         return m

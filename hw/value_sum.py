@@ -88,7 +88,7 @@ class ValueSum(wiring.Component):
         for i in range(size):
             total = Signal(signed(bits), name=f"total_{i}")
             before = read.data.word_select(i, bits).as_signed()
-            m.d.comb += total.eq(Mux(fresh, 0, before) + self.products[i])
+            m.d.comb += total.eq(self.products[i] + Mux(fresh, 0, before))
             totals.append(total)
         m.d.comb += write.data.eq(Cat(totals))
         return m

@@ -1,6 +1,6 @@
 """The vector unit: MAP, QUANTISE and NORM."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -37,6 +37,11 @@ __all__ = ["Vector"]
 #: it has one.
 _ONCE = VectorMemory.LATENCY + VectorLane.CONVERT
 _AGAIN = _ONCE + VectorLane.SCALE
+
+
+def past(taps: Value, tap: Value) -> Value:
+    """What passes a tap that no word passes before its operands are there: it is in a register."""
+    return Cat(Const(0, VectorMemory.LATENCY), taps[VectorMemory.LATENCY :]).bit_select(tap, 1)
 
 
 class Vector(wiring.Component):
@@ -210,8 +215,13 @@ class Vector(wiring.Component):
 
         # Compute.
         again = plan.twice & flow.words[_AGAIN]
-        in_memory = plan.source == Source.ACTIVATION
-        per_head = (plan.source == Source.ATTENTION) & ~again
+        in_memory, of_attention = Signal(), Signal()
+        with m.If(accept):
+            m.d.sync += [
+                in_memory.eq(decode.plan.source == Source.ACTIVATION),
+                of_attention.eq(decode.plan.source == Source.ATTENTION),
+            ]
+        per_head = of_attention & ~again
         units = [VectorLane(odd=bool(lane % 2)) for lane in range(lanes)]
         for lane, unit in enumerate(units):
             m.submodules[f"lane_{lane}"] = shared(unit, platform)
@@ -241,8 +251,8 @@ class Vector(wiring.Component):
         connect(m, targets.query, flipped(self.query))
         connect(m, targets.stage, flipped(self.stage))
         d = Signal(16)
-        written = flow.words.bit_select(plan.z_at, 1)
-        z_ends = token_ends(flow, plan.z_at)
+        written = past(flow.words, plan.z_at)
+        z_ends = past(flow.lasts, plan.z_at) if tokens > 1 else Const(0, 1)
         z_token = count_tokens(m, tokens, accept, z_ends, "z_due")
         banked = plan.quantise | (plan.dest == Dest.ACTIVATION)
         with m.If(written):
@@ -259,7 +269,7 @@ class Vector(wiring.Component):
             targets.target.eq(plan.target),
             targets.en.eq(plan.quantise & written),
             targets.address.eq(d),
-            targets.scale_en.eq(flow.marks.bit_select(plan.z_at, 1)),
+            targets.scale_en.eq(past(flow.marks, plan.z_at)),
             targets.scale.eq(segments.scale),
             targets.query_scale.eq(product.o),
         ]
@@ -280,11 +290,11 @@ class Vector(wiring.Component):
             statistics.grid.eq(plan.grid),
             statistics.gain.eq(plan.gain),
             statistics.z_valid.eq(gather & written),
-            statistics.z_last.eq(flow.ends.bit_select(plan.z_at, 1)),
+            statistics.z_last.eq(past(flow.ends, plan.z_at)),
             statistics.z_final.eq(z_ends),
-            statistics.y_valid.eq(gather & flow.words.bit_select(plan.y_at, 1)),
-            statistics.y_last.eq(flow.ends.bit_select(plan.y_at, 1)),
-            statistics.y_final.eq(token_ends(flow, plan.y_at)),
+            statistics.y_valid.eq(gather & past(flow.words, plan.y_at)),
+            statistics.y_last.eq(past(flow.ends, plan.y_at)),
+            statistics.y_final.eq(past(flow.lasts, plan.y_at) if tokens > 1 else 0),
         ]
 
         # Compute a norm.
@@ -306,7 +316,8 @@ class Vector(wiring.Component):
 
         # Finish.
         nothing = fresh & ~plan.norm & (plan.words == 0)
-        done_token = count_tokens(m, tokens, accept, token_ends(flow, plan.done_at), "done_due")
-        last = flow.lasts.bit_select(plan.done_at, 1) & (done_token == flow.more)
+        done = past(flow.lasts, plan.done_at)
+        done_token = count_tokens(m, tokens, accept, done if tokens > 1 else Const(0, 1), "done_due")
+        last = done & (done_token == flow.more)
         m.d.comb += self.unit.done.eq(last | norm.done | nothing)
         return m

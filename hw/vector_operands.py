@@ -63,9 +63,22 @@ class VectorOperands(wiring.Component):
         m = Module()
         flow, plan, lanes = self.flow, self.flow.plan, self.lanes
         tape_word = 4 * lanes
-        of_tape = plan.map & (plan.source == Source.TAPE)
-        of_attention = plan.map & (plan.source == Source.ATTENTION)
-        of_accumulator = plan.map & ((plan.source == Source.ACCUMULATOR) | (plan.source == Source.LINEAR))
+        # What follows from the instruction alone is found as it begins, and held.
+        decoded = flow.decoded
+        of_tape, of_attention, of_accumulator, of_memory, of_two = (Signal(name=name) for name in (
+            "of_tape", "of_attention", "of_accumulator", "of_memory", "of_two"
+        ))  # fmt: skip
+        with m.If(flow.start):
+            m.d.sync += [
+                of_tape.eq(decoded.map & (decoded.source == Source.TAPE)),
+                of_attention.eq(decoded.map & (decoded.source == Source.ATTENTION)),
+                of_accumulator.eq(
+                    decoded.map & ((decoded.source == Source.ACCUMULATOR) | (decoded.source == Source.LINEAR))
+                ),
+                of_memory.eq(decoded.quantise | (decoded.map & (decoded.source == Source.ACTIVATION))),
+                of_two.eq(decoded.map & decoded.second),
+                self.late.eq(decoded.map & decoded.second & (decoded.source == Source.ACTIVATION)),
+            ]
 
         # The first operand is asked for when its word begins.
         m.d.comb += flow.available.eq(1)
@@ -75,11 +88,9 @@ class VectorOperands(wiring.Component):
             m.d.comb += flow.available.eq(self.attention.valid)
         # Activation memory has one port to read: with two operands there, the first one is read a cycle
         # ahead, where no second one is due.
-        of_memory = plan.quantise | (plan.map & (plan.source == Source.ACTIVATION))
         ahead, read_ahead = Signal(), Signal()
         m.d.comb += [
-            self.late.eq(plan.map & plan.second & (plan.source == Source.ACTIVATION)),
-            self.b_en.eq(plan.map & plan.second & flow.words.bit_select(plan.b_at, 1)),
+            self.b_en.eq(of_two & flow.words.bit_select(plan.b_at, 1)),
             ahead.eq(self.late & flow.ready & ~read_ahead & ~self.b_en),
             self.a_en.eq(Mux(self.late, ahead, of_memory & flow.issue)),
         ]

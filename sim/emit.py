@@ -37,9 +37,12 @@ _ENABLES = (
 Ports = Mapping[str, tuple[Value, PortDirection | None]]
 
 
-def emit_component(component: wiring.Component, name: str, *, sources: bool = False) -> str:
-    """Verilog of a component as module `name`, which comes first, with the modules it shares."""
-    modules = SharedModules()
+def emit_component(
+    component: wiring.Component, name: str, *, sources: bool = False, primitives: bool = False
+) -> str:
+    """Verilog of a component as module `name`, which comes first, with the modules it shares; with
+    `primitives` for synthesis (`hw.shared.primitives`)."""
+    modules = SharedModules(primitives)
     return emit(Fragment.get(component, modules), name, _ports(component), modules, sources=sources)
 
 

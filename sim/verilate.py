@@ -248,10 +248,13 @@ def _hardware_sources() -> str:
     return digest(importlib.metadata.version("amaranth"), *(file.read_bytes() for file in files))
 
 
-def overlay_verilog(machine: MachineConfig, progress: Progress = _quiet, *, sources: bool = False) -> str:
+def overlay_verilog(
+    machine: MachineConfig, progress: Progress = _quiet, *, sources: bool = False, primitives: bool = False
+) -> str:
     """Verilog of ``hw.overlay.Overlay(machine)`` as module ``overlay``, cached by the sources of `hw`.
 
-    With `sources` its attributes name the source line of each statement.
+    With `sources` its attributes name the source line of each statement. With `primitives` it is for
+    synthesis alone: cells of the family stand where it would not infer them (`hw.shared.primitives`).
     """
 
     def convert() -> tuple[str]:
@@ -259,9 +262,10 @@ def overlay_verilog(machine: MachineConfig, progress: Progress = _quiet, *, sour
 
         from .emit import emit_component
 
-        return (emit_component(Overlay(machine), "overlay", sources=sources),)
+        return (emit_component(Overlay(machine), "overlay", sources=sources, primitives=primitives),)
 
-    return _converted(machine, ["sources"] if sources else [], (".v",), convert, progress)[0]
+    variant = [name for name, on in (("sources", sources), ("primitives", primitives)) if on]
+    return _converted(machine, variant, (".v",), convert, progress)[0]
 
 
 def traced_overlay(machine: MachineConfig, progress: Progress = _quiet) -> Traced:

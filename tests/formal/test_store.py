@@ -34,7 +34,7 @@ class Writer(wiring.Component):
         super().__init__(
             {"write": Out(WritePort(config.bus_bytes)),
              "command_valid": In(1), "command": In(command_layout()),
-             "logits_valid": In(1), "stage": In(64), "activation": In(128),
+             "logits_valid": In(1), "stage": In(64), "stage_there": In(1), "activation": In(128),
              "activation_ready": In(1), "entry": In(entry_layout())}
         )  # fmt: skip
 
@@ -49,6 +49,7 @@ class Writer(wiring.Component):
             dut.unit.command.payload.eq(self.command),
             dut.logits.valid.eq(self.logits_valid),
             dut.stage.data.eq(self.stage),
+            dut.stage.there.eq(self.stage_there),
             dut.activation.data.eq(self.activation),
             dut.activation.ready.eq(self.activation_ready),
             dut.entries.entry.eq(self.entry),
@@ -166,6 +167,7 @@ class Rows(wiring.Component):
             command.payload.layer.eq(self.layer), command.payload.first.eq(constant["first"]),
             command.payload.more.eq(self.more),
             dut.memory_base.eq(self.memory_base), dut.stage.data.eq(self.stage),
+            dut.stage.there.eq(1),
             dut.activation.data.eq(self.activation), dut.activation.ready.eq(self.activation_ready),
             dut.entries.entry.eq(self.entry),
             dut.logits.valid.eq(self.logits_valid), dut.logits.payload.eq(self.logits),

@@ -47,5 +47,40 @@ def test_writes_and_reads(lanes: int, head_lanes: int, tile: int, bits: int):
     sim.run()
 
 
+def test_two_parts_and_four_banks():
+    """As on kv260: memories of 64 words, two one behind the other, four banks side by side."""
+    config = dataclasses.replace(
+        CI, lanes=8, head_lanes=64, quantised_words=8192, tile=2, activation_bits=8, family="xcup"
+    )
+    rng = random.Random(4)
+    dut = ActivationBuffer(config)
+    model = [[0] * config.quantised_words for _ in range(2)]
+    blocks = config.quantised_words // BLOCK
+    spots = [0, 3, 255, 256, 257, blocks - 2, blocks - 1]
+
+    async def bench(ctx) -> None:
+        for _ in range(1500):
+            address = (rng.choice(spots) + rng.randrange(3)) % blocks * BLOCK + rng.choice((0, 8))
+            values = [rng.getrandbits(8) for _ in range(8)]
+            token = rng.randrange(2)
+            ctx.set(dut.write.en, en := rng.random() < 0.7)
+            ctx.set(dut.write.token, token)
+            ctx.set(dut.write.address, address)
+            ctx.set(dut.write.data, int.from_bytes(values, "little"))
+            block = (rng.choice(spots) - rng.randrange(3)) % blocks
+            ctx.set(dut.read.block, block)
+            await ctx.tick()
+            for t, content in enumerate(model):
+                expected = [content[(block * BLOCK + i) % len(content)] for i in range(BLOCK * 4)]
+                assert ctx.get(dut.read.data[t]) == int.from_bytes(expected, "little")
+            if en:
+                model[token][address : address + 8] = values
+
+    sim = Simulator(dut)
+    sim.add_clock(1e-6)
+    sim.add_testbench(bench)
+    sim.run()
+
+
 def test_banks_follow_the_head():
     assert [ActivationBuffer(machine).banks for machine in (CI, WIDE)] == [1, 2]

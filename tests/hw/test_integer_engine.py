@@ -68,7 +68,15 @@ class Pairs:
 
 @pytest.mark.parametrize(
     ("lanes", "tokens", "bits", "family"),
-    [(2, 1, 8, "ecp5"), (4, 1, 12, "ecp5"), (4, 4, 8, "xcup"), (16, 1, 12, "xcup"), (16, 2, 12, "ecp5")],
+    [
+        (2, 1, 8, "ecp5"),
+        (4, 1, 12, "ecp5"),
+        (4, 4, 8, "xcup"),
+        (16, 1, 12, "xcup"),
+        (16, 2, 12, "ecp5"),
+        (64, 1, 8, "xcup"),
+        (32, 2, 8, "xcup"),
+    ],
 )
 def test_pairs(lanes: int, tokens: int, bits: int, family: str):
     rng = random.Random(lanes * tokens)

@@ -20,7 +20,36 @@ from .test_fetch import MEMORY, runs_for
 WIDE = dataclasses.replace(
     CI, name="striped", bus_bytes=32, ports=4, fifo_words=64, burst_beats=8, outstanding=8, tables=40
 )
+#: Cycles that no transfer here takes: several times those of the slowest one.
+LIMIT = 20_000
 MACHINES = [WIDE, dataclasses.replace(WIDE, name="two", bus_bytes=8, ports=2, tables=9, burst_beats=5)]
+
+
+def run_limited(m, benches, background=()) -> None:
+    """Simulate until all benches are finished; AssertionError where they have not after `LIMIT` cycles."""
+    sim, finished = Simulator(m), []
+
+    def reported(bench):
+        async def process(ctx):
+            await bench(ctx)
+            finished.append(bench.__name__)
+
+        return process
+
+    async def watch(ctx):
+        cycles = 0
+        while len(finished) < len(benches):
+            await ctx.tick()
+            cycles += 1
+            assert cycles < LIMIT, f"nothing more moves: after {LIMIT} cycles only {finished} finished"
+
+    sim.add_clock(1e-8)
+    for bench in benches:
+        sim.add_testbench(reported(bench), background=True)
+    sim.add_testbench(watch)
+    for process in background:
+        sim.add_testbench(process, background=True)
+    sim.run()
 
 
 def port(stripe: PortStripe, number: int) -> SimpleNamespace:
@@ -62,13 +91,7 @@ def read(config: MachineConfig, memories: list[AxiMemory], runs) -> tuple[bytes,
         await ctx.tick().repeat(4)
         assert ctx.get(fetch.idle), "fetch engine not idle after the last byte"
 
-    sim = Simulator(m)
-    sim.add_clock(1e-8)
-    sim.add_testbench(feed)
-    sim.add_testbench(consume)
-    for number, memory in enumerate(memories):
-        sim.add_testbench(memory.reader(port(stripe, number)), background=True)
-    sim.run()
+    run_limited(m, (feed, consume), [memory.reader(port(stripe, n)) for n, memory in enumerate(memories)])
     return bytes(taken), len(still), still
 
 
@@ -125,12 +148,8 @@ def test_an_error_of_any_narrow_beat_is_the_wide_ones() -> None:
                     beats += 1
                 await ctx.tick()
 
-        sim = Simulator(m)
-        sim.add_clock(1e-8)
-        sim.add_testbench(bench)
-        for number, memory in enumerate(memories_of(config, data, [0.1] * 4, error_at=bad)):
-            sim.add_testbench(memory.reader(port(stripe, number)), background=True)
-        sim.run()
+        memories = memories_of(config, data, [0.1] * 4, error_at=bad)
+        run_limited(m, [bench], [memory.reader(port(stripe, n)) for n, memory in enumerate(memories)])
         assert errors == [bad // config.bus_bytes]
 
 
@@ -173,11 +192,6 @@ def test_writes_keep_their_bytes_and_strobes(config: MachineConfig, stall: float
             await ctx.tick().until(dut.write.b.valid)
             answers.append(1)
 
-    sim = Simulator(dut)
-    sim.add_clock(1e-8)
-    for one in (addresses, beats, answer):
-        sim.add_testbench(one)
-    sim.add_testbench(memory.writer(dut.writes), background=True)
-    sim.run()
+    run_limited(dut, (addresses, beats, answer), [memory.writer(dut.writes)])
     assert memory.data == wanted
     assert memory.writes == [(address, count * config.ports) for address, count in bursts]

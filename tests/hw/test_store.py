@@ -20,6 +20,10 @@ MACHINES = [
     *(dataclasses.replace(m, burst_beats=8) for m in (CI, NARROW, WIDE)),
     dataclasses.replace(CI, name="wide_bus", bus_bytes=32, burst_beats=4, tile=8),
 ]
+#: A stage of words of 8 bytes, which attention and STORE read through one port.
+NARROW_STAGE = dataclasses.replace(
+    CI, name="narrow_stage", bus_bytes=32, burst_beats=4, tile=8, attention_bytes=32, family="xcup"
+)
 BASE = 4096
 
 
@@ -30,7 +34,7 @@ class Bench:
     """
 
     def __init__(self, config, stall: float, latency: int = 0):
-        #: How often activation memory has something else to do.
+        #: How often activation memory and the port of the stage have something else to do.
         self.busy = stall
         self.config, self.rng = config, random.Random(f"{config.name}{stall}")
         self.module = m = Module()
@@ -74,6 +78,20 @@ class Bench:
             if not ready:
                 before = rng.getrandbits(32 * lanes)
             ctx.set(port.ready, rng.random() >= self.busy)
+
+    async def attend(self, ctx):
+        """Attention reads words of the stage: it comes first, and gets its word in the next cycle."""
+        port, rng, word = self.stage.attention, random.Random(7), self.config.stage_word
+        en = False
+        while True:
+            before = en
+            en = rng.random() < self.busy
+            ctx.set(port.en, en)
+            ctx.set(port.token, rng.randrange(self.config.tile))
+            ctx.set(port.value, rng.randrange(2))
+            ctx.set(port.address, rng.randrange(self.config.stage_bytes // word) * word)
+            _, _, there = await ctx.tick().sample(port.there)
+            assert there or not before
 
     async def count(self, ctx):
         names = list(self.counted)
@@ -138,6 +156,7 @@ class Bench:
         sim.add_testbench(self.memory.writer(self.store.write), background=True)
         sim.add_testbench(self.count, background=True)
         sim.add_process(self.activation)
+        sim.add_testbench(self.attend, background=True)
         sim.run()
 
 
@@ -145,7 +164,7 @@ def packed(words: list[int]) -> bytes:
     return b"".join(word.to_bytes(4, "little") for word in words)
 
 
-@pytest.mark.parametrize("config", MACHINES, ids=lambda c: c.name)
+@pytest.mark.parametrize("config", [*MACHINES, NARROW_STAGE], ids=lambda c: c.name)
 @pytest.mark.parametrize("stall", [0.0, 0.5])
 def test_rows_activations_and_logits(config, stall):
     bench = Bench(config, stall)
@@ -239,3 +258,31 @@ def test_cycles(config):
             assert gaps == [3 if wide == 1 else 3 + wide] * (tile - 1)
 
     bench.run(main)
+
+
+def test_a_beat_of_a_narrow_stage_is_not_kept_over_a_write():
+    """The same beat again and again, each time after a write of a part of it, at any time in between."""
+    dut, rng = Stage(NARROW_STAGE), random.Random(4)
+    bus, lanes = NARROW_STAGE.bus_bytes, NARROW_STAGE.lanes
+    row = bytearray(bus)
+
+    async def bench(ctx) -> None:
+        ctx.set(dut.store.en, 1)
+        ctx.set(dut.write.data, 0)
+        for _ in range(30):
+            at, word = rng.randrange(0, bus, lanes), rng.randbytes(lanes)
+            row[at : at + lanes] = word
+            ctx.set(dut.write.address, at)
+            ctx.set(dut.write.data, int.from_bytes(word, "little"))
+            ctx.set(dut.write.en, 1)
+            await ctx.tick()
+            ctx.set(dut.write.en, 0)
+            for _ in range(rng.randrange(12)):
+                await ctx.tick()
+                if ctx.get(dut.store.there):
+                    assert ctx.get(dut.store.data) == int.from_bytes(row, "little")
+
+    simulator = Simulator(dut)
+    simulator.add_clock(1e-8)
+    simulator.add_testbench(bench)
+    simulator.run()
