@@ -46,24 +46,29 @@ def main() -> int:
     parser.add_argument("--tile", type=int, help="tokens in a tile (default: the machine's)")
     parser.add_argument("--depth", type=int, default=1, help="levels of components (default %(default)s)")
     parser.add_argument("--workers", type=int, default=2, help="processes (default %(default)s)")
+    parser.add_argument(
+        "--routes", type=int, default=0, metavar="N", help="print N longest paths cell by cell"
+    )
     parser.add_argument("--json", metavar="FILE", help="all components, as numbers")
     options = parser.parse_args()
     machine = MACHINES[options.machine]
-    if machine.family != "xcup":
-        parser.error(f"delays are known for the family xcup; machine {machine.name} is of {machine.family}")
     try:
         machine = dataclasses.replace(machine, tile=options.tile or machine.tile)
     except ValueError as error:
         parser.error(str(error))
-    text = overlay_verilog(machine, note, primitives=True)
+    text = overlay_verilog(machine, note, primitives=machine.family == "xcup")
     design = synthesise(text, "overlay", machine.family, options.workers)
-    paths, loops = longest_paths(design)
+    paths, loops = longest_paths(design, machine.family)
     found = by_component(paths, options.depth)
     order = sorted(found, key=lambda name: -found[name].nanoseconds)
     period = 1000 / machine.clock_mhz
     name = f"machine {machine.name}, tile {machine.tile}"
     print(f"{name}: longest path that ends in each component, by Yosys, NOT placed")
     print(table([row(name, found[name]) for name in order], HEAD))
+    for place in sorted(paths, key=lambda place: -paths[place].nanoseconds)[: options.routes]:
+        print(f"into {place}:")
+        for at, kind, names in paths[place].route:
+            print(f"  {at:6.2f} {kind:12} {names}")
     if loops:
         print(f"{loops} nets on combinational loops were cut")
     late = [name for name in order if found[name].nanoseconds > period]

@@ -1,8 +1,10 @@
-"""Longest paths from register to register in a netlist of UltraScale+ cells, across its modules.
+"""Longest paths from register to register in a netlist of UltraScale+ or ECP5 cells, across its modules.
 
-Nothing is placed, so delays are a rule, not a sign-off. A level is a LUT with the wire behind it, 0.40 ns:
-the cell is 0.05 to 0.15 ns of it at speed grade -2, the rest routing, for which no data sheet has a figure.
-The other figures are estimates in the same spirit. All of them are in `DELAYS`.
+Nothing is placed, so delays are a rule, not a sign-off. On UltraScale+ a level is a LUT with the wire behind
+it, 0.40 ns: the cell is 0.05 to 0.15 ns of it at speed grade -2, the rest routing, for which no data sheet has
+a figure. On ECP5 the cells are those of nextpnr's database at speed grade 6 and a wire is 1.2 ns, about what
+`docs/boards/ulx3s.md` has seen of placed ones. The other figures are estimates in the same spirit. All of them
+are in `DELAYS`.
 """
 
 import re
@@ -11,7 +13,7 @@ from typing import Any
 
 from .netlists import Design
 
-__all__ = ["DELAYS", "Path", "longest_paths"]
+__all__ = ["DELAYS", "DELAYS_ECP5", "Path", "longest_paths"]
 
 #: Nanoseconds: from the clock to what leaves a cell with its wire, and through a cell with its wire.
 DELAYS = {
@@ -20,8 +22,12 @@ DELAYS = {
     "LUT": 0.40, "LUT RAM": 0.55, "DSP": 2.50, "into carry": 0.20, "along carry": 0.03, "MUXF": 0.12,
     "setup": 0.05,
 }  # fmt: skip
-_SEQUENTIAL = re.compile(r"FD[RSCP]E|RAMB|URAM|SRL")
-_CLOCKS = {"C", "CLK", "CLKARDCLK", "CLKBWRCLK", "WCLK", "CLKA", "CLKB"}
+DELAYS_ECP5 = {
+    "register": 1.70, "block RAM": 6.80, "port": 1.70, "LUT": 1.45, "LUT RAM": 1.45, "DSP": 5.10,
+    "into carry": 1.65, "along carry": 0.07, "sum": 0.45, "MUXF": 0.20, "MUXF select": 1.40, "setup": 0.10,
+}  # fmt: skip
+_SEQUENTIAL = re.compile(r"FD[RSCP]E|RAMB|URAM|SRL|TRELLIS_FF|DP16KD|PDPW16KD")
+_CLOCKS = {"C", "CLK", "CLKARDCLK", "CLKBWRCLK", "WCLK", "CLKA", "CLKB", "WCK", "LSR"}
 
 Net = int
 
@@ -39,6 +45,8 @@ class Path:
     others: tuple[str, ...]
     start: tuple[str, str]
     end: tuple[str, str]
+    #: Every place passed: nanoseconds from the clock edge, kind of cell, ports of modules that the net is on.
+    route: tuple[tuple[float, str, str], ...] = ()
 
 
 class _Graph:
@@ -52,6 +60,8 @@ class _Graph:
         #: Begins at a clock edge: kind, component.
         self.starts: dict[Net, tuple[str, str]] = {}
         self.ends: list[tuple[Net, str, str]] = []
+        #: Ports that a net is on, for reading a path.
+        self.names: dict[Net, list[str]] = {}
         top = design.netlists[design.top]
         bound: dict[int, Net] = {}
         for port in top["ports"].values():
@@ -89,6 +99,7 @@ class _Graph:
                                 self.logic[net] = [("wire", [inner[bit]])]
                             else:
                                 inner[bit] = net
+                                self.names.setdefault(net, []).append(f"{path}.{name}:{port}")
                 self._add(cell["type"], f"{path}.{name}", inner)
             else:
                 self._cell(cell, pins, path)
@@ -100,10 +111,27 @@ class _Graph:
         out = [net for pin in outputs for net in pins.get(pin, ()) if net]
         if kind in ("CARRY4", "CARRY8"):
             self._carry(pins, int(kind[-1]))
+        elif kind == "CCU2C":
+            self._two_sums(pins)
+        elif kind in ("PFUMX", "L6MUX21"):
+            select = [net for pin in ("C0", "SD") for net in pins.get(pin, ()) if net]
+            for net in out:
+                self.logic[net] = [
+                    ("MUXF", [i for i in inputs if i not in select]), ("MUXF select", select),
+                ]  # fmt: skip
+        elif kind == "TRELLIS_DPR16X4":
+            address = [net for net in pins.get("RAD", ()) if net]
+            for net in out:
+                self.logic[net] = [("LUT RAM", address)]
+            self.ends += [(net, "LUT RAM", path) for net in inputs if net not in address]
+        elif kind == "MULT18X18D" or kind == "ALU54B":
+            for net in out:
+                self.logic[net] = [("DSP", inputs)]
         elif kind == "LUT6_2":
             self._two_outputs(cell["parameters"]["INIT"], pins)
         elif _SEQUENTIAL.match(kind):
-            starts = "URAM" if kind.startswith("URAM") else "block RAM" if kind.startswith("RAMB") else None
+            block = kind.startswith("RAMB") or "16KD" in kind
+            starts = "URAM" if kind.startswith("URAM") else "block RAM" if block else None
             starts = starts or ("shift register" if kind.startswith("SRL") else "register")
             self.starts |= dict.fromkeys(out, (starts, path))
             self.ends += [(net, starts, path) for net in inputs]
@@ -144,6 +172,16 @@ class _Graph:
             if (net := pins["CO"][i] if "CO" in pins and i < len(pins["CO"]) else None) is not None:
                 self.logic[net] = [("along carry", list(chain)), ("into carry", list(into))]
 
+    def _two_sums(self, pins: dict[str, list[Net | None]]) -> None:
+        """CCU2C: two bits of a carry chain."""
+        low, high = ([net for p in "ABCD" for net in pins.get(f"{p}{i}", ()) if net] for i in (0, 1))
+        chain = [net for net in pins.get("CIN", ()) if net]
+        for pin, into in (("COUT", low + high), ("S0", low), ("S1", low + high)):
+            for net in pins.get(pin, ()):
+                if net:
+                    along = "along carry" if pin == "COUT" else "sum"
+                    self.logic[net] = [(along, chain), ("into carry", into)]
+
     def _dsp(self, parameters: dict[str, Any], inputs: list[Net], out: list[Net], path: str) -> None:
         def has(name: str) -> bool:
             value = parameters.get(name, 0)
@@ -165,10 +203,11 @@ class _Graph:
 _INSIDE = {"DSP to M": 1.30, "DSP to P": 1.90}
 
 
-def longest_paths(design: Design) -> tuple[dict[str, Path], int]:
+def longest_paths(design: Design, family: str = "xcup") -> tuple[dict[str, Path], int]:
     """The longest path that ends in each component, by its path; and how many nets lie on loops."""
     graph = _Graph(design)
-    arrival: dict[Net, float] = {net: DELAYS[kind] for net, (kind, _) in graph.starts.items()}
+    delays = DELAYS_ECP5 if family == "ecp5" else DELAYS
+    arrival: dict[Net, float] = {net: delays[kind] for net, (kind, _) in graph.starts.items()}
     before: dict[Net, tuple[Net, str]] = {}
     loops = 0
     open_nets: set[Net] = set()
@@ -190,7 +229,7 @@ def longest_paths(design: Design) -> tuple[dict[str, Path], int]:
                     if n not in arrival:
                         loops += 1
                         continue
-                    found = arrival[n] + DELAYS.get(kind, 0.0)
+                    found = arrival[n] + delays.get(kind, 0.0)
                     if found > best:
                         best, source = found, (n, kind)
             arrival[net] = best
@@ -199,19 +238,23 @@ def longest_paths(design: Design) -> tuple[dict[str, Path], int]:
             stack.pop()
     worst: dict[str, tuple[float, Net, str]] = {}
     for net, kind, path in graph.ends:
-        total = arrival[net] + DELAYS["setup"] + _INSIDE.get(kind, 0.0)
+        total = arrival[net] + delays["setup"] + _INSIDE.get(kind, 0.0)
         if total > worst.get(path, (0.0, 0, ""))[0]:
             worst[path] = (total, net, kind)
-    return {path: _trace(graph, before, path, *found) for path, found in worst.items()}, loops
+    return {path: _trace(graph, arrival, before, path, *found) for path, found in worst.items()}, loops
 
 
 def _trace(
-    graph: _Graph, before: dict[Net, tuple[Net, str]], path: str, total: float, net: Net, end: str
-) -> Path:
-    kinds = []
+    graph: _Graph, arrival: dict[Net, float], before: dict[Net, tuple[Net, str]], path: str, total: float,
+    net: Net, end: str,
+) -> Path:  # fmt: skip
+    kinds, route = [], []
     while net in before:
-        net, kind = before[net]
+        at = net
+        net, kind = before[at]
         kinds.append(kind)
+        route.append((round(arrival[at], 2), kind, " ".join(graph.names.get(at, ()))))
+    route.append((round(arrival[net], 2), "start", " ".join(graph.names.get(net, ()))))
     start = graph.starts.get(net, ("constant", ""))
     others = sorted({kind for kind in kinds if kind in ("LUT RAM", "DSP", "MUXF")})
     return Path(
@@ -221,4 +264,5 @@ def _trace(
         others=tuple(f"{kinds.count(kind)} {kind}" for kind in others),
         start=(start[1], start[0]),
         end=(path, end),
+        route=tuple(reversed(route)),
     )
