@@ -2,8 +2,8 @@
 
 Nothing is placed, so delays are a rule, not a sign-off. On UltraScale+ a level is a LUT with the wire behind
 it, 0.40 ns: the cell is 0.05 to 0.15 ns of it at speed grade -2, the rest routing, for which no data sheet
-has a figure. On ECP5 the cells are those of nextpnr's database at speed grade 6 and a wire is 1.2 ns, about what
-`docs/boards/ulx3s.md` has seen of placed ones. The other figures are estimates in the same spirit. All
+has a figure. On ECP5 the cells are those of nextpnr's database at speed grade 6 and a wire is 1.2 ns, about
+what `docs/boards/ulx3s.md` has seen of placed ones. The other figures are estimates in the same spirit. All
 of them are in `DELAYS` and `DELAYS_ECP5`.
 """
 

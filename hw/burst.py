@@ -51,33 +51,46 @@ class BurstSplitter(wiring.Component):
         m = Module()
         bus = self.config.bus_bytes
         shift = bus.bit_length() - 1
+        longest, boundary = self.config.burst_beats, BOUNDARY // bus
         address = Signal(ADDRESS_BITS)
-        left = Signal(32)  #: bytes of the run not yet in a burst
-
-        beats_left = Signal(32)
-        to_boundary = Signal(range(BOUNDARY // bus + 1))
-        beats = Signal(range(self.config.burst_beats + 1))
-        m.d.comb += beats_left.eq((left + (bus - 1)) >> shift)
-        m.d.comb += to_boundary.eq(BOUNDARY // bus - address[shift : BOUNDARY.bit_length() - 1])
-        limit = Mux(to_boundary < self.config.burst_beats, to_boundary, self.config.burst_beats)
-        m.d.comb += beats.eq(Mux(beats_left < limit, beats_left, limit))
+        # What is not yet in a burst: beats, whether there are any, live bytes of the last one.
+        beats_left = Signal(33 - shift)
+        busy = Signal()
+        last_bytes = Signal(range(bus + 1))
+        # The longest burst that may begin at `address`: it is known a cycle after the address.
+        limit = Signal(range(longest + 1))
+        beats = Signal.like(limit)
+        last = Signal()
+        m.d.comb += [
+            last.eq(beats_left <= limit),
+            beats.eq(Mux(last, beats_left, limit)),
+            self.run.ready.eq(~busy),
+        ]
+        run = self.run.payload
+        accept = self.run.valid & self.run.ready
+        place = Mux(accept, run.address, address)[shift : BOUNDARY.bit_length() - 1]
+        to_boundary = boundary - place
+        m.d.sync += limit.eq(Mux(to_boundary < longest, to_boundary, longest))
 
         held = self.burst.payload
         with m.If(self.burst.ready):
             m.d.sync += self.burst.valid.eq(0)
-        with m.If((left != 0) & ~self.burst.valid):
-            last = Signal()
-            m.d.comb += last.eq(beats == beats_left)
+        with m.If(busy & ~self.burst.valid):
             m.d.sync += [
                 self.burst.valid.eq(1),
                 held.address.eq(address),
                 held.len.eq(beats - 1),
                 held.last.eq(last),
-                held.last_bytes.eq(Mux(last, left - ((beats - 1) << shift), bus)),
+                held.last_bytes.eq(Mux(last, last_bytes, bus)),
                 address.eq(address + Cat(Const(0, shift), beats)),
-                left.eq(Mux(last, 0, left - Cat(Const(0, shift), beats))),
+                beats_left.eq(beats_left - limit),
+                busy.eq(~last),
             ]
-        m.d.comb += self.run.ready.eq(left == 0)
-        with m.If(self.run.valid & self.run.ready):
-            m.d.sync += [address.eq(self.run.payload.address), left.eq(self.run.payload.bytes)]
+        with m.If(accept):
+            m.d.sync += [
+                address.eq(run.address),
+                beats_left.eq((run.bytes + (bus - 1)) >> shift),
+                busy.eq(run.bytes != 0),
+                last_bytes.eq(Cat(run.bytes[:shift], ~run.bytes[:shift].any())),
+            ]
         return m

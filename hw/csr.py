@@ -100,7 +100,6 @@ class Csr(wiring.Component):
         entry, token, position = Signal(ENTRY_BITS), Signal(TOKEN_ID_BITS), Signal(POSITION_BITS)
         shown = self.entries.entry
         m.d.comb += [
-            self.failed.eq(errors[:8] != 0),
             self.entries.index.eq(entry),
             self.write.index.eq(entry),
             self.write.entry.token.eq(token),
@@ -113,12 +112,12 @@ class Csr(wiring.Component):
         with m.If(self.program_en):
             m.d.sync += self.program_address.eq(self.program_address + 1)
         with m.If(self.error & ~self.failed):
-            m.d.sync += errors.eq(Cat(self.error_code, self.error_layer))
+            m.d.sync += [errors.eq(Cat(self.error_code, self.error_layer)), self.failed.eq(1)]
         with m.If(port.write), m.Switch(port.addr):
             with m.Case(CSR_INDEX["CONTROL"]):
                 m.d.sync += self.start.eq(port.wdata[0] & ~self.running)
                 with m.If(port.wdata[0] & ~self.running):
-                    m.d.sync += errors.eq(0)
+                    m.d.sync += [errors.eq(0), self.failed.eq(0)]
                 with m.If(port.wdata[1]):
                     m.d.sync += self.irq.eq(0)
                 m.d.sync += self.clear.eq(port.wdata[2])

@@ -224,12 +224,13 @@ WIDE = dataclasses.replace(
     tile=2,
 )
 #: The memory of a Kria K26 (64 bit of DDR4-2400: 19.2 GB/s) by 4 ports of 128 bit at 300 MHz; 385 weights a
-#: cycle for each of 8 tokens.
+#: cycle for each of 4 tokens. With tiles of 8 it takes about 177,000 look-up tables of 117,120
+#: (docs/resources.md).
 KV260 = MachineConfig(
     name="kv260", bus_bytes=64, tables=77, head_lanes=64, lanes=8, attention_bytes=128, max_group=8,
     fifo_words=4096, ports=4, outstanding=16, burst_beats=16, activation_words=8192, constant_words=4096,
     accumulator_rows=8192, quantised_words=8192, score_words=16384, max_heads=16, max_query=2048,
-    max_context=1024, stage_bytes=2048, tile=8, attention_cores=1, score_pool=65536, activation_bits=8,
+    max_context=1024, stage_bytes=2048, tile=4, attention_cores=1, score_pool=65536, activation_bits=8,
     family="xcup",
     table_form=table_form("xcup", 1536), clock_mhz=300.0,
 )  # fmt: skip

@@ -113,12 +113,12 @@ class Steps(wiring.Component):
         stopped = Signal(config.tile)
         last, found, stop = Signal(), Signal(TOKEN_ID_BITS), Signal()
         which = Signal(TOKEN_BITS)
-        at_end = Signal()
+        at_end, final, stops = Signal(), Signal(), Signal(config.tile)
         m.d.comb += [
             which.eq(Mux(self.batch, token, self.more)),
             last.eq(~self.batch | (token == self.more)),
             found.eq(self.next_token[which] if config.tile > 1 else self.next_token[0]),
-            stop.eq(Cat(one.used & (one.token == found) for one in self.stops).any()),
+            stop.eq(stops.bit_select(which, 1) if config.tile > 1 else stops[0]),
             self.entries.index.eq(Mux(self.batch, token, self.chunk - 1)),
             self.write.index.eq(token),
             self.write.entry.token.eq(found),
@@ -127,9 +127,14 @@ class Steps(wiring.Component):
             self.write.entry.continues.eq(0),
             write.addr.eq(place),
             write.data.eq(found),
-            at_end.eq((self.generated + 1 == self.steps) | self.failed),
+            at_end.eq(final | self.failed),
             self.step_tokens.eq(self.chunk),
         ]
+        # Both are stable from the cycle in which a step ends, at the latest.
+        for t in range(config.tile):
+            met = Cat(one.used & (one.token == self.next_token[t]) for one in self.stops).any()
+            m.d.sync += stops[t].eq(met)
+        m.d.sync += final.eq(self.generated + 1 == self.steps)
         m.d.comb += self.running.eq(1)
         with m.FSM():
             with m.State("IDLE"):

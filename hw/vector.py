@@ -23,7 +23,7 @@ from .quantise_segments import QuantiseSegments
 from .quantise_targets import QuantiseTargets
 from .shared import shared
 from .vector_decode import VectorDecode
-from .vector_issue import VectorIssue, token_ends
+from .vector_issue import VectorIssue, passing, token_ends
 from .vector_lane import VectorLane
 from .vector_memory import VectorMemory
 from .vector_norm import VectorNorm
@@ -37,11 +37,7 @@ __all__ = ["Vector"]
 #: it has one.
 _ONCE = VectorMemory.LATENCY + VectorLane.CONVERT
 _AGAIN = _ONCE + VectorLane.SCALE
-
-
-def past(taps: Value, tap: Value) -> Value:
-    """What passes a tap that no word passes before its operands are there: it is in a register."""
-    return Cat(Const(0, VectorMemory.LATENCY), taps[VectorMemory.LATENCY :]).bit_select(tap, 1)
+_TAPS = ("words", "ends", "lasts", "marks")
 
 
 class Vector(wiring.Component):
@@ -251,8 +247,15 @@ class Vector(wiring.Component):
         connect(m, targets.query, flipped(self.query))
         connect(m, targets.stage, flipped(self.stage))
         d = Signal(16)
-        written = past(flow.words, plan.z_at)
-        z_ends = past(flow.lasts, plan.z_at) if tokens > 1 else Const(0, 1)
+
+        def later(name: str) -> Value:
+            """Taps from the second on: a word writes nothing before its operands are there."""
+            return Cat(Const(0, 1), getattr(flow, name)[1:])
+
+        at_z = {name: passing(m, flow, later(name), plan.z_at, f"z_{name}") for name in _TAPS}
+        at_y = {name: passing(m, flow, later(name), plan.y_at, f"y_{name}") for name in _TAPS[:3]}
+        written = at_z["words"]
+        z_ends = at_z["lasts"] if tokens > 1 else Const(0, 1)
         z_token = count_tokens(m, tokens, accept, z_ends, "z_due")
         banked = plan.quantise | (plan.dest == Dest.ACTIVATION)
         with m.If(written):
@@ -269,7 +272,7 @@ class Vector(wiring.Component):
             targets.target.eq(plan.target),
             targets.en.eq(plan.quantise & written),
             targets.address.eq(d),
-            targets.scale_en.eq(past(flow.marks, plan.z_at)),
+            targets.scale_en.eq(at_z["marks"]),
             targets.scale.eq(segments.scale),
             targets.query_scale.eq(product.o),
         ]
@@ -290,11 +293,11 @@ class Vector(wiring.Component):
             statistics.grid.eq(plan.grid),
             statistics.gain.eq(plan.gain),
             statistics.z_valid.eq(gather & written),
-            statistics.z_last.eq(past(flow.ends, plan.z_at)),
+            statistics.z_last.eq(at_z["ends"]),
             statistics.z_final.eq(z_ends),
-            statistics.y_valid.eq(gather & past(flow.words, plan.y_at)),
-            statistics.y_last.eq(past(flow.ends, plan.y_at)),
-            statistics.y_final.eq(past(flow.lasts, plan.y_at) if tokens > 1 else 0),
+            statistics.y_valid.eq(gather & at_y["words"]),
+            statistics.y_last.eq(at_y["ends"]),
+            statistics.y_final.eq(at_y["lasts"] if tokens > 1 else 0),
         ]
 
         # Compute a norm.
@@ -316,7 +319,7 @@ class Vector(wiring.Component):
 
         # Finish.
         nothing = fresh & ~plan.norm & (plan.words == 0)
-        done = past(flow.lasts, plan.done_at)
+        done = passing(m, flow, later("lasts"), plan.done_at, "done")
         done_token = count_tokens(m, tokens, accept, done if tokens > 1 else Const(0, 1), "done_due")
         last = done & (done_token == flow.more)
         m.d.comb += self.unit.done.eq(last | norm.done | nothing)

@@ -23,7 +23,8 @@ _TAP = range(MAX_TAP + 1)
 
 #: An instruction, decoded. ``words`` and ``segment_words`` count words of `lanes` elements. A tap is a number
 #: of cycles from the issue of a word: to ``x`` (`x_at`), to the addresses of its second operand and of its
-#: constants (`b_at`, `c_at`), to the result (`z_at`), to what the absmax is of (`y_at`), to its last effect.
+#: constants (`b_at`, `c_at`; `b_at_once`, `c_at_once`: it is 0), to the result (`z_at`), to what the absmax
+#: is of (`y_at`), to its last effect.
 VectorPlan = StructLayout({
     "map": 1, "quantise": 1, "norm": 1,
     "control": LaneControl, "source": 3, "dest": 2, "target": 2,
@@ -33,6 +34,7 @@ VectorPlan = StructLayout({
     "index_0": range(SCALARS), "index_1": range(SCALARS), "slot": range(STATISTICS), "grid": signed(8),
     "wait": range(Fp32Mul.LATENCY + 1),
     "x_at": _TAP, "b_at": _TAP, "c_at": _TAP, "z_at": _TAP, "y_at": _TAP, "done_at": _TAP,
+    "b_at_once": 1, "c_at_once": 1,
 })  # fmt: skip
 
 
@@ -137,13 +139,17 @@ class VectorDecode(wiring.Component):
             VectorMemory.LATENCY + Mux(integer, lane.CONVERT, 0) + Mux(attention, lane.SCALE, 0)
             + Mux(fields.scaled, lane.SCALE, 0)
         )  # fmt: skip
-        constants = Mux(fields.function == Function.ROPE, plan.x_at, plan.z_at)
+        early = ~integer & ~fields.scaled
+        rope = fields.function == Function.ROPE
+        constants = Mux(rope, plan.x_at, plan.z_at)
         total, maximum = VectorStatistics.TOTAL_LATENCY, VectorStatistics.MAXIMUM_LATENCY
         after = Mux(fields.gain, max(total, lane.GAIN + maximum), max(total, maximum))
         m.d.comb += [
             plan.x_at.eq(x_at),
             plan.b_at.eq(plan.x_at + second - VectorMemory.LATENCY),
+            plan.b_at_once.eq(early & (second == 0)),
             plan.c_at.eq(constants - VectorMemory.LATENCY),
+            plan.c_at_once.eq(early & (rope | (function == 0))),
             plan.z_at.eq(plan.x_at + function),
             plan.y_at.eq(plan.z_at + Mux(fields.gain, lane.GAIN, 0)),
             plan.done_at.eq(plan.z_at + Mux(fields.statistics, after, 0)),
@@ -161,6 +167,7 @@ class VectorDecode(wiring.Component):
             plan.control.mantissa.eq(fields.mantissa & self.mantissas),
             plan.mantissa.eq(fields.mantissa & self.mantissas),
             plan.source.eq(Source.ACTIVATION),
+            plan.c_at_once.eq(1),
             plan.index_0.eq(fields.s1),
             plan.slot.eq(fields.stat),
             *(plan[name].eq(fields[name]) for name in ("target", "a", "c", "d")),

@@ -1,6 +1,6 @@
 """When the words of a vector instruction begin, and where in the pipeline they are."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -8,7 +8,10 @@ from .vector_decode import MAX_TAP, VectorPlan
 from .vector_lane import VectorLane
 from .vector_tokens import count_tokens
 
-__all__ = ["VectorFlow", "VectorIssue", "token_ends"]
+__all__ = ["VectorFlow", "VectorIssue", "passing", "token_ends"]
+
+#: A count of 0, where a register holds a count minus 2.
+_NONE = -2
 
 
 class VectorFlow(wiring.Signature):
@@ -56,6 +59,14 @@ def token_ends(flow: wiring.FlippedInterface | wiring.PureInterface, tap: Value 
     return flow.lasts.bit_select(tap, 1) if len(flow.more) else Const(0, 1)
 
 
+def passing(m: Module, flow: wiring.PureInterface, taps: Value, at: Value, name: str) -> Signal:
+    """What passes tap ``at``, 1 or more, of ``taps`` (of ``flow``): in a register of that name, chosen among
+    the taps a cycle ahead."""
+    found = Signal(name=name)
+    m.d.sync += found.eq(~flow.start & taps.bit_select((at - 1)[: len(at)], 1))
+    return found
+
+
 class VectorIssue(wiring.Component):
     """Counts words and segments of one MAP or QUANTISE and follows them through the pipeline.
 
@@ -93,8 +104,9 @@ class VectorIssue(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         flow, plan = self.flow, self.flow.plan
-        words_left = Signal.like(plan.words)
-        segment_left = Signal.like(plan.segment_words)
+        # Words left, and those of the segment, minus 2: the sign says that at most one is left, bit 0 which.
+        words_left = Signal(signed(len(plan.words) + 1), init=_NONE)
+        segment_left = Signal(signed(len(plan.segment_words) + 1), init=_NONE)
         wait = Signal.like(plan.wait)
 
         m.d.comb += [
@@ -104,16 +116,18 @@ class VectorIssue(wiring.Component):
 
         # A word that needs the multiplier a second time keeps the one a multiplication later waiting.
         taken = plan.twice & flow.words[VectorLane.SCALE]
-        last = words_left == 1
-        segment_end = segment_left == 1
+        last = words_left[-1] & words_left[0]
+        segment_end = segment_left[-1] & segment_left[0]
+        words = ~words_left[-1] | words_left[0]
+        in_segment = ~segment_left[-1] | segment_left[0]
         another_token = flow.token != flow.more
         token_end = flow.issue & last & another_token
         token = count_tokens(m, self.tokens, self.start, token_end, "token")
         m.d.comb += [
             flow.token.eq(token),
-            flow.ready.eq((words_left != 0) & (segment_left != 0) & (wait == 0) & ~taken),
+            flow.ready.eq(words & in_segment & (wait == 0) & ~taken),
             flow.issue.eq(flow.ready & flow.available),
-            flow.mark.eq(self.divided & (words_left != 0) & (segment_left == 0)),
+            flow.mark.eq(self.divided & words & ~in_segment),
         ]
         with m.If(wait != 0):
             m.d.sync += wait.eq(wait - 1)
@@ -123,21 +137,21 @@ class VectorIssue(wiring.Component):
                 segment_left.eq(segment_left - 1),
             ]
             with m.If(segment_end & plan.map):
-                m.d.sync += segment_left.eq(plan.segment_words)
+                m.d.sync += segment_left.eq(plan.segment_words - 2)
         with m.If(flow.mark):
-            m.d.sync += segment_left.eq(plan.segment_words)
+            m.d.sync += segment_left.eq(plan.segment_words - 2)
         with m.If(token_end):
             m.d.sync += [
-                words_left.eq(plan.words),
-                segment_left.eq(Mux(plan.quantise, 0, plan.segment_words)),
+                words_left.eq(plan.words - 2),
+                segment_left.eq(Mux(plan.quantise, _NONE, plan.segment_words - 2)),
                 wait.eq(plan.wait),
             ]
         with m.If(self.start):
             m.d.sync += [
                 plan.eq(self.decoded),
                 flow.more.eq(self.more),
-                words_left.eq(self.decoded.words),
-                segment_left.eq(Mux(self.decoded.quantise, 0, self.decoded.segment_words)),
+                words_left.eq(self.decoded.words - 2),
+                segment_left.eq(Mux(self.decoded.quantise, _NONE, self.decoded.segment_words - 2)),
                 wait.eq(self.decoded.wait),
             ]
 

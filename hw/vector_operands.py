@@ -1,6 +1,6 @@
 """Where the vector unit's operands come from."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.data import ArrayLayout
 from amaranth.lib.wiring import In, Out
@@ -9,7 +9,7 @@ from .delay_line import delay
 from .isa import Function, Source
 from .machine import MachineConfig
 from .ports import ATTENTION_SUM_BITS, AccumulatorRead, TapePort, attention_output_layout
-from .vector_issue import VectorFlow, token_ends
+from .vector_issue import VectorFlow, passing, token_ends
 from .vector_lane import VectorLane
 from .vector_memory import VectorMemory
 from .vector_tokens import count_tokens
@@ -65,9 +65,10 @@ class VectorOperands(wiring.Component):
         tape_word = 4 * lanes
         # What follows from the instruction alone is found as it begins, and held.
         decoded = flow.decoded
-        of_tape, of_attention, of_accumulator, of_memory, of_two = (Signal(name=name) for name in (
-            "of_tape", "of_attention", "of_accumulator", "of_memory", "of_two"
-        ))  # fmt: skip
+        names = "of_tape of_attention of_accumulator of_memory of_two b_at_once c_at_once"
+        of_tape, of_attention, of_accumulator, of_memory, of_two, b_at_once, c_at_once = (
+            Signal(name=name) for name in names.split()
+        )
         with m.If(flow.start):
             m.d.sync += [
                 of_tape.eq(decoded.map & (decoded.source == Source.TAPE)),
@@ -78,7 +79,18 @@ class VectorOperands(wiring.Component):
                 of_memory.eq(decoded.quantise | (decoded.map & (decoded.source == Source.ACTIVATION))),
                 of_two.eq(decoded.map & decoded.second),
                 self.late.eq(decoded.map & decoded.second & (decoded.source == Source.ACTIVATION)),
+                b_at_once.eq(decoded.b_at_once),
+                c_at_once.eq(decoded.c_at_once),
             ]
+
+        def asked(taps: Value, at: Value, at_once: Value, name: str) -> Value:
+            """A second operand or constant is asked for with the word that begins, or later."""
+            return passing(m, flow, taps, at, name) | (at_once & taps[0])
+
+        b_due = passing(m, flow, flow.words, plan.b_at, "b_words")
+        b_words = b_due | (b_at_once & flow.issue)
+        c_words = asked(flow.words, plan.c_at, c_at_once, "c_words")
+        c_ends = asked(flow.ends, plan.c_at, c_at_once, "c_ends")
 
         # The first operand is asked for when its word begins.
         m.d.comb += flow.available.eq(1)
@@ -90,9 +102,10 @@ class VectorOperands(wiring.Component):
         # ahead, where no second one is due.
         ahead, read_ahead = Signal(), Signal()
         m.d.comb += [
-            self.b_en.eq(of_two & flow.words.bit_select(plan.b_at, 1)),
-            ahead.eq(self.late & flow.ready & ~read_ahead & ~self.b_en),
-            self.a_en.eq(Mux(self.late, ahead, of_memory & flow.issue)),
+            self.b_en.eq(of_two & b_words),
+            # A second operand that is asked for at once belongs to a word that was read ahead.
+            ahead.eq(self.late & flow.ready & ~read_ahead & ~b_due),
+            self.a_en.eq(Mux(self.late, ahead, of_memory & flow.ready)),
         ]
         m.d.sync += read_ahead.eq(ahead)
         with m.If(self.late):
@@ -108,7 +121,8 @@ class VectorOperands(wiring.Component):
 
         # The others are asked for just in time. Each token begins where the first one did; a rotation's row
         # begins again with each segment, and the next token has the next row.
-        b_ends = token_ends(flow, plan.b_at)
+        several = self.tokens > 1
+        b_ends = asked(flow.lasts, plan.b_at, b_at_once, "b_lasts") if several else Const(0, 1)
         m.d.comb += [
             self.a_token.eq(flow.token),
             self.b_token.eq(count_tokens(m, self.tokens, flow.start, b_ends, "b_due")),
@@ -117,7 +131,7 @@ class VectorOperands(wiring.Component):
             m.d.sync += self.a.eq(self.a + lanes)
         with m.If(token_ends(flow, 0)):
             m.d.sync += self.a.eq(plan.a)
-        with m.If(flow.words.bit_select(plan.b_at, 1)):
+        with m.If(b_words):
             m.d.sync += self.b.eq(self.b + lanes)
         with m.If(b_ends):
             m.d.sync += self.b.eq(plan.b)
@@ -125,14 +139,14 @@ class VectorOperands(wiring.Component):
         row = plan.c
         if self.tokens > 1:
             row = Signal(16)
-        with m.If(flow.words.bit_select(plan.c_at, 1)):
+        with m.If(c_words):
             m.d.sync += self.c.eq(self.c + lanes)
-        with m.If(rope & flow.ends.bit_select(plan.c_at, 1)):
+        with m.If(rope & c_ends):
             m.d.sync += self.c.eq(row)
         if self.tokens > 1:
             segment = Cat(Const(0, (lanes - 1).bit_length()), plan.segment_words)
             first = (Mux(rope, row + segment, plan.c))[:16]
-            with m.If(token_ends(flow, plan.c_at)):
+            with m.If(asked(flow.lasts, plan.c_at, c_at_once, "c_lasts")):
                 m.d.sync += [
                     self.c.eq(first),
                     row.eq(first),

@@ -126,19 +126,19 @@ OVERHEADS = (
     ({"source": Source.LINEAR}, 2),
     ({"source": Source.LINEAR, "scaled": 1, **ADD}, 10),
     ({"source": Source.TAPE, "statistics": 1}, 5),
-    ({"source": Source.TAPE, "statistics": 1, "gain": 1}, 6),
+    ({"source": Source.TAPE, "statistics": 1, "gain": 1}, 8),
     ({"source": Source.ATTENTION}, 8),
-    ({"source": Source.ATTENTION, "statistics": 1, "gain": 1}, 12),
+    ({"source": Source.ATTENTION, "statistics": 1, "gain": 1}, 14),
     (ADD, 6),
     ({"function": Function.MULTIPLY}, 5),
     (ACC, 8),
     ({**ACC, **ADD}, 12),
-    ({**ACC, **ADD, "statistics": 1, "gain": 1}, 16),
+    ({**ACC, **ADD, "statistics": 1, "gain": 1}, 18),
     ({**ACC, **ROPE}, 15),
     ({**ACC, **ROPE, "statistics": 1}, 18),
     ({**ACC, **SILU}, 23),
     ({**ACC, **SILU, "statistics": 1}, 26),
-    ({**ACC, **SILU, "statistics": 1, "gain": 1}, 27),
+    ({**ACC, **SILU, "statistics": 1, "gain": 1}, 29),
     ({**ACC, "function": Function.RELU2_MULTIPLY}, 23),
 )
 
@@ -169,7 +169,7 @@ def test_cycles(tile, live):
         written = program.steps[-1].fields
         quantise = {name: written[name] for name in ("n", "c", "gain", "stat", "segment")}
         program.quantise(target=Target.MATMUL, mantissa=int(heads == 1), a=written["d"], **quantise)
-        wanted += [words * heads * live + (6 if gain else 5)]
+        wanted += [words * heads * live + (8 if gain else 5)]
         wanted += [QuantiseScale.LATENCY + heads * live * (1 + words) + 6]
     program.norm(normalise=1, stat=0)
     program.norm(normalise=0, mantissa=1, stat=0)

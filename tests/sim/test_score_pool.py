@@ -22,8 +22,8 @@ def test_tile_at(rows: int, tokens: int) -> None:
     assert POOL.tile_at(4, rows) == tokens
 
 
-def test_kv260_decodes_to_the_end_of_its_context_four_at_a_time() -> None:
-    assert KV260.tile_at(16, 1023) == 4 and KV260.tile_at(16, 512) == 8
+def test_kv260_has_its_whole_tile_to_the_end_of_its_context() -> None:
+    assert KV260.tile_at(16, 1023) == 4 == KV260.tile
 
 
 def test_cores_of_their_own_have_their_own() -> None:
