@@ -101,11 +101,13 @@ class Steps(wiring.Component):
         write, read = log.write_port(), log.read_port()
         m.d.comb += [read.addr.eq(self.log_index), self.log_token.eq(read.data)]
 
+        many = Signal()
         machine_bits = 1 | 1 << MANY_TILES
         m.d.comb += self.predicates.eq(
             (self.wanted & Const(~machine_bits, PREDICATES))
-            | Cat(Const(1, MANY_TILES), self.chunk > self.tile)
+            | Cat(Const(1, MANY_TILES), many)
         )
+        m.d.sync += many.eq(self.chunk > self.tile)  # `chunk` is older than the first instruction
 
         # After a step, token by token: what was found goes to the log and is an entry of the next chunk.
         token = Signal(TOKEN_BITS)
