@@ -29,7 +29,7 @@ class MachineConfig:
     #: Bytes of int8 or int4 codes that LINEAR and HEAD take a cycle, two rows side by side. A power of two, 2
     #: or more.
     head_lanes: int
-    #: float32 lanes of the vector unit: 4, 8 or 16.
+    #: float32 lanes of the vector unit: 2, 4, 8 or 16.
     lanes: int
     #: Bytes of K or V of one head that the attention unit takes a cycle, and multipliers of a core. A power
     #: of two, 4 or more; heads need not be a multiple, nor as large.
@@ -94,7 +94,7 @@ class MachineConfig:
             return value > 0 and value & (value - 1) == 0
 
         need(power(self.bus_bytes) and 4 <= self.bus_bytes <= 64, "bus_bytes", "a power of two in 4..64")
-        need(self.lanes in (4, 8, 16), "lanes", "4, 8 or 16")
+        need(self.lanes in (2, 4, 8, 16), "lanes", "2, 4, 8 or 16")
         need(power(self.head_lanes) and self.head_lanes >= 2, "head_lanes", "a power of two, 2 or more")
         need(
             power(self.attention_bytes) and self.attention_bytes >= 4,
@@ -240,6 +240,7 @@ ULX3S = dataclasses.replace(
     name="ulx3s",
     tables=4,
     head_lanes=4,
+    lanes=2,
     attention_bytes=4,
     fifo_words=128,
     outstanding=4,

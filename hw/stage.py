@@ -76,7 +76,9 @@ class Stage(wiring.Component):
     def _write(self, m: Module, memory: Memory, width: int) -> None:
         """Elements, or the scale of a head."""
         lanes, word_bits = self.config.lanes, width.bit_length() - 1
-        write = memory.write_port(granularity=32)
+        # The least that is written: the bytes of a scale, or of fewer lanes.
+        least = min(4, lanes)
+        write = memory.write_port(granularity=8 * least)
         address, value, token = Signal(16), Signal(), Signal(TOKEN_BITS)
         m.d.comb += [
             address.eq(Mux(self.write.scale_en, self.write.scale_address, self.write.address)),
@@ -84,16 +86,16 @@ class Stage(wiring.Component):
             token.eq(Mux(self.write.scale_en, self.write.scale_token, self.write.token)),
             write.addr.eq(self._place(width, address, value, token)),
         ]
-        for i in range(width // 4):
-            data_lane = (4 * i) % lanes
-            m.d.comb += write.data[32 * i : 32 * i + 32].eq(
-                Mux(
-                    self.write.scale_en, self.write.scale, self.write.data[8 * data_lane : 8 * data_lane + 32]
-                )
+        for i in range(width // least):
+            data_lane, scale_part = least * i % lanes, 8 * (least * i % 4)
+            scale = self.write.scale[scale_part : scale_part + 8 * least]
+            data = self.write.data[8 * data_lane : 8 * (data_lane + least)]
+            m.d.comb += write.data[8 * least * i : 8 * least * (i + 1)].eq(
+                Mux(self.write.scale_en, scale, data)
             )
-            hit = address[2:word_bits] == i if word_bits > 2 else 1
+            hit = address[2:word_bits] == least * i // 4 if word_bits > 2 else 1
             lane_bits = lanes.bit_length() - 1
-            group = address[lane_bits:word_bits] == 4 * i // lanes if word_bits > lane_bits else 1
+            group = address[lane_bits:word_bits] == least * i // lanes if word_bits > lane_bits else 1
             m.d.comb += write.en[i].eq(Mux(self.write.scale_en, hit, self.write.en & group))
 
     def _share(self, m: Module, memory: Memory) -> None:

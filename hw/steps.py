@@ -104,8 +104,7 @@ class Steps(wiring.Component):
         many = Signal()
         machine_bits = 1 | 1 << MANY_TILES
         m.d.comb += self.predicates.eq(
-            (self.wanted & Const(~machine_bits, PREDICATES))
-            | Cat(Const(1, MANY_TILES), many)
+            (self.wanted & Const(~machine_bits, PREDICATES)) | Cat(Const(1, MANY_TILES), many)
         )
         m.d.sync += many.eq(self.chunk > self.tile)  # `chunk` is older than the first instruction
 

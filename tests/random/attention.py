@@ -47,7 +47,7 @@ class AttentionBlocks(ProductBlocks):
             self._store_row(Payload.VALUE, heads * size, tiled)
 
     def _store_row(self, payload: Payload, size: int, tiled: int) -> None:
-        size = 4 * self.rng.randint(1, size // 4)
+        size = 4 * self.rng.randint(1, max(1, size // 4))
         region = self.rows.region(payload, size, tiled)
         self.rows.store(payload, size, tiled, region)
         if self.rng.random() < 0.2:
@@ -203,5 +203,5 @@ class AttentionBlocks(ProductBlocks):
             (Payload.VALUE, Pass.VALUE, heads.row),
         ):
             if self.rng.random() < 0.1:
-                size = 4 * self.rng.randint(1, size // 4)
+                size = 4 * self.rng.randint(1, max(1, size // 4))
             self.rows.store(payload, size, tiled, memory.get(half))
