@@ -35,12 +35,20 @@ def by_component(paths: dict[str, Path], depth: int) -> dict[str, Path]:
     return out
 
 
+def _short(place: str) -> str:
+    """A component's path without the top's name."""
+    for top in ("top.board.", "top.", "overlay."):
+        if place.startswith(top):
+            return place.removeprefix(top)
+    return "" if place in (TOP, "overlay") else place
+
+
 def row(name: str, path: Path) -> tuple[object, ...]:
     """A line of the table."""
     places = (path.start[0], path.end[0])
-    start, end = (place.removeprefix("overlay").removeprefix(".") or "top" for place in places)
+    start, end = (_short(place) or "top" for place in places)
     return (
-        name.removeprefix("overlay.") or name, path.luts, path.carries, ", ".join(path.others) or "-",
+        _short(name) or name, path.luts, path.carries, ", ".join(path.others) or "-",
         f"{path.nanoseconds:.2f}", f"{1000 / path.nanoseconds:.0f}", start, path.start[1],
         f"{end}, {path.end[1]}",
     )  # fmt: skip

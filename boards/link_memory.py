@@ -108,7 +108,7 @@ class LinkMemory(wiring.Component):
 
         with m.FSM():
             with m.State("IDLE"):
-                m.d.comb += crc.start.eq(1)
+                m.d.comb += [crc.start.eq(1)]
                 m.d.sync += [
                     moved.eq(1), length.eq(self.words - 1),
                     address.eq(self.address >> 2), left.eq(self.words), self.index.eq(REQUEST_WORDS),
