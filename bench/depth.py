@@ -1,14 +1,21 @@
 """Logic between registers, component by component, and the clock it suggests: `python -m bench.depth`.
 
-Yosys maps the machine for its family, module by module; the paths run through the whole machine. NOT placed:
-delays are the rule that `bench.timing` states, not a timing report.
+Yosys maps the machine for its family, module by module; the paths run through the whole machine, or with
+`--board` through all that is on the board. NOT placed: delays are the rule that `bench.timing` states, not a
+timing report.
 """
 
 import argparse
 import dataclasses
 import sys
 
-from hw.machine import MACHINES
+from amaranth.hdl import Fragment
+
+from boards.board import BoardError, find_board
+from boards.flow.bitstream import TOP
+from hw.machine import MACHINES, MachineConfig
+from hw.shared import SharedModules
+from sim.emit import emit
 from sim.verilate import overlay_verilog
 from trine.output import note, table, write_json
 
@@ -28,21 +35,41 @@ def by_component(paths: dict[str, Path], depth: int) -> dict[str, Path]:
     return out
 
 
+def _short(place: str) -> str:
+    """A component's path without the top's name."""
+    for top in ("top.board.", "top.", "overlay."):
+        if place.startswith(top):
+            return place.removeprefix(top)
+    return "" if place in (TOP, "overlay") else place
+
+
 def row(name: str, path: Path) -> tuple[object, ...]:
     """A line of the table."""
     places = (path.start[0], path.end[0])
-    start, end = (place.removeprefix("overlay").removeprefix(".") or "top" for place in places)
+    start, end = (_short(place) or "top" for place in places)
     return (
-        name.removeprefix("overlay.") or name, path.luts, path.carries, ", ".join(path.others) or "-",
+        _short(name) or name, path.luts, path.carries, ", ".join(path.others) or "-",
         f"{path.nanoseconds:.2f}", f"{1000 / path.nanoseconds:.0f}", start, path.start[1],
         f"{end}, {path.end[1]}",
     )  # fmt: skip
 
 
+def board_verilog(name: str, machine: MachineConfig, clock_mhz: float) -> str:
+    """Verilog of a board's whole design as module `TOP`; BoardError where it has no open tools."""
+    board = find_board(name)
+    if board.design is None or board.machine is None or board.machine.family != machine.family:
+        raise BoardError(
+            f"--board: wanted a board whose design takes machine {machine.name!r}, found {name}; take ulx3s"
+        )
+    design, shared = board.design(machine, clock_mhz), SharedModules()
+    return emit(Fragment.get(design.top, shared), TOP, design.ports, shared)
+
+
 def main() -> int:
     """Synthesise, measure and print."""
     parser = argparse.ArgumentParser(prog="python -m bench.depth", description=__doc__)
-    parser.add_argument("--machine", choices=MACHINES, default="kv260", help="(default %(default)s)")
+    parser.add_argument("--machine", choices=MACHINES, help="(default: the board's, kv260 without a board)")
+    parser.add_argument("--board", help="all that is on this board, memory controller and link included")
     parser.add_argument("--tile", type=int, help="tokens in a tile (default: the machine's)")
     parser.add_argument("--depth", type=int, default=1, help="levels of components (default %(default)s)")
     parser.add_argument("--workers", type=int, default=2, help="processes (default %(default)s)")
@@ -51,18 +78,23 @@ def main() -> int:
     )
     parser.add_argument("--json", metavar="FILE", help="all components, as numbers")
     options = parser.parse_args()
-    machine = MACHINES[options.machine]
     try:
+        usual = find_board(options.board).machine if options.board else None
+        machine = MACHINES[options.machine] if options.machine else usual or MACHINES["kv260"]
         machine = dataclasses.replace(machine, tile=options.tile or machine.tile)
+        if options.board:
+            top, text = TOP, board_verilog(options.board, machine, machine.clock_mhz)
+        else:
+            top, text = "overlay", overlay_verilog(machine, note, primitives=machine.family == "xcup")
     except ValueError as error:
         parser.error(str(error))
-    text = overlay_verilog(machine, note, primitives=machine.family == "xcup")
-    design = synthesise(text, "overlay", machine.family, options.workers)
+    design = synthesise(text, top, machine.family, options.workers)
     paths, loops = longest_paths(design, machine.family)
     found = by_component(paths, options.depth)
     order = sorted(found, key=lambda name: -found[name].nanoseconds)
     period = 1000 / machine.clock_mhz
-    name = f"machine {machine.name}, tile {machine.tile}"
+    on = f", board {options.board}" if options.board else ""
+    name = f"machine {machine.name}, tile {machine.tile}{on}"
     print(f"{name}: longest path that ends in each component, by Yosys, NOT placed")
     print(table([row(name, found[name]) for name in order], HEAD))
     for place in sorted(paths, key=lambda place: -paths[place].nanoseconds)[: options.routes]:

@@ -38,8 +38,9 @@ class LinkExecutor(wiring.Component):
     so that no later success answers for it. Frames of other sessions are dropped. HELLO is executed whenever
     it comes and sets session and number.
 
-    States: IDLE; HEADER, words 0 to 3 of the frame; DECIDE; HELLO; CSR_ADDRESS, CSR_VALUE and CSR_ACT of each
-    operation; MEMORY, `LinkMemory` has the frame; RESET, WAKE until memory is ready; REPLY, its header; SEND.
+    States: IDLE; HEADER, words 0 to 3 of the frame; ADD and COMPARE, what DECIDE looks at; DECIDE; HELLO;
+    CSR_ADDRESS, CSR_VALUE and CSR_ACT of each operation; MEMORY, `LinkMemory` has the frame; RESET, WAKE
+    until memory is ready; REPLY, its header; SEND.
 
     Parameters
     ----------
@@ -94,28 +95,35 @@ class LinkExecutor(wiring.Component):
             memory.address.eq(address),
             memory.words.eq(count >> 2),
             memory.word.eq(self.word),
-            self.csr.wdata.eq(self.word),
             self.reply_address.eq(out),
             self.reply_words.eq(out),
         ]
 
-        # What DECIDE looks at: is the request one of ours, and can it be done?
-        ahead, usable, length = Signal(16), Signal(), Signal(range(BANK_WORDS))
-        placed, one_page = Signal(), Signal()
-        m.d.comb += [
+        # What DECIDE looks at: is the request one of ours, and can it be done? Registers, in two steps.
+        ahead, usable, length = Signal(16, name="ahead"), Signal(), Signal(range(BANK_WORDS))
+        end, page_end, whole, few, small = Signal(33), Signal(13), Signal(), Signal(), Signal()
+        placed, one_page, sized, foreign, old = (Signal() for _ in range(5))
+        m.d.sync += [
             ahead.eq(sequence - last),
-            placed.eq(
-                (address[:2] == 0) & (count[:2] == 0) & (count != 0)
-                & (address + count <= self.identity["memory_bytes"])
-            ),
-            one_page.eq((count <= MAX_DATA) & (address[:12] + count[:11] <= BOUNDARY)),
+            end.eq(address + count),
+            page_end.eq(address[:12] + count[:11]),
+            whole.eq((address[:2] == 0) & (count[:2] == 0) & (count != 0)),
+            few.eq(count <= MAX_DATA // 8),
+            small.eq(count <= MAX_DATA),
             length.eq(REQUEST_WORDS),
-        ]  # fmt: skip
+            placed.eq(whole & (end <= self.identity["memory_bytes"])),
+            one_page.eq(small & (page_end <= BOUNDARY)),
+            sized.eq(self.words == length),
+            foreign.eq(~began | (sender != session)),
+            old.eq((ahead != 1) | failed),
+        ]
         with m.Switch(command):
             with m.Case(Command.CSR):
-                m.d.comb += [usable.eq(count <= MAX_DATA // 8), length.eq(REQUEST_WORDS + (count[:8] << 1))]
+                m.d.sync += length.eq(REQUEST_WORDS + (count[:8] << 1))
+                m.d.comb += usable.eq(few)
             with m.Case(Command.WRITE):
-                m.d.comb += [usable.eq(placed & one_page), length.eq(REQUEST_WORDS + count[2:11])]
+                m.d.sync += length.eq(REQUEST_WORDS + count[2:11])
+                m.d.comb += usable.eq(placed & one_page)
             with m.Case(Command.READ):
                 m.d.comb += usable.eq(placed & one_page)
             with m.Case(Command.CRC):
@@ -123,6 +131,7 @@ class LinkExecutor(wiring.Component):
             with m.Case(Command.RESET):
                 m.d.comb += usable.eq(1)
 
+        m.d.sync += self.csr.wdata.eq(self.word)
         with m.FSM():
             with m.State("IDLE"):
                 m.d.sync += [at.eq(0), step.eq(0)]
@@ -139,23 +148,27 @@ class LinkExecutor(wiring.Component):
                         m.d.sync += address.eq(self.word)
                     with m.Case(4):
                         m.d.sync += count.eq(self.word)
-                        m.next = "DECIDE"
+                        m.next = "ADD"
+            with m.State("ADD"):
+                m.next = "COMPARE"
+            with m.State("COMPARE"):
+                m.next = "DECIDE"
             with m.State("DECIDE"):
                 m.d.sync += [at.eq(REQUEST_WORDS), step.eq(0), operations.eq(count)]
                 with m.If(command == Command.HELLO):
                     m.d.sync += [session.eq(sender), last.eq(sequence), began.eq(1)]
                     m.d.sync += [sessions.eq(sessions + 1), out.eq(REPLY_WORDS), status.eq(Status.OK)]
                     m.next = "HELLO"
-                with m.Elif(~began | (sender != session)):
+                with m.Elif(foreign):
                     m.d.comb += self.taken.eq(1)
                     m.next = "IDLE"
-                with m.Elif((ahead != 1) | failed):  # seen already, or one before it is missing or failed
+                with m.Elif(old):  # seen already, or one before it is missing or failed
                     m.d.comb += self.taken.eq(1)
                     m.next = "SEND"
                 with m.Else():
                     m.d.sync += [last.eq(sequence), out.eq(REPLY_WORDS), status.eq(Status.BAD)]
                     m.next = "REPLY"
-                    with m.If(usable & (self.words == length)):
+                    with m.If(usable & sized):
                         m.d.sync += status.eq(Status.OK)
                         m.next = "MEMORY"
                         with m.If(command == Command.CSR):
@@ -186,8 +199,7 @@ class LinkExecutor(wiring.Component):
                 m.d.sync += [self.csr.addr.eq(self.word), csr_write.eq(self.word[31])]
                 m.next = "CSR_ACT"
             with m.State("CSR_ACT"):
-                m.d.sync += step.eq(step + 1)
-                m.d.comb += self.csr.write.eq(csr_write & (step == 1))
+                m.d.sync += [step.eq(step + 1), self.csr.write.eq(csr_write & (step == 0))]
                 with m.If(step == _CSR_CYCLES):
                     m.d.comb += [self.reply_word.eq(self.csr.rdata), self.reply_en.eq(~csr_write)]
                     m.d.sync += [out.eq(out + ~csr_write), at.eq(at + 1), operations.eq(operations - 1)]

@@ -23,6 +23,8 @@ class LinkTransmitter(wiring.Component):
         Of the reply. start : In(1), pulse: send it. busy : Out(1), from the cycle after.
     data : Out(stream of 8 bits)
         To `UartTransmitter`.
+
+    A byte is ready 4 cycles after the one before was taken, which the UART takes longer to send.
     """
 
     def __init__(self):
@@ -44,19 +46,21 @@ class LinkTransmitter(wiring.Component):
         m.submodules.crc = crc = CRC32_ISO_HDLC().create()
         reader, writer = memory.read_port(), memory.write_port()
         at, byte, left = Signal(range(BANK_WORDS)), Signal(2), Signal(range(BANK_WORDS))
-        checking, escaped, plain = Signal(), Signal(), Signal(8)
+        checking, escaped, plain, special = Signal(), Signal(), Signal(8), Signal()
         word, fcs = Signal(32), Signal(32)
         m.d.comb += [
             writer.addr.eq(self.address),
             writer.data.eq(self.word),
             writer.en.eq(self.en),
             reader.addr.eq(at),
-            word.eq(Mux(checking, fcs, reader.data)),
-            plain.eq(word.word_select(byte, 8)),
             fcs.eq(crc.crc),  # pyright: ignore[reportArgumentType]
             crc.data.eq(plain),
         ]
-        special = (plain == FLAG) | (plain == ESCAPE)
+        m.d.sync += [
+            word.eq(Mux(checking, fcs, reader.data)),
+            plain.eq(word.word_select(byte, 8)),
+            special.eq((plain == FLAG) | (plain == ESCAPE)),
+        ]
         taken = self.data.ready
         with m.FSM() as fsm:
             m.d.comb += self.busy.eq(~fsm.ongoing("IDLE"))
@@ -68,8 +72,15 @@ class LinkTransmitter(wiring.Component):
             with m.State("OPEN"):
                 m.d.comb += [self.data.valid.eq(1), self.data.payload.eq(FLAG)]
                 with m.If(taken):
-                    m.next = "BYTES"
-            with m.State("BYTES"):
+                    m.next = "WORD"
+            # The word, its byte, what the byte is.
+            with m.State("WORD"):
+                m.next = "BYTE"
+            with m.State("BYTE"):
+                m.next = "LOOK"
+            with m.State("LOOK"):
+                m.next = "SEND"
+            with m.State("SEND"):
                 m.d.comb += self.data.valid.eq(1)
                 with m.If(special & ~escaped):
                     m.d.comb += self.data.payload.eq(ESCAPE)
@@ -81,13 +92,13 @@ class LinkTransmitter(wiring.Component):
                     ]  # fmt: skip
                     with m.If(taken):
                         m.d.sync += [escaped.eq(0), byte.eq(byte + 1)]
+                        m.next = "MEMORY"
                         with m.If(byte == 3):
                             m.d.sync += [at.eq(at + 1), left.eq(left - 1), checking.eq(left == 1)]
-                            m.next = "NEXT"
                             with m.If(checking):
                                 m.next = "CLOSE"
-            with m.State("NEXT"):  # the memory's latency
-                m.next = "BYTES"
+            with m.State("MEMORY"):  # the memory's latency
+                m.next = "WORD"
             with m.State("CLOSE"):
                 m.d.comb += [self.data.valid.eq(1), self.data.payload.eq(FLAG)]
                 with m.If(taken):

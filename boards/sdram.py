@@ -78,61 +78,61 @@ class SdramController(wiring.Component):
         layout, n = part_layout(self.timing), range(2)
         current, following = parts = [Signal(layout, name=name) for name in ("current", "following")]
         valid, opened, seen = ([Signal(name=f"{what}{i}") for i in n] for what in ("valid", "opened", "seen"))
-        opens = [Signal(name=f"opens{i}") for i in n]
-        column, issued, done = Signal(), Signal(), Signal()
-        apart = ~valid[0] | (following.bank != current.bank)
+        opens, wants = [Signal(name=f"opens{i}") for i in n], [Signal(name=f"wants{i}") for i in n]
+        # Clocks that the part's own ACTIVE makes its first column command wait.
+        wait = [Signal(self.timing.clocks("t_rcd", self.clock_mhz) - 1, name=f"wait{i}") for i in n]
+        column, issued, done, ending, apart = (Signal() for _ in range(5))
+        gap, credit, turning = Signal(), Signal(), Signal(self.timing.cas_latency + 2)
+        m.d.comb += apart.eq(~valid[0] | (following.bank != current.bank))
         for i, part in enumerate(parts):
             m.d.comb += [banks.look_bank[i].eq(part.bank), banks.look_row[i].eq(part.row)]
-            m.d.sync += [seen[i].eq(~issued & ~refresh.busy), opened[i].eq(opens[i] & ~refresh.busy)]
+            m.d.sync += [
+                wait[i].eq((wait[i] >> 1) | banks.activate[i].replicate(len(wait[i]))),
+                seen[i].eq(~issued & ~refresh.busy), opened[i].eq(opens[i] & ~refresh.busy),
+            ]  # fmt: skip
 
-        # Row commands: the current part's first, in clocks without a column command.
-        target, close, activate = Signal(layout), Signal(), Signal()
-        wants = []
-        for i, part in enumerate(parts):
-            free = apart if i else 1
-            wanted = valid[i] & ~opened[i] & seen[i] & free & ~column & ~refresh.busy
-            wants.append((
-                wanted & banks.other[i] & banks.may_close.bit_select(part.bank, 1),
-                wanted & ~banks.hit[i] & ~banks.other[i] & banks.may_activate.bit_select(part.bank, 1),
-            ))  # fmt: skip
+        # Row commands: the current part's; the following one's when the current one has its row, in clocks
+        # that have no column command for a reason known from registers.
+        still = ~valid[0] | opened[0] & (gap | Mux(current.write, turning[0], ~credit))
+        for i in n:
             settled = seen[i] & banks.hit[i] & ((apart | opened[0]) if i else 1)
-            m.d.comb += opens[i].eq(valid[i] & (opened[i] | settled))
-        for i in reversed(n):
-            with m.If(wants[i][0] | wants[i][1]):
-                m.d.comb += [target.eq(parts[i]), close.eq(wants[i][0]), activate.eq(wants[i][1])]
-        with m.If(activate):
-            mine = wants[0][0] | wants[0][1]
-            with m.If(mine):
-                m.d.comb += opens[0].eq(1)
-            with m.Else():
-                m.d.comb += opens[1].eq(1)
-        m.d.comb += issued.eq(close | activate)
+            free = (apart & still) if i else 1
+            wanted = valid[i] & ~opened[i] & seen[i] & ~refresh.busy & free
+            m.d.comb += [
+                wants[i].eq(wanted & (banks.can_close[i] | banks.can_activate[i])),
+                banks.close[i].eq(wanted & banks.can_close[i]),
+                banks.activate[i].eq(wanted & banks.can_activate[i]),
+                opens[i].eq(valid[i] & (opened[i] | settled) | banks.activate[i]),
+            ]
+        m.d.comb += issued.eq(wants[0] | wants[1])
 
-        # Column commands: at most every second clock; a WRITE when the bus has turned round.
-        gap, turn = Signal(), Signal(range(self.timing.cas_latency + 3))
+        # Column commands: at most every second clock, so flags may be a clock late; a WRITE when the bus has
+        # turned round.
         credits = Signal(range(_READ_AHEAD + 1), init=_READ_AHEAD)
         m.d.comb += [
             column.eq(
-                valid[0] & opened[0] & ~gap & ~refresh.busy & banks.may_access.bit_select(current.bank, 1)
-                & Mux(current.write, bursts.beat_valid & (turn == 0), credits != 0)
+                opened[0] & ~wait[0][:1].any() & ~gap & ~refresh.busy
+                & Mux(current.write, bursts.beat_valid & ~turning[0], credit)
             ),
-            done.eq(column & (current.beats == 0)),
+            done.eq(column & ending),
         ]  # fmt: skip
-        m.d.sync += gap.eq(column)
-        with m.If(turn != 0):
-            m.d.sync += turn.eq(turn - 1)
+        m.d.sync += [gap.eq(column), credit.eq(credits != 0), turning.eq(turning >> 1)]
         with m.If(column):
-            m.d.sync += [current.beat.eq(current.beat + 1), current.beats.eq(current.beats - 1)]
+            m.d.sync += [
+                current.beat.eq(current.beat + 1), current.beats.eq(current.beats - 1),
+                ending.eq(current.beats == 1),
+            ]  # fmt: skip
             with m.If(~current.write):
-                m.d.sync += turn.eq(self.timing.cas_latency + 2)
+                m.d.sync += turning.eq(~0)
 
         # Parts move up.
         move, load = done | ~valid[0], bursts.part.ready
         m.d.comb += load.eq(move | ~valid[1])
         with m.If(move):
             m.d.sync += [
-                current.eq(following), valid[0].eq(valid[1]), seen[0].eq(0),
+                current.eq(following), valid[0].eq(valid[1]), seen[0].eq(0), ending.eq(following.beats == 0),
                 opened[0].eq(opens[1] & ~refresh.busy),
+                wait[0].eq((wait[1] >> 1) | banks.activate[1].replicate(len(wait[1]))),
             ]  # fmt: skip
         with m.If(load):
             m.d.sync += [
@@ -141,46 +141,59 @@ class SdramController(wiring.Component):
             ]  # fmt: skip
 
         m.d.comb += [
-            bursts.beat_taken.eq(column & current.write),
-            bursts.answer.eq(done & current.write & current.last),
-            bursts.answer_outside.eq(current.outside),
-            banks.activate.eq(activate),
-            banks.close.eq(close),
             banks.read.eq(column & ~current.write),
             banks.write.eq(column & current.write),
             banks.close_all.eq(refresh.close_all),
-            banks.bank.eq(Mux(column, current.bank, target.bank)),
-            banks.row.eq(target.row),
-            refresh.quiet.eq(banks.may_close.all() & ~gap),
-            refresh.closed.eq(banks.may_activate.all()),
+            refresh.quiet.eq(banks.idle & ~gap),
+            refresh.closed.eq(banks.closed),
             self.ready.eq(refresh.ready),
         ]
-        self._pins(m, refresh, banks, bursts, current, column)
-        self._read_data(m, current, column, credits)
+        reads = self._pins(m, refresh, banks, bursts, parts, column, ending)
+        self._read_data(m, reads, banks.read, credits)
         return m
 
     def _pins(
-        self, m: Module, refresh: SdramRefresh, banks: SdramBanks, bursts: SdramBursts, current: View,
-        column: Signal,
-    ) -> None:  # fmt: skip
-        """Output registers; the second word of a WRITE follows the first."""
-        pins, command, address = self.pins, Signal(4), Signal(13)
-        m.d.comb += [command.eq(SdramCommand.NOP), address.eq(banks.row)]
-        with m.If(refresh.busy):
-            m.d.comb += [command.eq(refresh.command), address.eq(refresh.address)]
-        with m.Elif(column):
-            m.d.comb += command.eq(Mux(current.write, SdramCommand.WRITE, SdramCommand.READ))
-            m.d.comb += address.eq(current.beat << 1)
-        with m.Elif(banks.activate):
-            m.d.comb += command.eq(SdramCommand.ACTIVE)
-        with m.Elif(banks.close):
-            m.d.comb += [command.eq(SdramCommand.PRECHARGE), address[10].eq(0)]
-        writing, high, high_mask = Signal(), Signal(16), Signal(2)
-        begin, mask = column & current.write, Mux(current.outside, 0b1111, ~bursts.strobes)
+        self, m: Module, refresh: SdramRefresh, banks: SdramBanks, bursts: SdramBursts, parts: list[View],
+        column: Signal, ending: Signal,
+    ) -> Value:  # fmt: skip
+        """What was decided is kept for a cycle, then goes to the output registers; the second word of a WRITE
+        follows the first. Returns {a READ goes there, it ends its burst, outside}."""
+        pins, command, address, bank = self.pins, Signal(4), Signal(13), Signal(2)
+        current, own = parts[0], banks.activate[0] | banks.close[0]
+        names = ("reading", "begin", "activating", "closing", "ends", "outside", "writing")
+        reading, begin, activating, closing, ends, outside, writing = (Signal(name=name) for name in names)
+        beat, row, other_row = Signal(9), Signal(13), Signal(13)
+        other = Signal(4, init=SdramCommand.NOP)
+        m.d.sync += [
+            reading.eq(column & ~current.write),
+            begin.eq(column & current.write),
+            activating.eq(banks.activate.any()),
+            closing.eq(banks.close.any()),
+            other.eq(refresh.command),
+            other_row.eq(refresh.address),
+            beat.eq(current.beat << 1),
+            row.eq(Mux(own, current.row, parts[1].row)),
+            bank.eq(Mux(refresh.busy, 0, Mux(own | column, current.bank, parts[1].bank))),
+            outside.eq(current.outside),
+            ends.eq(current.last & ending),
+        ]
+        m.d.comb += [command.eq(other), address.eq(other_row)]
+        with m.If(reading | begin):
+            m.d.comb += [command.eq(Mux(begin, SdramCommand.WRITE, SdramCommand.READ)), address.eq(beat)]
+        with m.Elif(activating):
+            m.d.comb += [command.eq(SdramCommand.ACTIVE), address.eq(row)]
+        with m.Elif(closing):
+            m.d.comb += [command.eq(SdramCommand.PRECHARGE), address.eq(0)]
+        high, high_mask, mask = Signal(16), Signal(2), Mux(outside, 0b1111, ~bursts.strobes)
+        m.d.comb += [
+            bursts.beat_taken.eq(begin),
+            bursts.answer.eq(begin & ends),
+            bursts.answer_outside.eq(outside),
+        ]
         m.d.sync += [
             Cat(pins.we_n, pins.cas_n, pins.ras_n, pins.cs_n).eq(command),
             pins.a.eq(address),
-            pins.ba.eq(banks.bank),
+            pins.ba.eq(bank),
             writing.eq(begin),
             high.eq(bursts.beat[16:]),
             high_mask.eq(mask[2:]),
@@ -188,15 +201,15 @@ class SdramController(wiring.Component):
             pins.dq_o.eq(Mux(writing, high, bursts.beat[:16])),
             pins.dqm.eq(Mux(writing, high_mask, Mux(begin, mask[:2], Mux(self.ready, 0, 3)))),
         ]
+        return Cat(reading, ends, outside)
 
-    def _read_data(self, m: Module, current: View, column: Signal, credits: Signal) -> None:
-        """From READ to the R channel: the chip's latency, two words to a beat, a FIFO."""
+    def _read_data(self, m: Module, stage: Value, taken: Value, credits: Signal) -> None:
+        """From READ to the R channel: the chip's latency, two words to a beat, a FIFO. stage: {a READ goes to
+        the pins' registers, it ends its burst, outside}; taken: a READ was decided on."""
         layout, r = read_layout(4), self.read.r
         m.submodules.beats = beats = SyncFIFOBuffered(width=layout.size, depth=_READ_AHEAD)
         word, low = Signal(16), Signal(16)
         m.d.sync += [word.eq(self.pins.dq_i), low.eq(word)]
-        # {READ, ends its burst, outside}, from the cycle of the command to the one with both words here.
-        stage: Value = Cat(column & ~current.write, current.last & (current.beats == 0), current.outside)
         for i in range(self.timing.cas_latency + 3 + self.timing.extra_latency):
             later = Signal(3, name=f"read{i}")
             m.d.sync += later.eq(stage)
@@ -212,4 +225,4 @@ class SdramController(wiring.Component):
             r.payload.eq(beats.r_data),
             beats.r_en.eq(r.ready),
         ]
-        m.d.sync += credits.eq(credits - (column & ~current.write) + (r.valid & r.ready))
+        m.d.sync += credits.eq(credits - taken + (r.valid & r.ready))

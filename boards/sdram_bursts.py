@@ -1,6 +1,6 @@
 """AXI4 bursts to an SDRAM: who is next, and its parts that lie in one row."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
@@ -112,56 +112,60 @@ class SdramBursts(wiring.Component):
             whole.eq(whole + w_last - begin_write),
         ]
 
-        # The next burst.
+        # The next burst. Two bursts are two cycles apart or more, so the choice may come a cycle late.
         patience = Signal(range(self.patience + 1), init=self.patience)
-        write_waits, write_first = Signal(), Signal()
+        write_waits, out_of_patience, write_next = Signal(), Signal(), Signal()
         m.d.comb += write_waits.eq((whole != 0) & addresses.r_rdy)
-        m.d.sync += write_first.eq(write_waits & (patience == 0))
+        m.d.sync += [
+            out_of_patience.eq(write_waits & (patience == 0)),
+            write_next.eq(write_waits & (out_of_patience | ~self.ar.valid)),
+        ]
         with m.If(begin_write | ~write_waits):
             m.d.sync += patience.eq(self.patience)
         with m.Elif(patience != 0):
             m.d.sync += patience.eq(patience - 1)
 
         row_beats = timing.columns // 2
-        address, left = Signal(30), Signal(range(MAX_BEATS + 1))
-        writing, free, cut = Signal(), Signal(), Signal()
-        take_write, asked = Signal(), Signal(address_layout())
-        m.d.comb += [
-            take_write.eq(write_waits & (write_first | ~self.ar.valid)),
-            asked.eq(Mux(take_write, addresses.r_data, self.ar.payload.as_value())),
-            free.eq(left == 0),
-            self.ar.ready.eq(free & ~take_write),
-            begin_write.eq(free & take_write),
-            addresses.r_en.eq(begin_write),
-        ]
-        with m.If(free & (take_write | self.ar.valid)):
-            m.d.sync += [address.eq(asked.addr >> 2), left.eq(asked.len + 1), writing.eq(take_write)]
-
-        # Its parts.
-        room, now = Signal(range(row_beats + 1)), Signal(range(MAX_BEATS + 1))
         column_bits = (row_beats - 1).bit_length()
         bits = column_bits + 2 + (timing.rows - 1).bit_length()
-        part, valid = Signal(part_layout(timing)), Signal()
+        address, left = Signal(30), Signal(range(MAX_BEATS))
+        writing, free = Signal(), Signal(init=1)
+        asked = Signal(address_layout())
         m.d.comb += [
-            room.eq(row_beats - address[:column_bits]),
-            cut.eq(left > room),
-            now.eq(Mux(cut, room, left)),
+            asked.eq(Mux(write_next, addresses.r_data, self.ar.payload.as_value())),
+            self.ar.ready.eq(free & ~write_next),
+            begin_write.eq(free & write_next),
+            addresses.r_en.eq(begin_write),
+        ]
+        with m.If(free):
+            m.d.sync += [
+                address.eq(asked.addr >> 2), left.eq(asked.len), writing.eq(write_next),
+                free.eq(~(write_next | self.ar.valid)),
+            ]  # fmt: skip
+
+        # Its parts: `left` + 1 beats from `address` on; what goes over the row's end begins the next row.
+        end, cut = Signal(range(row_beats + MAX_BEATS)), Signal()
+        part, valid = Signal(part_layout(timing)), Signal()
+        column, row = address[:column_bits], address[column_bits:]
+        m.d.comb += [
+            end.eq(column + left),
+            cut.eq(end[column_bits:] != 0),
             self.part.payload.eq(part),
             self.part.valid.eq(valid),
         ]
         with m.If(self.part.ready):
             m.d.sync += valid.eq(0)
-        with m.If(~free & (~valid | self.part.ready)):
+        with m.If(~free & ~valid):
             m.d.sync += [
                 valid.eq(1),
-                part.beat.eq(address),
-                part.bank.eq(address[column_bits:]),
-                part.row.eq(address[column_bits + 2 :]),
-                part.beats.eq(now - 1),
+                part.beat.eq(column),
+                Cat(part.bank, part.row).eq(row),
+                part.beats.eq(Mux(cut, ~column, left)),
                 part.write.eq(writing),
                 part.last.eq(~cut),
                 part.outside.eq(address[bits:] != 0),
-                address.eq(address + now),
-                left.eq(left - now),
+                address.eq(Cat(Const(0, column_bits), row + 1)),
+                left.eq(Cat(end[:column_bits], end[column_bits:] - 1)),
+                free.eq(~cut),
             ]
         return m

@@ -9,6 +9,7 @@ from hw.machine import MachineConfig
 from hw.overlay import Overlay
 
 from .axi_share import AxiShare
+from .axi_slice import AxiSlice
 from .link import Link
 from .onchip import OnChipMemory
 from .sdram import SdramController
@@ -103,8 +104,9 @@ class UartTop(wiring.Component):
             self.tx.eq(link.tx),
         ]
         inside = DomainRenamer("machine")
-        overlay, share = Overlay(self.config), AxiShare(4)
+        overlay, share, between = Overlay(self.config), AxiShare(4), AxiSlice(4)
         m.submodules.overlay, m.submodules.share = inside(overlay), inside(share)
+        m.submodules.between = inside(between)
         if isinstance(self.memory, SdramTiming):
             memory = SdramController(self.clock_mhz, self.memory)
             connect(m, memory.pins, flipped(self.sdram))
@@ -114,12 +116,14 @@ class UartTop(wiring.Component):
 
         connect(m, link.csr, overlay.csr)
         for channel in ("ar", "r"):  # one port of `ReadPorts`
-            many, one = getattr(overlay.read, channel), getattr(share.read[0], channel)
+            many, one = getattr(overlay.read, channel), getattr(between.read, channel)
             to, back = (one, many) if channel == "ar" else (many, one)
             m.d.comb += [
                 Value.cast(to.payload).eq(back.payload), to.valid.eq(back.valid), back.ready.eq(to.ready),
             ]  # fmt: skip
-        connect(m, overlay.write, share.write[0])
+        connect(m, overlay.write, between.write)
+        connect(m, between.memory_read, share.read[0])
+        connect(m, between.memory_write, share.write[0])
         connect(m, link.read, share.read[1])
         connect(m, link.write, share.write[1])
         connect(m, share.memory_read, memory.read)
@@ -129,7 +133,7 @@ class UartTop(wiring.Component):
         # LEDs: the first blinks about once a second; pulses stay.
         blink = Signal(max(2, int(self.clock_mhz * 1e6 / 2).bit_length()))
         m.d.sync += blink.eq(blink + 1)
-        busy = overlay.read.ar.valid | overlay.write.aw.valid
+        busy = between.memory_read.ar.valid | between.memory_write.aw.valid
         failed = Signal()
         r, b = share.memory_read.r, share.memory_write.b
         with m.If((r.valid & (r.payload.resp != 0)) | (b.valid & (b.payload != 0))):

@@ -7,6 +7,7 @@ from hw.machine import MACHINES, MachineConfig
 from .board import Board, BoardError, Capacity, Memory, PinnedDesign
 from .ecp5 import bidirectional, clocks, find_pll, output_clock, pads
 from .flow.constraints import pins_of, platform
+from .sdram_refresh import LATE
 from .sdram_timing import ULX3S_SDRAM
 from .top import UartTop
 
@@ -121,10 +122,12 @@ BOARD = Board(
     toolchain="nextpnr-ecp5",
     machine=MACHINES["ulx3s"],
     clock_mhz=_CLOCK,
-    # Two bytes a clock; a beat of 4 is two of them: every second cycle brings one.
+    # Two bytes a clock; a beat of 4 is two of them: every second cycle brings one. `boards.sdram` and two
+    # register slices: an open row.
     memory=Memory(
         "sdr", _SDRAM.size, 2e6 * _CLOCK,
-        "latency=14,write_latency=10,turn=8,refresh_every=132,refresh_cycles=9,stall_r=512",
+        f"latency=17,write_latency=13,turn=8,refresh_every={_SDRAM.clocks('t_refi', _CLOCK) - LATE},"
+        f"refresh_cycles={sum(_SDRAM.clocks(name, _CLOCK) for name in ('t_rp', 't_rfc')) + 4},stall_r=512",
     ),
     link="uart",
     capacity=Capacity(lut=83_640, ff=83_640, ram=41_820, block=208, dsp=156),

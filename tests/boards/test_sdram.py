@@ -48,7 +48,7 @@ def test_latency(case):
     code, said = traffic(simulator, "latency", seed=1, bursts=1, beats=1, stall=0, chip=chip)
     assert code == 0, said
     rcd, rp = (timing.clocks(name, clock) for name in ("t_rcd", "t_rp"))
-    first = 10 + timing.cas_latency
+    first = 11 + timing.cas_latency
     assert list(map(int, said.split())) == [first + rcd, first + 1, first + max(rp, 2) + rcd]
 
 
