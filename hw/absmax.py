@@ -2,7 +2,7 @@
 
 from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import wiring
-from amaranth.lib.data import ArrayLayout
+from amaranth.lib.data import ArrayLayout, View
 from amaranth.lib.wiring import In, Out
 
 from .delay_line import delay
@@ -18,6 +18,12 @@ def _larger(a: Value, b: Value) -> Value:
 
 def _halved(numbers: list[Value]) -> list[Value]:
     return [_larger(a, b) for a, b in zip(numbers[::2], numbers[1::2], strict=True)]
+
+
+def _magnitude(x: View) -> Value:
+    """The magnitude's bits, of NaN those of the canonical one, of a subnormal number 0."""
+    kept = x.as_value()[:31] & ~(is_nan(x) | is_zero(x)).replicate(31)
+    return kept | Mux(is_nan(x), NAN, 0)[:31]
 
 
 class Absmax(wiring.Component):
@@ -65,17 +71,16 @@ class Absmax(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
 
-        # Elements come late in a cycle: they are held first. Then a level of comparisons, then the others.
+        # Elements come late in a cycle: they are held first. Then a level of comparisons, of their bits as they
+        # are (a NaN is above all numbers, a subnormal one below the others), then the others.
         taken = Signal.like(self.x, reset_less=True)
         m.d.sync += taken.eq(self.x)
-        magnitudes: list[Value] = []
-        for lane in range(self.lanes):
-            x = Binary32(taken[lane])
-            magnitude = Signal(31, name=f"magnitude_{lane}")
-            m.d.comb += magnitude.eq(Mux(is_nan(x), NAN, Mux(is_zero(x), 0, taken[lane][:31])))
-            magnitudes.append(magnitude)
+        magnitudes: list[Value] = [_magnitude(Binary32(x)) for x in taken]
         if len(magnitudes) > 1:
-            magnitudes = _halved(magnitudes)
+            magnitudes = [
+                Mux(taken[i][:31] > taken[i + 1][:31], magnitudes[i], magnitudes[i + 1])
+                for i in range(0, self.lanes, 2)
+            ]
         held = [Signal(31, name=f"held_{i}", reset_less=True) for i in range(len(magnitudes))]
         m.d.sync += [register.eq(one) for register, one in zip(held, magnitudes, strict=True)]
         magnitudes = list(held)

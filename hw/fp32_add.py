@@ -1,20 +1,21 @@
 """Addition of binary32 numbers."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib.wiring import In, Out
 
 from .fp32_format import (
     FRACTION_BITS,
     Binary32,
+    Class,
     Kind,
     Unrounded,
-    is_inf,
-    is_nan,
+    bounds_less,
+    classified,
     is_zero,
-    normalise,
+    normalise_coarsely,
+    normalise_finely,
     rounded,
     shift_right_sticky,
-    significand,
 )
 from .shared import SharedComponent
 
@@ -26,7 +27,7 @@ class Fp32Add(SharedComponent):
 
     The caller subtracts by inverting the sign bit of ``b``. A sum of opposite numbers is +0, the sum of two
     zeros of the same sign keeps it, and the sum of opposite infinities is NaN. One sum a cycle; the stages
-    are swap, align and add, normalise, round. Method: Handbook of Floating-Point Arithmetic, section 8.3
+    are swap, align and add, normalise in steps of four bits, the rest of it with rounding. Method: Handbook of Floating-Point Arithmetic, section 8.3
     (single path); IEEE 754-2019 clauses 5.4.1 and 6.3.
 
     Attributes
@@ -54,67 +55,86 @@ class Fp32Add(SharedComponent):
     def elaborate(self, platform: object) -> Module:
         m = Module()
 
-        # Order by magnitude, so that a difference is not negative.
-        large = Signal(Binary32)
-        small = Signal(Binary32)
+        # Order by magnitude, so that a difference is not negative. The difference of the exponents has the
+        # sign that says which is larger: of equal ones the distance is 0, whatever the order.
+        a, b = Binary32(self.a), Binary32(self.b)
         swap = self.a[:31] < self.b[:31]
-        m.d.comb += [
-            large.eq(Mux(swap, self.b, self.a)),
-            small.eq(Mux(swap, self.a, self.b)),
-        ]
+        ahead, behind = Signal(9), Signal(9)
         distance = Signal(8)
-        m.d.comb += distance.eq(large.exponent - small.exponent)
+        m.d.comb += [
+            ahead.eq(a.exponent - b.exponent),
+            behind.eq(b.exponent - a.exponent),
+            distance.eq(Mux(ahead[-1], behind, ahead)),
+        ]
 
+        # A zero adds nothing to the other operand. What kind of result there is, is found a stage later.
         augend = Signal(FRACTION_BITS + 1, reset_less=True)
         addend = Signal(FRACTION_BITS + 1, reset_less=True)
         shift = Signal(5, reset_less=True)
-        subtract = Signal(reset_less=True)
         exponent = Signal(8, reset_less=True)
-        kind = Signal(Kind, reset_less=True)
+        swapped = Signal(reset_less=True)
+        classes = [Signal(Class, reset_less=True, name=f"class_{name}") for name in "ab"]
+        parts = [Cat(x.fraction, 1) & ~is_zero(x).replicate(FRACTION_BITS + 1) for x in (a, b)]
         with m.If(self.en):
             m.d.sync += [
-                augend.eq(significand(large)),
-                addend.eq(Mux(is_zero(small), 0, significand(small))),
+                augend.eq(Cat(Mux(swap, b.fraction, a.fraction), 1)),
+                addend.eq(Mux(swap, parts[0], parts[1])),
                 shift.eq(distance[:5] | distance[5:].any().replicate(5)),
-                subtract.eq(large.sign ^ small.sign),
-                exponent.eq(large.exponent),
-                kind.sign.eq(Mux(is_zero(large), large.sign & small.sign, large.sign)),
-                kind.nan.eq(is_nan(large) | (is_inf(small) & (large.sign ^ small.sign))),
-                kind.inf.eq(is_inf(large)),
-                kind.zero.eq(is_zero(large)),
+                exponent.eq(Mux(ahead[-1], b.exponent, a.exponent)),
+                swapped.eq(swap),
+                *(known.eq(classified(x)) for known, x in zip(classes, (a, b), strict=True)),
             ]
+        of_a, of_b = classes
+        subtract = of_a.sign ^ of_b.sign
 
         # Guard, round and sticky bit below the significands make the sum of the aligned ones exact enough.
         aligned = shift_right_sticky(m, Cat(Const(0, 3), addend), shift)
         total = Signal(FRACTION_BITS + 5, reset_less=True)
         total_exponent = Signal(8, reset_less=True)
         total_kind = Signal(Kind, reset_less=True)
+        inf_a, inf_b = (x.full & ~x.fraction for x in classes)
+        nan_a, nan_b = (x.full & x.fraction for x in classes)
+        sign = Mux(of_a.zero & of_b.zero, of_a.sign & of_b.sign, Mux(swapped, of_b.sign, of_a.sign))
         with m.If(self.en):
             m.d.sync += [
                 total.eq(Cat(Const(0, 3), augend) + (aligned ^ subtract.replicate(len(total))) + subtract),
                 total_exponent.eq(exponent),
-                total_kind.eq(kind),
+                total_kind.sign.eq(sign),
+                total_kind.nan.eq(nan_a | nan_b | (inf_a & inf_b & subtract)),
+                total_kind.inf.eq(inf_a | inf_b),
+                total_kind.zero.eq(of_a.zero & of_b.zero),
             ]
 
-        normal, zeros = normalise(m, total)
+        # The leading 1 comes among the highest four bits; what is left of the shift is done when rounding. The
+        # bits below the guard bit count only where less than that is shifted.
+        coarse, fours = normalise_coarsely(m, total)
         cancelled = ~total.any()
-        exact = Signal(Unrounded, reset_less=True)
+        held = Signal(FRACTION_BITS + 5, reset_less=True)
+        held_exponent = Signal(signed(10), reset_less=True)
+        kind = Signal(Kind, reset_less=True)
         with m.If(self.en):
             m.d.sync += [
-                exact.fraction.eq(normal[4:-1]),
-                exact.guard.eq(normal[3]),
-                exact.sticky.eq(normal[:3].any()),
-                exact.exponent.eq(total_exponent + 1 - zeros),
-                exact.kind.eq(total_kind),
+                held.eq(coarse),
+                held_exponent.eq(total_exponent + 1 - (fours << 2)),
+                kind.eq(total_kind),
             ]
             with m.If(cancelled):
                 m.d.sync += [
-                    exact.kind.sign.eq(0),
-                    exact.kind.zero.eq(1),
+                    kind.sign.eq(0),
+                    kind.zero.eq(1),
                 ]
 
+        normal, zeros = normalise_finely(m, held)
+        exact = Signal(Unrounded)
+        m.d.comb += [
+            exact.fraction.eq(normal[4:-1]),
+            exact.guard.eq(normal[3]),
+            exact.sticky.eq(normal[:3].any()),
+            exact.exponent.eq(held_exponent - zeros),
+            exact.kind.eq(kind),
+        ]
         result = Signal(32, reset_less=True)
         with m.If(self.en):
-            m.d.sync += result.eq(rounded(exact))
+            m.d.sync += result.eq(rounded(exact, bounds_less(held_exponent, zeros)))
         m.d.comb += self.o.eq(result)
         return m

@@ -24,13 +24,19 @@ __all__ = [
     "MIN_NORMAL",
     "NAN",
     "Binary32",
+    "Bounds",
+    "Class",
     "Kind",
     "Unrounded",
+    "bounds",
+    "bounds_less",
+    "classified",
     "is_inf",
     "is_nan",
     "is_zero",
     "leading_zeros",
-    "normalise",
+    "normalise_coarsely",
+    "normalise_finely",
     "rounded",
     "rounded_integer",
     "shift_right_sticky",
@@ -68,6 +74,19 @@ Unrounded = StructLayout(
 )
 
 
+#: Where a biased exponent lies: ``below``, 0 or less; ``lowest``, 0; ``highest``, 254; ``above``, 255 or more.
+Bounds = StructLayout({"below": 1, "lowest": 1, "highest": 1, "above": 1})
+
+#: What tells the special numbers apart, for a pipeline to combine in a later stage: ``full``, all bits of the
+#: exponent are 1; ``fraction``, a bit of the fraction is; ``zero``, as `is_zero`.
+Class = StructLayout({"sign": 1, "full": 1, "fraction": 1, "zero": 1})
+
+
+def classified(x: View) -> View:
+    """`Class` of ``x``, a view of :data:`Binary32`."""
+    return Class(Cat(x.sign, x.exponent.all(), x.fraction.any(), is_zero(x)))
+
+
 def is_zero(x: View) -> Value:
     """Whether ``x``, a view of :data:`Binary32`, counts as zero: subnormals do."""
     return x.exponent == 0
@@ -102,21 +121,38 @@ def leading_zeros(value: Value) -> Value:
     return Cat(Mux(empty, leading_zeros(low), leading_zeros(high))[:level], empty)
 
 
-def normalise(m: Module, value: Value) -> tuple[Signal, Value]:
-    """Shift ``value`` left until its highest bit is 1.
+def normalise_coarsely(m: Module, value: Value) -> tuple[Signal, Value]:
+    """Shift ``value`` left by a multiple of 4, until one of its highest four bits is 1.
 
-    Returns the shifted value, as wide as ``value``, and the shift. If ``value`` is 0, the first is 0 and
-    the second means nothing. The shift is done in steps of powers of two, the largest first.
+    Returns the shifted value, as wide as ``value``, and the shift divided by 4. If ``value`` is 0, the first
+    is 0 and the second means nothing. The shift is done in steps of powers of two, the largest first.
     """
     width = len(value)
-    count = Signal((width - 1).bit_length())
-    m.d.comb += count.eq(leading_zeros(value))
+    fours = Cat(value[max(at, 0) : at + 4].any() for at in reversed(range(width - 4, -4, -4)))
+    count = Signal(max(1, (len(fours) - 1).bit_length()))
+    m.d.comb += count.eq(leading_zeros(fours) if len(fours) > 1 else 0)
     for bit in reversed(range(len(count))):
-        step = Signal(width, name=f"left_{1 << bit}")
-        m.d.comb += step.eq(Mux(count[bit], Cat(Const(0, 1 << bit), value), value))
+        step = Signal(width, name=f"left_{4 << bit}")
+        m.d.comb += step.eq(Mux(count[bit], Cat(Const(0, 4 << bit), value), value))
         value = step
     assert isinstance(value, Signal)
     return value, count
+
+
+def normalise_finely(m: Module, value: Value) -> tuple[Signal, Value]:
+    """Shift ``value``, of whose highest four bits one is 1, left until the highest is.
+
+    Returns the shifted value, as wide as ``value``, and the shift, 0 to 3; with the highest four bits 0 the
+    shift is 3.
+    """
+    first, second, third = value[-1], value[-2], value[-3]
+    count = Cat(~first & (second | ~third), ~first & ~second)
+    shifted = Signal(len(value), name="normal")
+    with m.Switch(count):
+        for shift in range(4):
+            with m.Case(shift):
+                m.d.comb += shifted.eq(Cat(Const(0, shift), value))
+    return shifted, count
 
 
 def shift_right_sticky(m: Module, value: Value, amount: Value) -> Signal:
@@ -134,26 +170,48 @@ def shift_right_sticky(m: Module, value: Value, amount: Value) -> Signal:
     return value
 
 
-def _incremented(x: View) -> Value:
-    """Fraction and exponent of ``x`` as rounded, a place for the carry above them."""
-    up = x.guard & (x.sticky | x.fraction[0])
-    return (Cat(x.fraction, x.exponent) + up)[: FRACTION_BITS + 9]
+def _rounds_up(x: View) -> Value:
+    return x.guard & (x.sticky | x.fraction[0])
 
 
 def rounded_integer(x: View) -> Value:
     """`rounded` of magnitudes 0 or from 1 below 2^128, where ``kind`` is of no other; 2^128 is infinity."""
-    return Cat(Mux(x.kind.zero, 0, _incremented(x)[:31]), x.kind.sign)
+    packed = (Cat(x.fraction, x.exponent) + _rounds_up(x))[: FRACTION_BITS + 8]
+    return Cat(packed & ~x.kind.zero.replicate(len(packed)), x.kind.sign)
 
 
-def rounded(x: View) -> Value:
-    """The 32 bits of ``x``, a view of :data:`Unrounded`, rounded once.
+def bounds(exponent: Value) -> View:
+    """`Bounds` of the exponent of :data:`Unrounded`."""
+    above = ~exponent[-1] & (exponent[8] | exponent[:8].all())
+    return Bounds(Cat(exponent <= 0, exponent == 0, exponent == 254, above))
 
-    An increment that carries out of the fraction makes it 0 and the exponent one more, as it should.
+
+def bounds_less(exponent: Value, less: Value) -> View:
+    """`Bounds` of ``exponent - less``, where ``less`` has 2 bits and the exponent is below 256; sooner than
+    from the difference."""
+    negative, high, low = exponent[-1], exponent[2:-1].any(), exponent[:2]
+    small = ~negative & ~high
+    most = exponent[1:8].all() & ~negative
+    highest = most & Mux(exponent[0], less == 1, less == 0)
+    return Bounds(
+        Cat(negative | (small & (low <= less)), small & (low == less), highest, most & exponent[0] & (less == 0))
+    )
+
+
+def rounded(x: View, within: View | None = None) -> Value:
+    """The 32 bits of ``x``, a view of :data:`Unrounded`, rounded once; ``within`` is of its exponent.
+
+    An increment that carries out of the fraction makes it 0 and the exponent one more, as it should. Whether
+    the result is another one is found beside the sum: it overflows where the exponent is too large, or is the
+    largest one and all bits of fraction and guard are 1.
     """
-    packed = _incremented(x)
-    overflow = packed[FRACTION_BITS + 8] | packed[FRACTION_BITS : FRACTION_BITS + 8].all()
-    tiny = x.exponent <= 0
-    rounds_to_normal = (x.exponent == 0) & x.fraction.all()
-    finite = Mux(tiny, Mux(rounds_to_normal, MIN_NORMAL, 0), Mux(overflow, INFINITY, packed[:31]))
-    magnitude = Mux(x.kind.inf, INFINITY, Mux(x.kind.zero, 0, finite))
-    return Mux(x.kind.nan, NAN, Cat(magnitude[:31], x.kind.sign))
+    within = bounds(x.exponent) if within is None else within
+    packed = (Cat(x.fraction, x.exponent[:8]) + _rounds_up(x))[: FRACTION_BITS + 8]
+    kind, full = x.kind, x.fraction.all()
+    overflow = within.above | (within.highest & full & x.guard)
+    given = kind.nan | kind.inf | kind.zero
+    ones = kind.nan | kind.inf | (~given & overflow)
+    least = ~given & within.lowest & full
+    plain = packed & ~(given | within.below | overflow).replicate(len(packed))
+    special = Cat(Const(0, FRACTION_BITS - 1), kind.nan, ones | least, ones.replicate(7))
+    return Cat(plain | special, x.kind.sign & ~kind.nan)

@@ -7,11 +7,9 @@ from .fp32_format import (
     BIAS,
     FRACTION_BITS,
     Binary32,
-    Kind,
+    Class,
     Unrounded,
-    is_inf,
-    is_nan,
-    is_zero,
+    classified,
     rounded,
     significand,
 )
@@ -61,16 +59,15 @@ class Fp32Mul(SharedComponent):
         low = Signal(FRACTION_BITS + 1 + _LOW, reset_less=True)
         high = Signal(2 * (FRACTION_BITS + 1) - _LOW, reset_less=True)
         exponent = Signal(signed(10), reset_less=True)
-        kind = Signal(Kind, reset_less=True)
+        of_a = Signal(Class, reset_less=True)
+        of_b = Signal(Class, reset_less=True)
         with m.If(self.en):
             m.d.sync += [
                 low.eq(significand(a) * significand(b)[:_LOW]),
                 high.eq(significand(a) * significand(b)[_LOW:]),
                 exponent.eq(a.exponent + b.exponent - BIAS),
-                kind.sign.eq(a.sign ^ b.sign),
-                kind.nan.eq(is_nan(a) | is_nan(b) | (is_inf(a) & is_zero(b)) | (is_zero(a) & is_inf(b))),
-                kind.inf.eq(is_inf(a) | is_inf(b)),
-                kind.zero.eq(is_zero(a) | is_zero(b)),
+                of_a.eq(classified(a)),
+                of_b.eq(classified(b)),
             ]
 
         # The product of two significands lies in [1, 4): its highest bit says in which half.
@@ -78,12 +75,16 @@ class Fp32Mul(SharedComponent):
         product = Signal(2 * FRACTION_BITS + 2)
         m.d.comb += product.eq(Cat(low[:_LOW], (high + low[_LOW:])[: len(high)]))
         above_two = product[-1]
+        nan = (of_a.full & (of_a.fraction | of_b.zero)) | (of_b.full & (of_b.fraction | of_a.zero))
         with m.If(self.en):
             m.d.sync += [
                 Cat(exact.guard, exact.fraction).eq(Mux(above_two, product[23:47], product[22:46])),
                 exact.sticky.eq(product[:22].any() | (above_two & product[22])),
                 exact.exponent.eq(exponent + above_two),
-                exact.kind.eq(kind),
+                exact.kind.sign.eq(of_a.sign ^ of_b.sign),
+                exact.kind.nan.eq(nan),
+                exact.kind.inf.eq(of_a.full | of_b.full),
+                exact.kind.zero.eq(of_a.zero | of_b.zero),
             ]
 
         result = Signal(32, reset_less=True)

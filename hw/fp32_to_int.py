@@ -7,8 +7,8 @@ from .fp32_format import (
     BIAS,
     FRACTION_BITS,
     Binary32,
-    is_inf,
-    is_nan,
+    Class,
+    classified,
     is_zero,
     shift_right_sticky,
     significand,
@@ -81,54 +81,61 @@ class Fp32ToInt(SharedComponent):
 
         # |a * 2^shift| is below 2^above; from 2^bits on it is beyond every limit, below 2^-1 it rounds to 0.
         # Zero's exponent field never makes it too large: 2^1 is the most.
-        above = Signal(signed(10))
-        m.d.comb += above.eq(a.exponent - (BIAS - 1) + self.shift)
-        too_large = above > bits
-        too_small = above < 0
+        above, room = Signal(signed(10)), Signal(signed(10))
+        m.d.comb += [
+            above.eq(a.exponent + (self.shift - (BIAS - 1))),
+            room.eq((bits + BIAS - 1 - self.shift) - a.exponent),
+        ]
         aligning = Signal(range(bits + 1), reset_less=True)
         number = Signal(FRACTION_BITS + 1, reset_less=True)
         number_limit = Signal(bits, reset_less=True)
-        number_flags = Signal(3, reset_less=True)
+        of_a = Signal(Class, reset_less=True)
+        too_large = Signal(reset_less=True)
         with m.If(self.en):
             m.d.sync += [
-                aligning.eq(bits - above),
-                number.eq(Mux(is_zero(a) | too_small, 0, significand(a))),
+                aligning.eq(room),
+                number.eq(significand(a) & ~(is_zero(a) | above[-1]).replicate(FRACTION_BITS + 1)),
                 number_limit.eq(self.limit),
-                number_flags.eq(Cat(a.sign, is_nan(a), is_inf(a) | too_large)),
+                of_a.eq(classified(a)),
+                too_large.eq(room[-1]),
             ]
 
-        # Integer bits, guard bit, sticky bit, starting with the significand at the highest integer bit.
+        # Integer bits, guard bit, sticky bit, starting with the significand at the highest integer bit. NaN is
+        # beyond a limit of 0.
         digits = max(bits, FRACTION_BITS + 1) + 2
         aligned = shift_right_sticky(m, Cat(Const(0, digits - FRACTION_BITS - 1), number), aligning)
         integer = Signal(bits, reset_less=True)
         guard = Signal(reset_less=True)
         sticky = Signal(reset_less=True)
         limit = Signal(bits, reset_less=True)
-        flags = Signal(3, reset_less=True)
+        huge = Signal(reset_less=True)
+        negative = Signal(reset_less=True)
         with m.If(self.en):
             m.d.sync += [
                 integer.eq(aligned[-bits:]),
                 guard.eq(aligned[-bits - 1]),
                 sticky.eq(aligned[: -bits - 1].any()),
-                limit.eq(number_limit),
-                flags.eq(number_flags),
+                limit.eq(number_limit & ~(of_a.full & of_a.fraction).replicate(bits)),
+                huge.eq(of_a.full | too_large),
+                negative.eq(of_a.sign),
             ]
 
-        negative, nan, huge = flags
-        nearest = Signal(self.width)
-        magnitude = Signal(bits)
+        # The rounded number is beyond the limit where limit - integer - up is negative. Where it is not, the
+        # integer goes on, with what rounding adds, in one sum with the change of sign.
+        up = guard & (sticky | integer[0])
         beyond = Signal()
-        m.d.comb += [
-            nearest.eq(integer + (guard & (sticky | integer[0]))),
-            beyond.eq(huge | (nearest > limit)),
-            magnitude.eq(Mux(nan, 0, Mux(beyond, limit, nearest))),
-        ]
+        taken = Signal(bits)
         result = Signal(signed(self.width), reset_less=True)
         saturated = Signal(reset_less=True)
+        rest = Cat(~up, limit, Const(0, 1)) + Cat(Const(1, 1), ~integer, Const(1, 1))
+        m.d.comb += [
+            beyond.eq(huge | rest[bits + 1]),
+            taken.eq(Mux(beyond, limit, integer)),
+        ]
         with m.If(self.en):
             m.d.sync += [
-                result.eq(Mux(negative, -magnitude, magnitude)),
-                saturated.eq(beyond | nan),
+                result.eq((Cat(taken, Const(0, 1)) ^ negative.replicate(self.width)) + ((up & ~beyond) ^ negative)),
+                saturated.eq(beyond),
             ]
         m.d.comb += [
             self.o.eq(result),

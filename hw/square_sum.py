@@ -5,7 +5,7 @@ from amaranth.lib.data import ArrayLayout
 from amaranth.lib.wiring import In, Out
 
 from .delay_line import delay
-from .fp32_format import Binary32, is_zero, significand
+from .fp32_format import FRACTION_BITS, Binary32, is_zero, significand
 from .shared import SharedComponent
 
 __all__ = ["SquareSum"]
@@ -15,12 +15,20 @@ TOTAL_BITS = 63
 #: Bits of the square of a significand, and zeros appended so that a right shift reaches every term.
 _PRODUCT_BITS = 48
 _SPARE_BITS = TOTAL_BITS + 1 - _PRODUCT_BITS
+#: Bits of the lower half of a significand: what a DSP block of any family multiplies by, unsigned.
+_LOW = 17
 
 
 def _tree(terms: list[Value]) -> Value:
-    """The sum of `terms` by a balanced tree of adders."""
+    """The sum of `terms` by a balanced tree of adders.
+
+    A place below the sums, of 1 and 0, keeps Yosys from making one sum of the whole tree, by compressors that
+    take more LUTs and, with few terms, more time.
+    """
     while len(terms) > 1:
-        terms = [a + b for a, b in zip(terms[::2], terms[1::2], strict=True)]
+        terms = [
+            (Cat(Const(1, 1), a) + Cat(Const(0, 1), b))[1:] for a, b in zip(terms[::2], terms[1::2], strict=True)
+        ]
     return terms[0]
 
 
@@ -75,32 +83,48 @@ class SquareSum(SharedComponent):
 
         # x^2 = product * 2^(2 (exponent - 150)), and the product lies in [2^46, 2^48): with the spare bits
         # below it, a term that fits is at most that, shifted right. The grid's share of the shift is one sum.
+        # Of the products of the halves of a significand the squares do not overlap.
         terms, overs = [], []
         for lane in range(self.lanes):
             x = Binary32(self.x[lane])
             right = Signal(signed(11), name=f"right_{lane}")
             m.d.comb += right.eq(self.grid + (2 * 150 + _SPARE_BITS) - (x.exponent << 1))
-            product = Signal(_PRODUCT_BITS, reset_less=True, name=f"product_{lane}")
-            amount = Signal(6, reset_less=True, name=f"amount_{lane}")
-            vanishes = Signal(reset_less=True, name=f"vanishes_{lane}")
-            huge = Signal(reset_less=True, name=f"huge_{lane}")
+            low, high = significand(x)[:_LOW], significand(x)[_LOW:]
+            low_square = Signal(2 * _LOW, reset_less=True, name=f"low_square_{lane}")
+            high_square = Signal(_PRODUCT_BITS - 2 * _LOW, reset_less=True, name=f"high_square_{lane}")
+            across = Signal(FRACTION_BITS + 1, reset_less=True, name=f"across_{lane}")
+            amount = Signal(signed(11), reset_less=True, name=f"amount_{lane}")
+            zero = Signal(reset_less=True, name=f"zero_{lane}")
+            full = Signal(reset_less=True, name=f"full_{lane}")
             m.d.sync += [
-                product.eq(significand(x) * significand(x)),
+                low_square.eq(low * low),
+                high_square.eq(high * high),
+                across.eq(low * high),
                 amount.eq(right),
-                vanishes.eq(is_zero(x) | (right >= TOTAL_BITS + 1)),
-                huge.eq(x.exponent.all() | (~is_zero(x) & (right < 0))),
+                zero.eq(is_zero(x)),
+                full.eq(x.exponent.all()),
             ]
 
-            shifted = Signal(TOTAL_BITS + 1, name=f"shifted_{lane}")
-            term = Signal(TOTAL_BITS, reset_less=True, name=f"term_{lane}")
+            squares = Cat(low_square, high_square)
+            product = Cat(squares[: _LOW + 1], (squares[_LOW + 1 :] + across)[: _PRODUCT_BITS - _LOW - 1])
+            shifted: Value = Cat(Const(0, _SPARE_BITS), product)
+            for bit in reversed(range(1, 6)):
+                step = Signal(TOTAL_BITS + 1, name=f"right_{1 << bit}_{lane}")
+                m.d.comb += step.eq(Mux(amount[bit], shifted >> (1 << bit), shifted))
+                shifted = step
+            term = Signal(TOTAL_BITS + 1, reset_less=True, name=f"term_{lane}")
+            half = Signal(reset_less=True, name=f"half_{lane}")
+            counts = Signal(reset_less=True, name=f"counts_{lane}")
             over = Signal(reset_less=True, name=f"over_{lane}")
-            m.d.comb += shifted.eq(Mux(vanishes, 0, Cat(Const(0, _SPARE_BITS), product) >> amount))
             m.d.sync += [
                 term.eq(shifted),
-                over.eq(huge | shifted[-1]),
+                half.eq(amount[0]),
+                counts.eq(~zero & (amount[-1] | ~amount[6:-1].any())),
+                over.eq(full | (~zero & amount[-1])),
             ]
-            terms.append(term)
-            overs.append(over)
+            last = Mux(half, term[1:], term) & counts.replicate(TOTAL_BITS + 1)
+            terms.append(last[:TOTAL_BITS])
+            overs.append(over | last[-1])
 
         word = Signal(TOTAL_BITS + self.lanes.bit_length(), reset_less=True)
         word_over = Signal(reset_less=True)

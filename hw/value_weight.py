@@ -1,17 +1,15 @@
 """Weights of attention: probability times relative value scale."""
 
-from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
-
-from .delay_line import delay
 
 __all__ = ["ValueWeight", "biased_ceiling"]
 
 PROBABILITY_BITS = 24
 FRACTION_BITS = 23
-#: A product of two 24-bit numbers, shifted this much further than its fraction, rounds to 0.
-DEEPEST = PROBABILITY_BITS + 2
+#: Bits of the lower half of a factor: what a DSP block of any family multiplies by, unsigned.
+_LOW = 17
 
 
 def biased_ceiling(bits: Value) -> Value:
@@ -27,8 +25,8 @@ def biased_ceiling(bits: Value) -> Value:
 class ValueWeight(wiring.Component):
     """A pipelined multiplier: ``o = round_shift(probability * scale / 2**exponent)``.
 
-    The arithmetic of ``numerics.value_weight``. One weight a cycle; the stages are product, shift and
-    rounding (to nearest, halves upwards).
+    The arithmetic of ``numerics.value_weight``. One weight a cycle; the stages are products, their sum
+    with most of the shift, and the rest of it with the rounding (to nearest, halves upwards).
 
     Attributes
     ----------
@@ -62,19 +60,43 @@ class ValueWeight(wiring.Component):
         m = Module()
 
         # The significand is s * 2**(23 - its exponent); the shift undoes that, less one bit for the rounding.
-        fraction = Mux(self.scale[FRACTION_BITS:31].all(), 0, self.scale[:FRACTION_BITS])
-        significand = Mux(self.scale[:31] == 0, 0, fraction | 1 << FRACTION_BITS)[: FRACTION_BITS + 1]
-        below = Signal(8)
-        m.d.comb += below.eq(self.exponent - self.scale[FRACTION_BITS:31])
-        shift = delay(m, Mux(below > DEEPEST, DEEPEST, below)[: DEEPEST.bit_length()], 1, self.en)
-        product = Signal(2 * PROBABILITY_BITS, reset_less=True)
+        # Infinity and NaN have the fraction of a power of two. Of the products of the halves the outer ones do
+        # not overlap.
+        exponent = self.scale[FRACTION_BITS:31]
+        fraction = self.scale[:FRACTION_BITS] & ~exponent.all().replicate(FRACTION_BITS)
+        significand = Cat(fraction, Const(1, 1))
+        halves = [(x[:_LOW], x[_LOW:]) for x in (self.probability, significand)]
+        products = [
+            [Signal(len(p) + len(s), reset_less=True, name=f"product_{i}{j}") for j, s in enumerate(halves[1])]
+            for i, p in enumerate(halves[0])
+        ]
+        below = Signal(8, reset_less=True)
+        zero = Signal(reset_less=True)
         with m.If(self.en):
-            m.d.sync += product.eq(self.probability * significand)
+            m.d.sync += [
+                *(products[i][j].eq(halves[0][i] * halves[1][j]) for i in range(2) for j in range(2)),
+                below.eq(self.exponent - exponent),
+                zero.eq(self.scale[:31] == 0),
+            ]
 
-        shifted = Signal(PROBABILITY_BITS + 1, reset_less=True)
+        # The shift is done in multiples of 4, then, with the rounding, the rest of it.
+        outer = Cat(products[0][0], products[1][1])
+        product = Signal(2 * PROBABILITY_BITS)
+        across = products[0][1] + products[1][0]
+        m.d.comb += product.eq(Cat(outer[:_LOW], (outer[_LOW:] + across)[: len(product) - _LOW]))
+        coarse: Value = product[FRACTION_BITS - 1 :]
+        for bit in (4, 3, 2):
+            coarse = Mux(below[bit], coarse >> (1 << bit), coarse)
+        shifted = Signal(PROBABILITY_BITS + 2, reset_less=True)
+        rest = Signal(2, reset_less=True)
         with m.If(self.en):
-            m.d.sync += shifted.eq(product[FRACTION_BITS - 1 :] >> shift)
+            m.d.sync += [
+                shifted.eq(coarse & ~(zero | below[5:].any()).replicate(len(shifted))),
+                rest.eq(below[:2]),
+            ]
 
+        fine = Signal(len(shifted))
+        m.d.comb += fine.eq(shifted >> rest)
         with m.If(self.en):
-            m.d.sync += self.o.eq((shifted + 1) >> 1)
+            m.d.sync += self.o.eq((fine + 1) >> 1)
         return m

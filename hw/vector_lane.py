@@ -138,7 +138,7 @@ class VectorLane(SharedComponent):
         scale = Fp32Mul()
         to_int = Fp32ToInt(_SIGMOID_LIMIT.bit_length() + 1)
         sigmoid = Sigmoid()
-        sigma = Fp32FromInt(_SIGMOID_BITS + 2)
+        sigma = Fp32FromInt(_SIGMOID_BITS + 2, _SIGMOID_BITS)
         first = Fp32Mul()
         second = Fp32Mul()
         add = Fp32Add()
@@ -177,8 +177,6 @@ class VectorLane(SharedComponent):
         m.d.comb += x.eq(Mux(relu2 & negative, 0, self.x))
         late = delay(m, x, self._SIGMOID, self.en)
 
-        # The sigmoid is at least 2^-23, so the power of two comes off its exponent.
-        probability = Cat(sigma.o[:23], (sigma.o[23:31] - _SIGMOID_BITS)[:8], sigma.o[31])
         m.d.comb += [
             first.a.eq(Mux(gated, late, self.x)),
             second.a.eq(Mux(gated, first.o, self.other)),
@@ -189,7 +187,7 @@ class VectorLane(SharedComponent):
         with m.Elif(rope):
             m.d.comb += first.b.eq(self.cosine)
         with m.Elif(gated):
-            m.d.comb += first.b.eq(Mux(relu2, late, probability))
+            m.d.comb += first.b.eq(Mux(relu2, late, sigma.o))
         with m.Else():
             m.d.comb += first.b.eq(self.b)
 

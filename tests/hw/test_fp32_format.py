@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 from amaranth.back import verilog
-from amaranth.hdl import Elaboratable, Module, Signal
+from amaranth.hdl import Elaboratable, Module, Signal, signed
 from amaranth.sim import Simulator
 
-from hw.fp32_format import normalise, shift_right_sticky
+from hw.fp32_format import Bounds, bounds, bounds_less, normalise_coarsely, normalise_finely, shift_right_sticky
 
 
 def check_pipeline(
@@ -106,17 +106,45 @@ def show(numbers: dict[str, Any]) -> str:
     )
 
 
-@pytest.mark.parametrize("width", [2, 3, 4, 5, 7, 8, 9])
+@pytest.mark.parametrize("width", [4, 5, 7, 8, 9, 11])
 def test_normalise(width: int):
     m = Module()
     number = Signal(width)
-    normal, zeros = normalise(m, number)
+    coarse, fours = normalise_coarsely(m, number)
+    normal, zeros = normalise_finely(m, coarse)
 
     async def bench(ctx: Any) -> None:
         for i in range(1, 1 << width):
             ctx.set(number, i)
             expected = width - i.bit_length()
-            assert (ctx.get(normal), ctx.get(zeros)) == (i << expected, expected)
+            assert ctx.get(coarse) == i << (expected & ~3)
+            assert (ctx.get(normal), 4 * ctx.get(fours) + ctx.get(zeros)) == (i << expected, expected)
+        ctx.set(number, 0)
+        assert ctx.get(normal) == 0
+
+    simulate(m, bench)
+
+
+def test_bounds():
+    m = Module()
+    exponent, less = Signal(signed(10)), Signal(2)
+    whole, parts = Signal(Bounds), Signal(Bounds)
+    m.d.comb += [
+        whole.eq(bounds(exponent)),
+        parts.eq(bounds_less(exponent, less)),
+    ]
+
+    async def bench(ctx: Any) -> None:
+        for e in range(-509, 512):
+            ctx.set(exponent, e)
+            found = ctx.get(whole)
+            wanted = (e <= 0, e == 0, e == 254, e >= 255)
+            assert (found.below, found.lowest, found.highest, found.above) == wanted
+            for z in range(4) if e < 256 else ():
+                ctx.set(less, z)
+                found = ctx.get(parts)
+                wanted = (e - z <= 0, e == z, e - z == 254, e - z >= 255)
+                assert (found.below, found.lowest, found.highest, found.above) == wanted
 
     simulate(m, bench)
 

@@ -34,6 +34,23 @@ def test_integers(width):
     check_pipeline(Fp32FromInt(width), Fp32FromInt.LATENCY, vectors, seed=width)
 
 
+@pytest.mark.parametrize(("width", "point"), [(26, 24), (33, 64)])
+def test_point(width: int, point: int):
+    rng = random.Random(point)
+    numbers = integers(width, 200, rng)
+    vectors = []
+    for number in numbers:
+        whole = from_int(number)
+        vectors.append(({"i": number}, {"o": whole - (point << 23) if number else 0}))
+    check_pipeline(Fp32FromInt(width, point), Fp32FromInt.LATENCY, vectors, seed=width)
+
+
+@pytest.mark.parametrize("point", [-1, 65, 1.0])
+def test_point_is_checked(point):
+    with pytest.raises(ValueError, match=f"integer from 0 to 64, not {point!r}"):
+        Fp32FromInt(26, point)
+
+
 @pytest.mark.parametrize("width", [1, 129, 32.0, "32"])
 def test_width_is_checked(width):
     with pytest.raises(ValueError, match=f"integer from 2 to 128, not {width!r}"):
