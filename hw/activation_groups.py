@@ -1,6 +1,6 @@
 """From blocks of 16 activations to groups of 5, one for each byte of trits."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -20,6 +20,11 @@ def group_layout(tokens: int, width: int = 1) -> data.StructLayout:
         "last": 1,
         **({"more": 1} if width > 1 else {}),
     })  # fmt: skip
+
+
+def _exceeds(count: Value, most: int) -> Value:
+    """Whether an unsigned number is above one below 32."""
+    return count[5:].any() | (count[:5] > most)
 
 
 class ActivationGroups(wiring.Component):
@@ -64,62 +69,66 @@ class ActivationGroups(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         offered = TRITS_PER_BYTE * self.width
-        most = offered - 1  # bytes that can be left when a block is added
-        room = BLOCK + most
-        busy = Signal()
-        block = Signal(16)
-        stores = [Signal(8 * room, name=f"store{t}", reset_less=True) for t in range(self.tokens)]
-        level = Signal(range(room + 1))
+        block, after = Signal(16), Signal(16)
+        # A block of each token, behind it the one that the buffer holds; what is sent begins at `place`.
+        stores = [Signal(8 * BLOCK, name=f"store{t}", reset_less=True) for t in range(self.tokens)]
+        place = Signal(range(BLOCK))
+        filling, valid = Signal(), Signal()
         left = Signal(16)
+        #: Whether more than so many activations are left.
+        more = Signal(offered + 1)
 
-        sent = Signal()
-        refill = Signal()
-        size = Signal(range(offered + 1))
-        remain = Signal(range(room + 1))
+        sent, two, passed = Signal(), Signal(), Signal()
+        size = Mux(two, offered, TRITS_PER_BYTE)
+        passes = [place >= BLOCK - TRITS_PER_BYTE * (1 + i) for i in range(2)]
         m.d.comb += [
-            sent.eq(self.groups.valid & self.groups.ready),
-            size.eq(TRITS_PER_BYTE),
-            remain.eq(Mux(sent, level - size, level)),
-            refill.eq(busy & (remain <= most)),
+            sent.eq(valid & self.groups.ready),
+            passed.eq(filling | (sent & Mux(two, passes[1], passes[0]))),
+            self.groups.valid.eq(valid),
+            self.groups.p.last.eq(~Mux(two, more[-1], more[TRITS_PER_BYTE])),
         ]
         if self.width > 1:
-            m.d.comb += self.groups.p.more.eq(left > TRITS_PER_BYTE)
-            with m.If(self.both & self.groups.p.more):
-                m.d.comb += size.eq(offered)
+            m.d.comb += [self.groups.p.more.eq(more[TRITS_PER_BYTE]), two.eq(self.both & self.groups.p.more)]
 
         # Ask for the block that the output of the buffer shall hold in the next cycle.
+        first = self.q >> (BLOCK - 1).bit_length()
         with m.If(self.start):
-            m.d.comb += self.read.block.eq(self.q >> (BLOCK - 1).bit_length())
+            m.d.comb += self.read.block.eq(first)
+            m.d.sync += after.eq(first + 1)
         with m.Else():
-            m.d.comb += self.read.block.eq(block + refill)
+            m.d.comb += self.read.block.eq(Mux(passed, after, block))
+            with m.If(passed):
+                m.d.sync += after.eq(after + 1)
         m.d.sync += block.eq(self.read.block)
 
-        # Drop the group that was sent; put the block behind what remains. Zeros beyond the end of the vector.
-        m.d.sync += level.eq(Mux(refill, remain + BLOCK, remain))
+        with m.If(passed):
+            m.d.sync += [store.eq(self.read.data[t]) for t, store in enumerate(stores)]
         for t, store in enumerate(stores):
-            kept = Signal(8 * room, name=f"kept{t}")
-            m.d.comb += kept.eq(store)
-            for groups in range(1, self.width + 1):
-                with m.If(sent & (size == TRITS_PER_BYTE * groups)):
-                    m.d.comb += kept.eq(store >> 8 * TRITS_PER_BYTE * groups)
-            m.d.sync += store.eq(kept)
-            with m.If(refill), m.Switch(remain):
-                for count in range(most + 1):
-                    with m.Case(count):
-                        m.d.sync += store.eq(Cat(kept[: 8 * count], self.read.data[t]))
-            group = self.groups.p.activations[t]
-            for i in range(offered):
-                byte = store[8 * i : 8 * i + 8]
-                m.d.comb += group[8 * i : 8 * i + 8].eq(Mux(left > i, byte, Const(0)))
-        m.d.comb += [
-            self.groups.valid.eq(busy & (level >= offered)),
-            self.groups.p.last.eq(left <= size),
-        ]
+            window: Value = Cat(store, self.read.data[t])[: 8 * (offered + BLOCK - 1)]
+            for bit, beyond in ((2, 3), (0, 0)):
+                moved = Signal(8 * (offered + beyond), name=f"moved{t}_{bit}")
+                with m.Switch(place[bit : bit + 2]):
+                    for i in range(4):
+                        with m.Case(i):
+                            m.d.comb += moved.eq(window[8 * (i << bit) :])
+                window = moved
+            # Zeros beyond the end of the vector.
+            m.d.comb += self.groups.p.activations[t].eq(
+                Cat(window.word_select(i, 8) & more[i].replicate(8) for i in range(offered))
+            )
 
+        m.d.sync += filling.eq(self.start)
+        with m.If(filling):
+            m.d.sync += valid.eq(1)
         with m.If(sent):
-            m.d.sync += left.eq(left - size)
+            m.d.sync += [place.eq(place + size), left.eq(left - size)]
+            m.d.sync += [
+                more[i].eq(Mux(two, _exceeds(left, i + offered), _exceeds(left, i + TRITS_PER_BYTE)))
+                for i in range(offered + 1)
+            ]
             with m.If(self.groups.p.last):
-                m.d.sync += busy.eq(0)
+                m.d.sync += valid.eq(0)
         with m.If(self.start):
-            m.d.sync += [busy.eq(1), level.eq(0), left.eq(self.k)]
+            m.d.sync += [place.eq(0), left.eq(self.k)]
+            m.d.sync += [more[i].eq(_exceeds(self.k, i)) for i in range(offered + 1)]
         return m

@@ -11,6 +11,7 @@ from .fp32_format import (
     Binary32,
     Kind,
     Unrounded,
+    bounds_less,
     is_inf,
     is_nan,
     is_zero,
@@ -114,7 +115,7 @@ class Fp32Div(SharedComponent):
                 with m.If(step == self._STEPS - 1):
                     m.next = "round"
             with m.State("round"):
-                m.d.sync += result.eq(rounded(exact))
+                m.d.sync += result.eq(rounded(exact, bounds_less(exponent, ~from_one)))
                 m.next = "done"
             with m.State("done"):
                 m.d.comb += self.o.valid.eq(1)

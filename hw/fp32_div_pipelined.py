@@ -8,11 +8,11 @@ from .fp32_format import (
     BIAS,
     FRACTION_BITS,
     Binary32,
+    Class,
     Kind,
     Unrounded,
-    is_inf,
-    is_nan,
-    is_zero,
+    bounds_less,
+    classified,
     rounded,
     significand,
 )
@@ -59,14 +59,6 @@ class Fp32DivPipelined(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         a, b = Binary32(self.a), Binary32(self.b)
-        of_kind = Signal(Kind)
-        m.d.comb += [
-            of_kind.sign.eq(a.sign ^ b.sign),
-            of_kind.nan.eq(is_nan(a) | is_nan(b) | (is_zero(a) & is_zero(b)) | (is_inf(a) & is_inf(b))),
-            of_kind.inf.eq(is_inf(a) | is_zero(b)),
-            of_kind.zero.eq(is_zero(a) | is_inf(b)),
-        ]
-
         def register(value: ValueLike, shape: ShapeLike, name: str) -> Signal:
             taken = Signal(shape, reset_less=True, name=name)
             with m.If(self.en):
@@ -77,7 +69,14 @@ class Fp32DivPipelined(wiring.Component):
         remainder = register(significand(a), self._REMAINDER_BITS, "dividend")
         divisor = register(b.fraction, FRACTION_BITS, "divisor_0")
         exponent = register(a.exponent - b.exponent + BIAS, signed(10), "exponent_0")
-        kind = register(of_kind, Kind, "kind_0")
+        of_a, of_b = (register(classified(x), Class, f"class_{name}") for x, name in ((a, "a"), (b, "b")))
+        nan_a, nan_b = of_a.full & of_a.fraction, of_b.full & of_b.fraction
+        kind: ValueLike = Cat(
+            of_a.sign ^ of_b.sign,
+            nan_a | nan_b | (of_a.zero & of_b.zero) | (of_a.full & of_b.full),
+            of_a.full | of_b.zero,
+            of_a.zero | of_b.full,
+        )
         quotient = Cat()
         bit = Const(1, 1)
         doubled = remainder
@@ -108,5 +107,5 @@ class Fp32DivPipelined(wiring.Component):
             exact.exponent.eq(exponent - ~from_one),
             exact.kind.eq(kind),
         ]
-        m.d.comb += self.o.eq(register(rounded(exact), 32, "result"))
+        m.d.comb += self.o.eq(register(rounded(exact, bounds_less(exponent, ~from_one)), 32, "result"))
         return m

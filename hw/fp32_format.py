@@ -187,15 +187,16 @@ def bounds(exponent: Value) -> View:
 
 
 def bounds_less(exponent: Value, less: Value) -> View:
-    """`Bounds` of ``exponent - less``, where ``less`` has 2 bits and the exponent is below 256; sooner than
-    from the difference."""
-    negative, high, low = exponent[-1], exponent[2:-1].any(), exponent[:2]
-    small = ~negative & ~high
-    most = exponent[1:8].all() & ~negative
+    """`Bounds` of ``exponent - less``, sooner than from the difference.
+
+    ``less`` has 1 or 2 bits and is 0 or 1 where the exponent is above 255.
+    """
+    negative, low = exponent[-1], exponent[:2]
+    small = ~negative & ~exponent[2:-1].any()
+    most = exponent[1:8].all() & ~exponent[8:].any()
     highest = most & Mux(exponent[0], less == 1, less == 0)
-    return Bounds(
-        Cat(negative | (small & (low <= less)), small & (low == less), highest, most & exponent[0] & (less == 0))
-    )
+    above = ~negative & (exponent[8] | (exponent[:8].all() & (less == 0)))
+    return Bounds(Cat(negative | (small & (low <= less)), small & (low == less), highest, above))
 
 
 def rounded(x: View, within: View | None = None) -> Value:

@@ -5,8 +5,8 @@ from amaranth.lib import wiring
 from amaranth.lib.data import StructLayout
 from amaranth.lib.wiring import In, Out
 
+from .delay_line import delay
 from .fp32_div_pipelined import Fp32DivPipelined
-from .fp32_format import INFINITY
 
 __all__ = ["ONE", "Levels", "QuantiseScale", "live", "live_exponent"]
 
@@ -42,8 +42,7 @@ class QuantiseScale(wiring.Component):
 
     Where the maximum is below 2^-100 the factor is 0: then every element, a NaN too, quantises to 0. So it is
     for mantissas where the power of two above the maximum is infinite, or the maximum is NaN. The factor of
-    mantissas, 2048 by that power, is computed as 1024 by the one below: the maximum without its fraction. A
-    factor of 0 is a division by infinity.
+    mantissas, 2048 by that power, is computed as 1024 by the one below: the maximum without its fraction.
 
     Attributes
     ----------
@@ -76,7 +75,7 @@ class QuantiseScale(wiring.Component):
         m.d.comb += [
             div.en.eq(self.en),
             div.a.eq(Mux(mantissa, _HALF_MANTISSA_ONE, levels)),
-            div.b.eq(Mux(nothing, INFINITY, Cat(Mux(mantissa, 0, maximum[:23]), maximum[23:]))),
-            self.o.eq(div.o),
+            div.b.eq(Cat(maximum[:23] & ~mantissa.replicate(23), maximum[23:])),
+            self.o.eq(div.o & ~delay(m, nothing, div.LATENCY, self.en).replicate(32)),
         ]
         return m

@@ -69,8 +69,8 @@ class TopK(wiring.Component):
         m = Module()
 
         # Unsigned integers in the order of the numbers, from which the number can be had again: the sign and
-        # the magnitude upside down. NaN is 0. Both zeros are the key of +0, so -0 is marked.
-        entry = data.StructLayout({"negative_zero": 1, "index": INDEX_BITS, "key": 32})
+        # the magnitude upside down. NaN is 0. Both zeros are the key of +0. NaN and -0 are marked as special.
+        entry = data.StructLayout({"special": 1, "index": INDEX_BITS, "key": 32})
         x = Binary32(self.value)
         came, ended = Signal(), Signal()
         new = Signal(entry, reset_less=True)
@@ -85,7 +85,7 @@ class TopK(wiring.Component):
                 new.key.eq(
                     Mux(is_nan(x), 0, Mux(is_zero(x), _SIGN, Mux(x.sign, ~self.value, self.value | _SIGN)))
                 ),
-                new.negative_zero.eq(is_zero(x) & x.sign),
+                new.special.eq(is_nan(x) | (is_zero(x) & x.sign)),
                 token.eq(self.token),
             ]
             with m.If(self.token == 0):
@@ -130,10 +130,9 @@ class TopK(wiring.Component):
         with m.If(self.read.token > token):
             m.d.sync += self.read.valid.eq(0)
         m.d.comb += self.read.index.eq(read.index)
-        with m.If(read.negative_zero):
-            m.d.comb += self.read.value.eq(_SIGN)
-        with m.Elif(read.key == 0):
-            m.d.comb += self.read.value.eq(NAN)
+        positive = read.key[-1]
+        with m.If(read.special):
+            m.d.comb += self.read.value.eq(Mux(positive, _SIGN, NAN))
         with m.Else():
-            m.d.comb += self.read.value.eq(Mux(read.key[-1], read.key[:31], ~read.key))
+            m.d.comb += self.read.value.eq(Mux(positive, read.key[:31], ~read.key))
         return m
