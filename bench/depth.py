@@ -104,7 +104,7 @@ def main() -> int:
     if loops:
         print(f"{loops} nets on combinational loops were cut")
     late = [name for name in order if found[name].nanoseconds > period]
-    print(f"beyond {period:.2f} ns ({machine.clock_mhz:.0f} MHz): {', '.join(late) if late else 'none'}")
+    print(f"beyond {period:.2f} ns ({machine.clock_mhz:.0f} MHz): {', '.join(map(_short, late)) or 'none'}")
     longest = found[order[0]].nanoseconds
     print(f"the rule supports {1000 / longest:.0f} MHz")
     components = {name: dataclasses.asdict(one) for name, one in sorted(paths.items())}

@@ -67,7 +67,7 @@ class LinkMemory(wiring.Component):
         length, beats, byte = Signal(8), Signal(8), Signal(2)  # one less than there are
         room, rest = Signal(range(_BURST + 1)), Signal(30)
         final, last, none = Signal(), Signal(), Signal()
-        plain, plain_en = Signal(8), Signal()
+        plain, plain_en, idle = Signal(8), Signal(), Signal()
         m.d.comb += [
             ar.payload.addr.eq(address << 2),
             ar.payload.len.eq(length),
@@ -79,6 +79,7 @@ class LinkMemory(wiring.Component):
             self.result.eq(r.payload.data),
             crc.data.eq(plain),
             crc.valid.eq(plain_en),
+            crc.start.eq(idle),
             self.status.eq(Mux(failed, Status.MEMORY, Status.OK)),
         ]
         # A burst to the next multiple of its longest, in two steps: what is left after it, its length.
@@ -106,9 +107,9 @@ class LinkMemory(wiring.Component):
                 with m.If(error):
                     m.d.sync += failed.eq(1)
 
-        with m.FSM():
+        with m.FSM() as fsm:
+            m.d.comb += idle.eq(fsm.ongoing("IDLE"))
             with m.State("IDLE"):
-                m.d.comb += [crc.start.eq(1)]
                 m.d.sync += [
                     moved.eq(1), length.eq(self.words - 1),
                     address.eq(self.address >> 2), left.eq(self.words), self.index.eq(REQUEST_WORDS),

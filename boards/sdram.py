@@ -27,8 +27,8 @@ class SdramController(wiring.Component):
     its turn comes: rows are interleaved over the banks, so sequential reads move 2 bytes every clock but for
     refresh (about 16 of each 590 clocks at 80 MHz: 0.97 of the peak; asserted: 0.95).
 
-    Latency, clocks from address to first beat without other work, L the CAS latency: 11 + L where the row is
-    open, 10 + L + tRCD where none is, 10 + L + max(tRP, 2) + tRCD where another one is.
+    Latency, clocks from address to first beat without other work, L the CAS latency: 12 + L where the row is
+    open, 11 + L + tRCD where none is, 11 + L + max(tRP, 2) + tRCD where another one is.
 
     Rows stay open. `current` moves data; `following` is prepared, unless it needs another row of the same
     bank. Refresh stops both, closes all banks and lets them open their rows again.

@@ -1,5 +1,6 @@
 """The host's side of the small design: a ternary matrix times a vector, through the link's CSR commands."""
 
+import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -11,6 +12,8 @@ __all__ = ["CsrOperation", "matrix_vector", "program"]
 #: Word address, and the value to write or None to read.
 CsrOperation = tuple[int, int | None]
 _TRITS = 5
+#: Seconds after which the device counts as dead; a product takes milliseconds.
+PATIENCE = 10.0
 
 
 def program(codes: np.ndarray, activations: np.ndarray) -> list[CsrOperation]:
@@ -35,16 +38,23 @@ def program(codes: np.ndarray, activations: np.ndarray) -> list[CsrOperation]:
 
 
 def matrix_vector(
-    csr: Callable[[Sequence[CsrOperation]], Sequence[int]], codes: np.ndarray, activations: np.ndarray
-) -> np.ndarray:
+    csr: Callable[[Sequence[CsrOperation]], Sequence[int]], codes: np.ndarray, activations: np.ndarray,
+    patience: float = PATIENCE,
+) -> np.ndarray:  # fmt: skip
     """int32 [rows]: the sums that the device finds.
 
-    csr: performs operations in order and returns what was read. RuntimeError where the device is another one.
+    csr: performs operations in order and returns what was read. RuntimeError where the device is another one,
+    or is not done after `patience` seconds.
     """
     if (found := csr([(IDENTITY, None)])[0]) != VALUE:
         raise RuntimeError(f"wanted the ternary unit ({VALUE:#x}), found {found:#x}; load its bitstream")
     csr(program(codes, activations))
+    end = time.monotonic() + patience
     while csr([(START, None)])[0]:
-        pass
+        if time.monotonic() > end:
+            raise RuntimeError(
+                f"wanted the product within {patience:g} s, found the ternary unit still at work; reset the "
+                "board and load its bitstream again"
+            )
     words = csr([(SUMS + i, None) for i in range(len(codes))])
     return np.array(words, np.uint32).view(np.int32)

@@ -1,16 +1,28 @@
 """UART: 8 data bits, no parity, 1 stop bit."""
 
+import math
+
 from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.cdc import FFSynchronizer
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["LEAST_DIVISOR", "UartReceiver", "UartTransmitter", "divisor_of"]
+__all__ = ["LEAST_DIVISOR", "UartReceiver", "UartTransmitter", "clocks_near", "divisor_of"]
 
 #: Clocks of a bit: fewer leave no room for three samples about its middle.
 LEAST_DIVISOR = 4
 #: Largest error of the bit time: the tenth bit must be met within a quarter of its length.
 _TOLERANCE = 0.02
+
+
+def clocks_near(clock_mhz: float, baud: int) -> tuple[float, ...]:
+    """MHz: the clock itself if it makes the rate; else those next below and above it that do so exactly."""
+    try:
+        divisor_of(clock_mhz, baud)
+    except ValueError:
+        below = max(LEAST_DIVISOR, math.floor(clock_mhz * 1e6 / baud))
+        return tuple(divisor * baud / 1e6 for divisor in (below, below + 1))
+    return (clock_mhz,)
 
 
 def divisor_of(clock_mhz: float, baud: int) -> int:

@@ -10,6 +10,7 @@ from .flow.constraints import pins_of, platform
 from .sdram_refresh import LATE
 from .sdram_timing import ULX3S_SDRAM
 from .top import UartTop
+from .uart import clocks_near
 
 __all__ = ["BAUD", "BOARD", "Ulx3s"]
 
@@ -92,6 +93,11 @@ def _design(machine: MachineConfig | None, clock_mhz: float) -> PinnedDesign:
             f"board ulx3s: wanted {_LEAST_SLACK:g} ns to spare at the SDRAM's pins, found "
             f"{min(slack.values()):.1f} ({min(slack, key=lambda name: slack[name])}) at {clock_mhz:g} MHz; "
             "--clock 18 to 80 has it"
+        )
+    if len(near := clocks_near(find_pll(_SOURCE, clock_mhz).mhz, BAUD)) > 1:
+        raise BoardError(
+            f"board ulx3s: wanted a clock within 2 % of a multiple of {BAUD / 1e6:g} MHz, for a link of "
+            f"{BAUD:,} bits a second, found {clock_mhz:g}; take --clock {near[0]:g} or {near[1]:g}"
         )
     top, found = Ulx3s(machine, clock_mhz), platform("ulx3s", "ULX3S_85F_Platform")
     wanted = {"clk25": ("clk25", 0, ""), "rx": ("uart", 0, "rx"), "tx": ("uart", 0, "tx"),

@@ -22,7 +22,7 @@ from boards.fit import check_capacity
 
 from .components import Scopes, by_component, worst_paths
 from .constraints import constraints
-from .tools import YOSYS, Flow, Stopped, flow_of, run, versions
+from .tools import YOSYS, Flow, Stopped, ended_by_signals, flow_of, run, versions
 
 __all__ = ["TOP", "Build", "ClockError", "Options", "build_bitstream", "identity"]
 
@@ -102,8 +102,16 @@ def build_bitstream(
     """The best build of a design whose Verilog has the module `TOP`.
 
     name: of the machine, for messages. ClockError where no seed meets the clock, BoardError where the device
-    is too small or a tool fails.
+    is too small or a tool fails. SIGTERM or SIGHUP end it with its programs (`SystemExit`).
     """
+    with ended_by_signals():
+        return _build(board, design, verilog, name, options, cache, progress)
+
+
+def _build(
+    board: Board, design: PinnedDesign, verilog: str, name: str, options: Options, cache: Path,
+    progress: Progress,
+) -> Build:  # fmt: skip
     flow = flow_of(board)
     tools = versions(flow)
     pins = constraints(design, flow.constraints)
@@ -187,7 +195,11 @@ def _missed(board: Board, build: Build) -> str:
 
 
 def _kept(folder: Path, make: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
-    """What ``done.json`` of a folder says; made in a folder beside it first, which is then renamed."""
+    """What ``done.json`` of a folder says; made in a folder beside it first, which is then renamed.
+
+    A folder that is there is never removed or changed: of two builds that make the same at once, the first to
+    finish is kept, and both go on with it.
+    """
     done = folder / "done.json"
     if done.exists():
         return json.loads(done.read_text())
@@ -195,13 +207,19 @@ def _kept(folder: Path, make: Callable[[Path], dict[str, Any]]) -> dict[str, Any
     partial.mkdir(parents=True, exist_ok=True)
     try:
         found = make(partial)
-    except Stopped:
+    except (Stopped, KeyboardInterrupt, SystemExit):
         shutil.rmtree(partial)
         raise
     (partial / "done.json").write_text(json.dumps(found, indent=1))
-    if folder.exists():
-        shutil.rmtree(folder)
-    partial.rename(folder)
+    try:
+        partial.rename(folder)  # fails where the folder is there, and has files
+    except OSError as error:
+        if not done.exists():
+            raise BoardError(
+                f"{folder}: wanted a finished build, found {error.strerror}; remove it"
+            ) from error
+        shutil.rmtree(partial)
+        return json.loads(done.read_text())
     return found
 
 
@@ -260,7 +278,7 @@ def _place(
 
 def _pack(board: Board, flow: Flow, folder: Path) -> None:
     """Makes the bitstream in the folder of a seed."""
-    partial = folder / f"partial.{flow.bitstream}"
+    partial = folder / f"partial.{os.getpid()}.{flow.bitstream}"
     if board.toolchain == "nextpnr-ecp5":
         arguments = ["--compress", f"design.{flow.placed}", partial.name]
     else:

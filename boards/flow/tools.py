@@ -10,15 +10,15 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
 from boards.board import Board, BoardError
 
-__all__ = ["FLOWS", "YOSYS", "Flow", "Stopped", "Tool", "flow_of", "run", "versions"]
+__all__ = ["FLOWS", "YOSYS", "Flow", "Stopped", "Tool", "ended_by_signals", "flow_of", "run", "versions"]
 
 
 @dataclass(frozen=True)
@@ -98,6 +98,25 @@ def versions(flow: Flow) -> dict[str, str]:
             f"install them: python -m pip install 'trine[boards]' (or {' '.join(missing)})"
         )
     return found
+
+
+@contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """Inside, SIGTERM and SIGHUP raise SystemExit (128 + signal), so that `run` ends its program; without it
+    Python dies at once and the program, which has a session of its own, stays. In the main thread only."""
+
+    def end(number: int, _: object) -> None:
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class Stopped(Exception):  # noqa: N818  not an error

@@ -1,5 +1,6 @@
 """A Wishbone bus behind four registers, for a host that reaches nothing else."""
 
+import time
 from collections.abc import Callable
 
 from amaranth.hdl import Module, Signal
@@ -14,6 +15,8 @@ __all__ = ["ADDRESS", "DATA", "READ", "STATUS", "WORDS", "WishboneMailbox", "Wis
 #: Registers, by word index modulo `WORDS`.
 ADDRESS, DATA, READ, STATUS = range(4)
 WORDS = 4
+#: Seconds after which an access counts as lost; it takes microseconds.
+PATIENCE = 10.0
 #: Bits of STATUS.
 BUSY, FAILED = 1 << 0, 1 << 1
 
@@ -82,17 +85,25 @@ class WishboneMailbox(wiring.Component):
 
 
 def registers_by(
-    csr: Callable[[list[tuple[int, int | None]]], list[int]], first: int = 1 << CSR_ADDRESS_BITS - 1
-) -> tuple[Callable[[int], int], Callable[[int, int], None]]:
+    csr: Callable[[list[tuple[int, int | None]]], list[int]], first: int = 1 << CSR_ADDRESS_BITS - 1,
+    patience: float = PATIENCE,
+) -> tuple[Callable[[int], int], Callable[[int, int], None]]:  # fmt: skip
     """Read and write of the bus by byte address, through the mailbox from word index ``first`` on.
 
     ``csr`` does register accesses in order, (index, value) a write, (index, None) a read, and returns what
-    was read (`boards.host.BoardHost.csr`). OSError where the bus answers with an error.
+    was read (`boards.host.BoardHost.csr`). OSError where the bus answers with an error; TimeoutError, which
+    is one, where an access is not over after ``patience`` seconds.
     """
 
     def finish(accesses: list[tuple[int, int | None]]) -> None:
         status = csr([*accesses, (first + STATUS, None)])[-1]
+        end = time.monotonic() + patience
         while status & BUSY:
+            if time.monotonic() > end:
+                raise TimeoutError(
+                    f"the bus behind the mailbox: wanted an answer to {accesses} within {patience:g} s, "
+                    "found none; reset the board, and see that the core's clock runs"
+                )
             status = csr([(first + STATUS, None)])[-1]
         if status & FAILED:
             raise OSError(f"the bus behind the mailbox answered {accesses} with an error")

@@ -61,6 +61,14 @@ def test_the_sdram_has_time_to_spare_and_a_clock_without_is_refused(monkeypatch)
         assert min(min(ulx3s.sdram_slack(mhz).values()) for mhz in (24, 60)) < 0.5
 
 
+def test_a_clock_that_the_link_cannot_use_is_refused_with_ones_that_it_can(tmp_path, capsys):
+    assert main(["build", "--board", "ulx3s", "--clock", "31", "-o", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert "take --clock 30 or 33" in said and "baud:" not in said
+    for mhz in (30, 33, 60, 80):
+        assert ULX3S.design(ULX3S.machine, mhz).clock_mhz == pytest.approx(mhz, rel=0.01)
+
+
 def test_boards_are_complete():
     for board in boards().values():
         assert board.name and board.title and board.capacity.lut and board.memory.size

@@ -11,7 +11,7 @@ from amaranth.sim import Simulator
 from boards.link_protocol import CSR_WRITE, FLAG, Command, Status, decode, encode
 from boards.ternary_host import CsrOperation, matrix_vector, program
 from boards.ternary_top import TernaryTop
-from boards.ternary_unit import CONFIG, IDENTITY, TernaryUnit
+from boards.ternary_unit import CONFIG, IDENTITY, VALUE, TernaryUnit
 from models import numerics
 
 
@@ -145,6 +145,16 @@ def test_a_product_through_the_uart():
 
     run(dut, bench)
     assert np.array_equal(found[0], expected)
+
+
+def test_a_device_that_is_never_done_is_given_up():
+    codes, activations, _ = draw(1, 2, 2)
+
+    def busy(operations):
+        return [VALUE if address == IDENTITY else 1 for address, value in operations if value is None]
+
+    with pytest.raises(RuntimeError, match=r"within 0.05 s, found .* still at work; reset"):
+        matrix_vector(busy, codes, activations, patience=0.05)
 
 
 def test_the_host_takes_another_device_for_what_it_is():

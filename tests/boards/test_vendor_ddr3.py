@@ -203,6 +203,13 @@ def test_the_bus_through_the_mailbox():
     assert read(8) == 1234
 
 
+def test_a_bus_that_never_answers_is_given_up():
+    read, write = wishbone.registers_by(lambda accesses: [wishbone.BUSY], patience=0.05)
+    for access in (lambda: read(8), lambda: write(8, 1)):
+        with pytest.raises(TimeoutError, match=r"within 0.05 s, found none; reset"):
+            access()
+
+
 def test_a_lane_that_never_works():
     fake = FakeCore([(1, range(2, 7)), (3, range(0, 0))])
     with pytest.raises(DeviceError, match="byte lane 1 brings nothing back"):
