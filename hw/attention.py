@@ -167,7 +167,7 @@ class Attention(wiring.Component):
                 m.d.comb += start.eq(1)
                 m.d.sync += [
                     mask.eq(reach),
-                    shares.eq(sum(reach[1:], reach[0]) * command.group),
+                    shares.eq(sum(reach[1:], reach[0]) * geometry.group),
                 ]
                 m.next = "run"
             with m.State("run"):

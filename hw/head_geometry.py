@@ -18,7 +18,7 @@ def head_geometry_layout(config: MachineConfig) -> data.StructLayout:
 
     kv_heads : K/V heads; group : query heads per K/V head, head = kv_head * group + member; heads : their
     product; parts : of a K or V head, ``attention_bytes`` each but the last; last : size of that in
-    `unit_bytes`; final_part, final_kv_head : numbers of the last ones.
+    `unit_bytes`.
     """
     return data.StructLayout(
         {
@@ -27,26 +27,19 @@ def head_geometry_layout(config: MachineConfig) -> data.StructLayout:
             "heads": config.max_heads.bit_length(),
             "parts": (config.max_query // config.attention_bytes).bit_length(),
             "last": (config.attention_bytes // unit_bytes(config)).bit_length(),
-            "final_part": range(max(2, config.max_query // config.attention_bytes)),
-            "final_kv_head": range(config.max_heads),
         }
     )
 
 
 def connect_geometry(m: Module, config: MachineConfig, command: data.View, geometry: data.View) -> None:
-    """The shape of an ATTEND, what must be computed for it a cycle later than ``command``."""
+    """Find parts and last from the fields of an ATTEND; ``heads``, a product, a cycle later than those."""
     step_bits = unit_bytes(config).bit_length() - 1
     place_bits = (config.attention_bytes // unit_bytes(config)).bit_length() - 1
     steps: Value = command.head_size >> step_bits
-    rest = steps - 1
     m.d.comb += [
         geometry.kv_heads.eq(command.kv_heads),
         geometry.group.eq(command.group),
+        geometry.parts.eq((steps + (1 << place_bits) - 1) >> place_bits),
+        geometry.last.eq(((steps - 1)[:place_bits] if place_bits else 0) + 1),
     ]
-    m.d.sync += [
-        geometry.heads.eq(command.kv_heads * command.group),
-        geometry.parts.eq((rest >> place_bits) + 1),
-        geometry.last.eq((rest[:place_bits] if place_bits else 0) + 1),
-        geometry.final_part.eq(rest >> place_bits),
-        geometry.final_kv_head.eq(command.kv_heads - 1),
-    ]
+    m.d.sync += geometry.heads.eq(geometry.kv_heads * geometry.group)

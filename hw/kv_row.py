@@ -89,8 +89,8 @@ class RowReader(wiring.Component):
         padded = Signal()
         kv_head = Signal(range(self.config.max_heads))
         part = Signal.like(self.geometry.parts)
-        last_kv_head = kv_head == self.geometry.final_kv_head
-        last_part = part == self.geometry.final_part
+        last_kv_head = kv_head == self.geometry.kv_heads - 1
+        last_part = part == self.geometry.parts - 1
         m.d.comb += [
             self.size.eq(Mux(last_part, self.geometry.last << (unit.bit_length() - 1), whole)),
             self.part.payload.first.eq(part == 0),

@@ -64,8 +64,6 @@ def test_rows(bus: int, size: int, lanes: int, kv_heads: int, head_size: int, pa
         ctx.set(dut.geometry.kv_heads, kv_heads)
         ctx.set(dut.geometry.parts, parts)
         ctx.set(dut.geometry.last, (head_size - 1) % size // unit + 1)
-        ctx.set(dut.geometry.final_part, parts - 1)
-        ctx.set(dut.geometry.final_kv_head, kv_heads - 1)
         end = 0
         for (value, padded, count), (row_bytes, pieces) in zip(starts, made, strict=True):
             for name, bit in (("start", 1), ("value", value), ("padded", padded)):
