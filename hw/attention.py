@@ -187,8 +187,6 @@ class Attention(wiring.Component):
 
         # Rows from the tape or the stage.
         connect(m, flipped(self.stage), feed.stage)
-        if isinstance(feed, NarrowFeed):
-            m.d.comb += feed.want.eq(Mux(is_stage, rows.want, 0))
         m.d.comb += [
             feed.start.eq(start & is_stage),
             feed.token.eq(token),
@@ -197,7 +195,7 @@ class Attention(wiring.Component):
             rows.value.eq(is_value),
             rows.padded.eq(~is_stage),
             rows.count.eq(count),
-            self.active.eq(rows.tape.take != 0),
+            self.active.eq(rows.tape.take),
         ]
         with m.If(is_stage):
             connect_tape(m, rows.tape, feed.tape)
@@ -281,8 +279,9 @@ def connect_query(
 def connect_tape(m: Module, consumer: wiring.PureInterface, tape: wiring.PureInterface) -> None:
     """Let ``consumer`` read from ``tape``, in the present condition only."""
     m.d.comb += [
+        tape.want.eq(consumer.want),
         consumer.data.eq(tape.data),
-        consumer.level.eq(tape.level),
+        consumer.enough.eq(tape.enough),
         tape.take.eq(consumer.take),
         tape.starved.eq(consumer.starved),
     ]

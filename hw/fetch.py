@@ -8,19 +8,24 @@ from amaranth.lib.wiring import In, Out
 from .axi4 import ReadPort
 from .burst import BurstSplitter, run_layout
 from .machine import MachineConfig
+from .rotate import rotate
 
 
 def word_layout(config: MachineConfig) -> data.StructLayout:
-    """A word of the tape FIFO: two beats' bytes (those past `count` are 0) and how many of them are tape."""
-    return data.StructLayout({"data": 8 * config.fifo_bytes, "count": range(config.fifo_bytes + 1)})
+    """A word of the tape FIFO: a row of the tape, ``fifo_bytes`` of it, up to its byte ``end``.
+
+    Byte i of the tape is byte i % ``fifo_bytes`` of its row. A row whose end does not come with its run is sent
+    as it is, and again with more: what is past ``end`` means nothing.
+    """
+    return data.StructLayout({"data": 8 * config.fifo_bytes, "end": range(config.fifo_bytes + 1)})
 
 
 class Fetch(wiring.Component):
     """AXI4 read manager with room reserved before each burst, so that RREADY is always 1.
 
-    A burst occupies ceil(beats / 2) words of the FIFO; they are reserved when its address is offered and
-    given back as words are read. Nothing else limits how far the engine runs ahead (decoupled access/execute;
-    Smith, ISCA 1982).
+    A burst occupies at most ceil(beats / 2) words of the FIFO, the last one of a run one more; they are
+    reserved when its address is offered and given back as words are read, and the one that was not needed at
+    its end. Nothing else limits how far the engine runs ahead (decoupled access/execute; Smith, ISCA 1982).
 
     Parameters
     ----------
@@ -44,7 +49,8 @@ class Fetch(wiring.Component):
         What the bus did in this cycle, exactly one of them: moved a beat; had none for lack of FIFO room;
         owed one; was asked for nothing.
 
-    Latency: run to address 3 cycles; beat to word 2 cycles (3 for the first beat of a pair).
+    Latency: run to address 3 cycles; beat to word 3 cycles, 4 for what the last beat of a run has beyond half
+    a word; what does not fill a word waits for more of its run.
     """
 
     def __init__(self, config: MachineConfig):
@@ -74,11 +80,11 @@ class Fetch(wiring.Component):
         flight_layout = data.StructLayout({"last": 1, "last_bytes": range(config.bus_bytes + 1)})
         m.submodules.flight = flight = SyncFIFOBuffered(width=flight_layout.size, depth=config.outstanding)
         burst, free_words = splitter.burst, Signal(range(config.fifo_words + 1), init=config.fifo_words)
-        words = Signal(range(config.burst_beats + 1))
-        m.d.comb += words.eq((burst.payload.len + 2) >> 1)
+        words = Signal(range(config.burst_beats + 2))
+        m.d.comb += words.eq(((burst.payload.len + 2) >> 1) + burst.payload.last)
         room, offered = Signal(), Signal()
         m.d.comb += room.eq(free_words >= words)
-        accept, give = Signal(), Signal()
+        accept, give = Signal(), Signal(range(4))
         # ARVALID must not fall before ARREADY: `offered` holds the decision, room having been taken already.
         m.d.comb += [
             accept.eq(burst.valid & room & flight.w_rdy & ~offered),
@@ -97,39 +103,54 @@ class Fetch(wiring.Component):
             m.d.sync += offered.eq(0)
         m.d.sync += free_words.eq(free_words - Mux(accept, words, 0) + give)
 
-        # Data channel: beats in pairs, a pair cut short at the end of a burst.
+        # Data channel: beats turned round to where they belong in a half of a row, `at`; what is beyond it is
+        # kept for the next half.
         beat = Signal()
         r = self.read.r.payload
         m.d.comb += [self.read.r.ready.eq(1), beat.eq(self.read.r.valid), self.error.eq(beat & (r.resp != 0))]
         tag = data.View(flight_layout, flight.r_data)
-        ends = Signal()
-        live = Signal(range(config.bus_bytes + 1))
-        m.d.comb += [ends.eq(r.last & tag.last), live.eq(Mux(ends, tag.last_bytes, config.bus_bytes))]
         m.d.comb += flight.r_en.eq(beat & r.last)
-        masked = Signal(8 * config.bus_bytes)
-        m.d.comb += masked.eq(r.data)
-        with m.If(ends):
-            kept = (Mux(tag.last_bytes > i, r.data.word_select(i, 8), 0) for i in range(config.bus_bytes))
-            m.d.comb += masked.eq(Cat(*kept))
-
-        half, half_full, half_count = (
-            Signal(8 * config.bus_bytes),
-            Signal(),
-            Signal(range(config.bus_bytes + 1)),
-        )
-        word = Signal(word_layout(config))
-        push = Signal()
-        m.d.sync += push.eq(0)
+        bus = config.bus_bytes
+        live, ends = Signal(range(bus + 1)), Signal()
+        at, total = Signal(range(bus)), Signal(range(2 * bus))
+        upper, filled, tail = Signal(), Signal(), Signal()
+        m.d.comb += [
+            ends.eq(r.last & tag.last),
+            live.eq(Mux(ends, tag.last_bytes, bus)),
+            total.eq(at + live),
+            filled.eq(total[-1]),
+        ]
+        turned = rotate(m, [r.data.word_select(i, 8) for i in range(bus)], at, "turned", left=True)
+        kept = [Signal(8, name=f"kept{i}", reset_less=True) for i in range(bus)]
+        joined = [Signal(8, name=f"joined{i}") for i in range(bus)]
+        for i in range(bus):
+            m.d.comb += joined[i].eq(Mux(beat & (at <= i), turned[i], kept[i]))
+            with m.If(beat & (filled | (at <= i))):
+                m.d.sync += kept[i].eq(turned[i])
         with m.If(beat):
-            with m.If(half_full | r.last):
-                m.d.sync += [
-                    push.eq(1),
-                    word.data.eq(Mux(half_full, Cat(half, masked), masked)),
-                    word.count.eq(Mux(half_full, half_count + live, live)),
-                    half_full.eq(0),
-                ]
-            with m.Else():
-                m.d.sync += [half.eq(masked), half_count.eq(live), half_full.eq(1)]
+            m.d.sync += [at.eq(total), upper.eq(upper ^ filled)]
+
+        # A row is sent when it is full, or its run ends: `late`, a cycle later, where that is beyond the half.
+        word, push = Signal(word_layout(config)), Signal()
+        full, sent, late = Signal(), Signal(), Signal()
+        m.d.comb += [
+            tail.eq(total[:-1] != 0),
+            full.eq(filled & upper),
+            sent.eq(beat & (full | (ends & ~(filled & tail)))),
+        ]
+        m.d.sync += [late.eq(beat & ends & filled & tail), push.eq(sent | late)]
+        with m.If(beat | late):
+            end = Mux(beat, Mux(filled, 0, total[:-1]), at)
+            m.d.sync += [
+                word.data.word_select(upper, 8 * bus).eq(Cat(*joined)),
+                word.end.eq(Cat(end, upper + (beat & filled))),
+            ]
+
+        # Words reserved for the burst so far, without those that it sends.
+        odd, spare, unused = Signal(), Signal(), Signal(2)
+        m.d.comb += unused.eq(spare + ~odd + ends - full - (ends & (tail | ~full)))
+        with m.If(beat):
+            m.d.sync += [odd.eq(~odd & ~r.last), spare.eq(unused & ~r.last)]
 
         m.submodules.fifo = fifo = SyncFIFOBuffered(width=word_layout(config).size, depth=config.fifo_words)
         m.d.comb += [
@@ -138,8 +159,10 @@ class Fetch(wiring.Component):
             self.word.payload.as_value().eq(fifo.r_data),
             self.word.valid.eq(fifo.r_rdy),
             fifo.r_en.eq(self.word.ready),
-            give.eq(self.word.valid & self.word.ready),
         ]
+        # What is late may go with what follows, as one word.
+        read = self.word.valid & self.word.ready
+        m.d.sync += give.eq(read + (beat & r.last & unused[0]) + (late & sent))
 
         # What the bus did.
         owed = Signal()
@@ -149,7 +172,7 @@ class Fetch(wiring.Component):
             self.wait.eq(~beat & owed),
             self.full.eq(~beat & ~owed & burst.valid & ~room),
             self.free.eq(~beat & ~owed & ~(burst.valid & ~room)),
-            self.empty.eq(~push & (fifo.level == 0)),
+            self.empty.eq(~push & ~late & (fifo.level == 0)),
             self.idle.eq(
                 ~self.run.valid & splitter.run.ready & ~burst.valid & ~owed & (flight.level == 0) & self.empty
             ),

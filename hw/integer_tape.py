@@ -106,9 +106,10 @@ class IntegerTape(wiring.Component):
         may, taken = Signal(), Signal()
         m.d.comb += [
             may.eq(self.en & self.run),
-            taken.eq(may & (self.tape.level >= wanted)),
+            taken.eq(may & self.tape.enough),
+            self.tape.want.eq(Mux(self.run, wanted, 0)),
             self.tape.starved.eq(may & ~taken),
-            self.tape.take.eq(Mux(taken, wanted, 0)),
+            self.tape.take.eq(taken),
         ]
         next_element = Signal(16)
         m.d.comb += next_element.eq(element)

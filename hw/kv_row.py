@@ -1,6 +1,6 @@
 """K and V rows cut into scale pairs and row parts."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -51,13 +51,11 @@ class RowReader(wiring.Component):
     count : In(20)
         Rows.
     tape : Out(TapePort)
-        Where the rows come from.
+        Where the rows come from. ``want`` is a register: 0 where no take follows.
     part : Out(stream of part_layout)
         Parts, each with the scales of its head.
     size : Out(range(attention_bytes + 1))
-        Elements of the part.
-    want : Out(range(attention_bytes + 1))
-        Bytes of the next take that is not of padding, until it is made; 0 where none follows.
+        Elements of the part, where ``part`` is ``valid``.
     busy : Out(1)
         Rows remain.
     """
@@ -74,48 +72,48 @@ class RowReader(wiring.Component):
                 "tape": Out(TapePort(config)),
                 "part": Out(stream.Signature(part_layout(config))),
                 "size": Out(range(config.attention_bytes + 1)),
-                "want": Out(range(config.attention_bytes + 1)),
                 "busy": Out(1),
             }
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        whole, unit, pairs = self.config.attention_bytes, unit_bytes(self.config), self.config.scale_pairs
-        tape = self.tape
+        config, geometry, tape = self.config, self.geometry, self.tape
+        whole, unit, pairs = config.attention_bytes, unit_bytes(config), config.scale_pairs
 
+        # Where the row is, and what the next take is: both known from registers, as what follows a take is
+        # found before it is made.
         rows = Signal(POSITION_BITS)
-        value = Signal()
-        padded = Signal()
-        kv_head = Signal(range(self.config.max_heads))
-        part = Signal.like(self.geometry.parts)
-        last_kv_head = kv_head == self.geometry.kv_heads - 1
-        last_part = part == self.geometry.parts - 1
+        value, padded = Signal(), Signal()
+        left = Signal(range(config.max_heads + 1))  # heads whose pairs of scales are to come
+        kv_head = Signal(range(config.max_heads))
+        part = Signal.like(geometry.parts)
+        last_part, last_head, last_row = Signal(), Signal(), Signal()
+        missing = Signal(range(config.bus_bytes))  # bytes to the next multiple of the bus
+        want = Signal(range(max(whole, 8 * pairs, min(config.bus_bytes, config.unit_bytes + 1)) + 1))
+        after = Signal.like(missing)
         m.d.comb += [
-            self.size.eq(Mux(last_part, self.geometry.last << (unit.bit_length() - 1), whole)),
+            tape.want.eq(want),
+            self.size.eq(want),
+            after.eq(missing - want),
             self.part.payload.first.eq(part == 0),
             self.part.payload.last.eq(last_part),
-            self.part.payload.row_last.eq(last_part & last_kv_head),
+            self.part.payload.row_last.eq(last_part & last_head),
         ]
         for i in range(whole // unit):
             here = tape.data.word_select(i, 8 * unit)
-            there = ~last_part | (i < self.geometry.last)
+            there = ~last_part | (i < geometry.last)
             m.d.comb += self.part.payload.data.word_select(i, 8 * unit).eq(Mux(there, here, 0))
 
         # Scales of a row, some in a word: all of it is written at once, whatever follows the last pair.
         pair_bits = pairs.bit_length() - 1
         m.submodules.scales = scales = memory.Memory(
-            shape=64 * pairs, depth=max(2, self.config.max_heads // pairs), init=[]
+            shape=64 * pairs, depth=max(2, config.max_heads // pairs), init=[]
         )
         write = scales.write_port()
         read = scales.read_port(domain="comb")
-        left = Signal(range(self.config.max_heads + 1))
-        paired = Signal(range(pairs + 1))
-        pair_bytes = paired << 3
         place = kv_head[:pair_bits] if pair_bits else 0
         m.d.comb += [
-            left.eq(self.geometry.kv_heads - kv_head),
-            paired.eq(Mux(left < pairs, left, pairs)),
             write.addr.eq(kv_head[pair_bits:]),
             write.data.eq(tape.data),
             read.addr.eq(kv_head[pair_bits:]),
@@ -124,73 +122,102 @@ class RowReader(wiring.Component):
             ),
         ]
 
-        # The bytes taken from a row, modulo the bus, tell how many pad it.
-        taken = Signal(range(self.config.bus_bytes))
-        following = Signal.like(taken)
-        padding = Signal.like(taken)
-        m.d.comb += [
-            following.eq(taken + tape.take),
-            padding.eq(-taken),
-        ]
-        m.d.sync += taken.eq(following)
+        def part_size(is_last: Value) -> Value:
+            return Mux(is_last, geometry.last << (unit.bit_length() - 1), whole)
 
-        def end_row() -> None:
+        def pair_bytes(heads: Value) -> Value:
+            return Mux(heads < pairs, heads, pairs) << 3
+
+        one_part, one_head = geometry.parts == 1, geometry.kv_heads == 1
+        first_part = Signal.like(want)
+        m.d.comb += first_part.eq(part_size(one_part))
+
+        def begin_row(of_value: Value) -> None:
+            """Registers for the first take of a row."""
             m.d.sync += [
+                left.eq(geometry.kv_heads),
                 kv_head.eq(0),
-                rows.eq(rows - 1),
+                last_head.eq(one_head),
+                want.eq(Mux(of_value, first_part, pair_bytes(geometry.kv_heads))),
             ]
             m.next = "pairs"
-            with m.If(value):
+            with m.If(of_value):
                 m.next = "parts"
-            with m.If(rows == 1):
+
+        def end_row() -> None:
+            m.d.sync += [rows.eq(rows - 1), last_row.eq(rows == 2)]
+            begin_row(value)
+            with m.If(last_row):
+                m.d.sync += want.eq(0)
                 m.next = "idle"
 
+        with m.If(tape.take):
+            m.d.sync += missing.eq(after)
         with m.FSM() as fsm:
             m.d.comb += self.busy.eq(~fsm.ongoing("idle"))
             with m.State("idle"):
                 m.d.sync += [
                     rows.eq(self.count),
+                    last_row.eq(self.count == 1),
                     value.eq(self.value),
                     padded.eq(self.padded),
-                    taken.eq(0),
+                    missing.eq(0),
+                    part.eq(0),
+                    last_part.eq(one_part),
                 ]
                 with m.If(self.start & (self.count != 0)):
-                    m.next = "parts"
-                    with m.If(~self.value):
-                        m.next = "pairs"
+                    begin_row(self.value)
             with m.State("pairs"):
-                m.d.comb += self.want.eq(pair_bytes)
-                with m.If(tape.level >= pair_bytes):
-                    m.d.comb += [
-                        write.en.eq(1),
-                        tape.take.eq(pair_bytes),
+                m.d.comb += [
+                    tape.take.eq(tape.enough),
+                    tape.starved.eq(~tape.enough),
+                    write.en.eq(tape.enough),
+                ]
+                with m.If(tape.take):
+                    m.d.sync += [
+                        left.eq(left - pairs),
+                        kv_head.eq(kv_head + pairs),
+                        want.eq(pair_bytes((left - pairs)[: len(left)])),
                     ]
-                    m.d.sync += kv_head.eq(kv_head + pairs)
                     with m.If(left <= pairs):
-                        m.d.sync += kv_head.eq(0)
+                        m.d.sync += [kv_head.eq(0), want.eq(first_part)]
                         m.next = "parts"
-                with m.Else():
-                    m.d.comb += tape.starved.eq(1)
             with m.State("parts"):
-                m.d.comb += self.want.eq(self.size)
-                m.d.comb += self.part.valid.eq(tape.level >= self.size)
-                m.d.comb += tape.starved.eq(~self.part.valid & self.part.ready)
-                with m.If(self.part.valid & self.part.ready):
-                    m.d.comb += tape.take.eq(self.size)
-                    m.d.sync += part.eq(part + 1)
+                m.d.comb += [
+                    self.part.valid.eq(tape.enough),
+                    tape.take.eq(tape.enough & self.part.ready),
+                    tape.starved.eq(~tape.enough & self.part.ready),
+                ]
+                with m.If(tape.take):
+                    m.d.sync += [
+                        part.eq(part + 1),
+                        last_part.eq(part + 2 == geometry.parts),
+                        want.eq(part_size(part + 2 == geometry.parts)),
+                    ]
                     with m.If(last_part):
                         m.d.sync += [
                             part.eq(0),
+                            last_part.eq(one_part),
                             kv_head.eq(kv_head + 1),
+                            last_head.eq(kv_head + 2 == geometry.kv_heads),
+                            want.eq(first_part),
                         ]
-                        with m.If(last_kv_head):
-                            with m.If(padded & (following != 0)):
+                        with m.If(last_head):
+                            with m.If(padded & (after != 0)):
+                                m.d.sync += want.eq(_padding(config, after))
                                 m.next = "padding"
                             with m.Else():
                                 end_row()
             with m.State("padding"):
-                m.d.comb += tape.take.eq(Mux(tape.level < padding, tape.level, padding))
-                m.d.comb += tape.starved.eq(tape.level == 0)
-                with m.If(following == 0):
-                    end_row()
+                m.d.comb += [tape.take.eq(tape.enough), tape.starved.eq(~tape.enough)]
+                with m.If(tape.take):
+                    m.d.sync += want.eq(_padding(config, after))
+                    with m.If(after == 0):
+                        end_row()
         return m
+
+
+def _padding(config: MachineConfig, missing: Value) -> Value:
+    """Bytes of it that are taken at once."""
+    most = config.unit_bytes
+    return missing if config.bus_bytes <= most else Mux(missing > most, most, missing)

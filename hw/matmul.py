@@ -126,8 +126,9 @@ class Matmul(wiring.Component):
 
         # The tape; one engine at most executes.
         for engine in (ternary, integer):
-            m.d.comb += [engine.tape.data.eq(self.tape.data), engine.tape.level.eq(self.tape.level)]
+            m.d.comb += [engine.tape.data.eq(self.tape.data), engine.tape.enough.eq(self.tape.enough)]
         m.d.comb += [
+            self.tape.want.eq(ternary.tape.want | integer.tape.want),
             self.tape.take.eq(ternary.tape.take | integer.tape.take),
             self.tape.starved.eq(ternary.tape.starved | integer.tape.starved),
         ]
@@ -143,8 +144,8 @@ class Matmul(wiring.Component):
         wiring.connect(m, integer.logits, wiring.flipped(self.logits))
 
         m.d.comb += [
-            self.lookups.eq(ternary.tape.take),
+            self.lookups.eq(Mux(ternary.tape.take, ternary.tape.want, 0)),
             self.integer_products.eq(integer.products),
-            self.active.eq(self.tape.take.any()),
+            self.active.eq(self.tape.take),
         ]
         return m

@@ -33,13 +33,10 @@ class NarrowFeed(wiring.Component):
         Begin anew, at byte 0 of the row that ``token`` and ``value`` select.
     token, value : In(TOKEN_BITS), In(1)
         Whose row; 0: K row, 1: V row. Taken together with ``start``.
-    want : In(range(attention_bytes + 1))
-        Bytes that the next take takes, a multiple of a unit, as soon as they are there; unchanged until then;
-        0 for none.
     stage : Out(StageRead(stage_word))
         The stage memory.
     tape : In(TapePort)
-        The bytes; ``level`` is that of all units that are held. ``take`` is 0 or ``want``.
+        The bytes. ``want`` is a multiple of a unit, and unchanged until it has been taken.
     """
 
     def __init__(self, config: MachineConfig) -> None:
@@ -49,7 +46,6 @@ class NarrowFeed(wiring.Component):
                 "start": In(1),
                 "token": In(TOKEN_BITS),
                 "value": In(1),
-                "want": In(range(config.attention_bytes + 1)),
                 "stage": Out(StageRead(config.stage_word)),
                 "tape": In(TapePort(config)),
             }
@@ -61,7 +57,7 @@ class NarrowFeed(wiring.Component):
         unit_bits = unit.bit_length() - 1
         most = self.config.attention_bytes // unit + _AHEAD + 1
         held = Signal(range(most + 1))
-        want = self.want >> unit_bits
+        want = self.tape.want[unit_bits:]
         kept = Signal.like(held)  # after a take
         m.d.comb += kept.eq(held - want)
 
@@ -80,7 +76,7 @@ class NarrowFeed(wiring.Component):
             m.d.sync += address.eq(self.stage.address + 2 * unit)
 
         # The word that comes, behind what stays; what a take leaves. `age`: unit 0 came last.
-        take = self.tape.take != 0
+        take = self.tape.take
         low, high = self.stage.data[: 8 * unit], self.stage.data[8 * unit :]
         age = [Signal(8 * unit, name=f"age{i}", reset_less=True) for i in range(_AHEAD + 1)]
         units = [Signal(8 * unit, name=f"unit{i}", reset_less=True) for i in range(most)]
@@ -108,5 +104,5 @@ class NarrowFeed(wiring.Component):
 
         with m.If(self.start):
             m.d.sync += [running.eq(1), token.eq(self.token), value.eq(self.value), held.eq(0)]
-        m.d.comb += [self.tape.data.eq(Cat(*units)), self.tape.level.eq(held << unit_bits)]
+        m.d.comb += [self.tape.data.eq(Cat(*units)), self.tape.enough.eq(held >= want)]
         return m

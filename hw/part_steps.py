@@ -91,6 +91,7 @@ class PartSteps(wiring.Component):
         config, geometry, step = self.config, self.geometry, self.step
 
         held = Signal()
+        one_member = geometry.group == 1
         part = Signal(part_layout(config))
         tokens = Signal(config.core_tokens)
         slot = Signal(range(config.core_tokens))
@@ -100,7 +101,13 @@ class PartSteps(wiring.Component):
         word = Signal.like(step.address)
         offset = Signal.like(word)
         index = Signal(range(config.core_tokens * config.max_group))
-        last_member = member == geometry.group - 1
+        # What decides whether the step is the last one, and may be taken, is known a cycle before.
+        last_member, last_slot = Signal(), Signal()
+        again = Signal()
+        first_slot = Signal.like(slot)
+        for t in reversed(range(config.core_tokens)):
+            with m.If(self.tokens[t]):
+                m.d.comb += first_slot.eq(t)
         m.d.comb += [
             step.at.slot.eq(slot),
             step.at.head.eq(head + member),
@@ -108,38 +115,32 @@ class PartSteps(wiring.Component):
             step.index.eq(index),
             step.first.eq(part.first),
             step.last.eq(part.last),
-            step.ends.eq(last_member & ~(tokens >> slot)[1:].any()),
+            step.ends.eq(last_member & last_slot),
             step.fresh.eq(self.unseen.bit_select(slot, 1)),
             self.data.eq(part.data),
             self.key_scale.eq(part.key_scale),
             self.value_scale.eq(part.value_scale),
         ]
 
-        # Two steps with one address, one after the other.
-        before = Signal()
-        place = Cat(step.address, slot)
-        place_before = Signal(len(place))
-        again = self.value & before & (place == place_before)
         m.d.comb += [
             self.en.eq(held & ~self.hold & ~again),
             self.busy.eq(held),
             self.part.ready.eq(~held | (self.en & step.ends)),
         ]
-        m.d.sync += [
-            before.eq(self.en),
-            place_before.eq(place),
-        ]
-
+        m.d.sync += again.eq(0)
         with m.If(self.en):
             m.d.sync += [
                 index.eq(index + 1),
                 member.eq(member + 1),
+                last_member.eq(member + 2 == geometry.group),
                 offset.eq(offset + geometry.parts),
             ]
             with m.If(last_member):
                 m.d.sync += [
                     slot.eq(slot + 1),
+                    last_slot.eq(~(tokens >> slot)[2:].any()),
                     member.eq(0),
+                    last_member.eq(one_member),
                     offset.eq(0),
                 ]
             with m.If(step.ends):
@@ -162,8 +163,12 @@ class PartSteps(wiring.Component):
                 held.eq(1),
                 part.eq(self.part.payload),
                 tokens.eq(self.tokens),
+                slot.eq(first_slot),
+                last_member.eq(one_member),
+                last_slot.eq(~(self.tokens >> first_slot)[1:].any()),
             ]
-            for t in reversed(range(config.core_tokens)):
-                with m.If(self.tokens[t]):
-                    m.d.sync += slot.eq(t)
+            # Two steps with one address, one after the other: of rows of one head and one part.
+            new = self.part.payload
+            alone = one_member & part.row_last & new.row_last & new.first
+            m.d.sync += again.eq(self.value & held & alone & (slot == first_slot))
         return m

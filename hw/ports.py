@@ -92,24 +92,28 @@ class TapePort(wiring.Signature):
 
     Members
     -------
+    want : Out(0..unit_bytes)
+        Bytes that the next take removes, 1 or more where there is to be one. It should come early in a cycle:
+        ``enough`` follows from it, and ``take``, the decision, from that.
     data : In(8 * unit_bytes)
         The next bytes of the tape, the very next one lowest.
-    level : In(0..unit_bytes)
-        How many of them are there now.
-    take : Out(0..unit_bytes)
-        Bytes removed at this clock edge; at most `level`, which it may depend on combinationally. 0 unless
-        the unit executes an instruction that takes from the tape.
+    enough : In(1)
+        So many are there now.
+    take : Out(1)
+        They are removed at this clock edge; only while ``enough``, on which it may depend combinationally,
+        and only where the unit executes an instruction that takes from the tape.
     starved : Out(1)
-        The unit wants bytes, could use them now, and `level` is too low.
+        The unit could use the bytes now, and they are not there.
     """
 
     def __init__(self, config: MachineConfig):
         unit = config.unit_bytes
         super().__init__(
             {
+                "want": Out(range(unit + 1)),
                 "data": In(8 * unit),
-                "level": In(range(unit + 1)),
-                "take": Out(range(unit + 1)),
+                "enough": In(1),
+                "take": Out(1),
                 "starved": Out(1),
             }
         )

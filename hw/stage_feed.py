@@ -1,6 +1,6 @@
 """A staged K or V row of one token of the tile, read like the tape."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -33,7 +33,7 @@ class StageFeed(wiring.Component):
     stage : Out(StageRead)
         The stage memory.
     tape : In(TapePort)
-        The bytes. ``take`` must be a multiple of the least of ``attention_bytes``, ``lanes`` and 8.
+        The bytes. ``want`` must be a multiple of the least of ``attention_bytes``, ``lanes`` and 8.
     """
 
     def __init__(self, config: MachineConfig) -> None:
@@ -63,8 +63,9 @@ class StageFeed(wiring.Component):
         kept = Signal.like(held)
         following = Signal.like(held)
         request = Signal()
+        want = self.tape.want[unit.bit_length() - 1 :]
         m.d.comb += [
-            kept.eq(held - (self.tape.take // unit)),
+            kept.eq(Mux(self.tape.take, held - want, held)),
             following.eq(kept + Mux(arriving, word // unit, 0)),
             request.eq(running & (following <= (room - word) // unit)),
             self.stage.en.eq(request),
@@ -79,7 +80,7 @@ class StageFeed(wiring.Component):
 
         buffer = Signal(8 * room)
         rest = Signal.like(buffer)
-        m.d.comb += rest.eq(buffer >> (self.tape.take // unit * (8 * unit)))
+        m.d.comb += rest.eq(Mux(self.tape.take, buffer >> Cat(Const(0, (8 * unit).bit_length() - 1), want), buffer))
         m.d.sync += buffer.eq(rest)
         with m.If(arriving), m.Switch(kept):
             for position in range((room - word) // unit + 1):
@@ -98,6 +99,6 @@ class StageFeed(wiring.Component):
 
         m.d.comb += [
             self.tape.data.eq(buffer[: 8 * window]),
-            self.tape.level.eq(Mux(held > window // unit, window, held * unit)),
+            self.tape.enough.eq(held >= want),
         ]
         return m

@@ -1,4 +1,4 @@
-"""The tape reader: FIFO words in, any number of bytes a cycle out."""
+"""The tape reader: rows of the tape FIFO in, any number of bytes a cycle out."""
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import stream, wiring
@@ -7,13 +7,23 @@ from amaranth.lib.wiring import In, Out
 from .fetch import word_layout
 from .machine import MachineConfig
 from .ports import TapePort
+from .rotate import rotate
+
+__all__ = ["TapeReader"]
+
+
+def ring_rows(config: MachineConfig) -> int:
+    """Rows held, a power of two. A row is refused only while all of them hold bytes; what a unit leaves then,
+    and the row that comes a cycle later, are enough for the next unit."""
+    return 1 << (-(-config.unit_bytes // config.fifo_bytes) + 1).bit_length()
 
 
 class TapeReader(wiring.Component):
-    """Byte-granular gearbox between the tape FIFO and the units.
+    """Ring of `ring_rows` rows of ``fifo_bytes`` between the tape FIFO and the units.
 
-    Holds up to unit_bytes + fifo_bytes - 1 bytes; takes a FIFO word whenever fewer than unit_bytes would
-    remain, so a consumer sustains min(unit_bytes, fifo_bytes) bytes a cycle.
+    Bytes stay where they were written; the place that is read moves. A consumer sustains min(unit_bytes, fifo_bytes)
+    bytes a cycle. Whether a row is accepted depends on registers alone, and of what is registered only
+    the place of the next byte depends on ``take``, as an enable.
 
     Parameters
     ----------
@@ -24,6 +34,7 @@ class TapeReader(wiring.Component):
     Members
     -------
     word : stream of `fetch.word_layout`
+        A row, or what there is of it: then the next one is the same row, with more.
     consumer : TapePort (from its other side), one per unit
     discard : In(1)
         Throw away what is held and what comes; no unit may take meanwhile.
@@ -46,36 +57,55 @@ class TapeReader(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        unit, fifo = self.config.unit_bytes, self.config.fifo_bytes
-        capacity = unit + fifo - 1
-        held, level = Signal(8 * capacity), Signal(range(capacity + 1))
-
+        unit, width = self.config.unit_bytes, self.config.fifo_bytes
         consumers = [self.consumer[i] for i in range(self.signature.members["consumer"].dimensions[0])]
-        take = Signal(range(unit + 1))
-        for port in consumers:
-            m.d.comb += [port.data.eq(held[: 8 * unit]), port.level.eq(Mux(level > unit, unit, level))]
-        total = consumers[0].take
-        for port in consumers[1:]:
-            total = total | port.take
-        m.d.comb += take.eq(total)
+        count = ring_rows(self.config)
+        lane_bits, row_bits = (width - 1).bit_length(), (count - 1).bit_length()
 
-        rest, remaining = Signal(8 * capacity), Signal(range(capacity + 1))
-        # The word behind what remains, fewer than `unit` bytes of it where the word is taken.
-        placed = Signal(8 * capacity)
-        padded = Cat(Const(0, 8 * unit), self.word.payload.data)
-        m.d.comb += placed.eq(padded.bit_select((unit - remaining)[: len(level)] << 3, 8 * capacity))
-        m.d.comb += [rest.eq(held >> (take << 3)), remaining.eq(level - take)]
+        # Bytes written and read, modulo twice the ring. `filled` stands in the row that comes next.
+        place_bits = lane_bits + row_bits + 1
+        filled, read = Signal(place_bits), Signal(place_bits)
+        rows = [Signal(8 * width, name=f"row{r}", reset_less=True) for r in range(count)]
+        row, full = filled[lane_bits:], Signal()
         m.d.comb += [
-            self.word.ready.eq((remaining < unit) | self.discard),
-            self.held.eq((level != 0) | self.word.valid),
+            full.eq((row ^ read[lane_bits:]) == count),
+            self.word.ready.eq(~full),
+            self.held.eq((filled != read) | self.word.valid),
         ]
-        with m.If(self.discard):
-            m.d.sync += [held.eq(0), level.eq(0)]
-        with m.Elif(self.word.valid & self.word.ready):
-            m.d.sync += [
-                held.eq(rest | placed),
-                level.eq(remaining + self.word.payload.count),
+        with m.If(self.word.valid & ~full):
+            m.d.sync += filled.eq(Cat(self.word.payload.end[:lane_bits], row + self.word.payload.end[lane_bits]))
+            for r, held in enumerate(rows):
+                with m.If(row[:row_bits] == r):
+                    m.d.sync += held.eq(self.word.payload.data)
+
+        # The next bytes: lanes before that of the first one are of the row after its row.
+        lane, first = read[:lane_bits], read[lane_bits:][:row_bits]
+        window: list[Signal] = []
+        for n in range(-(-unit // width)):
+            chosen = []
+            for i in range(width):
+                which = Signal(row_bits, name=f"row_of_{n}_{i}")
+                byte = Signal(8, name=f"byte_{n}_{i}")
+                m.d.comb += which.eq(Mux(lane > i, first + n + 1, first + n))
+                with m.Switch(which):
+                    for r, held in enumerate(rows):
+                        with m.Case(r):
+                            m.d.comb += byte.eq(held.word_select(i, 8))
+                chosen.append(byte)
+            window += rotate(m, chosen, lane, f"turned_{n}")
+        data = Cat(*window)[: 8 * unit]
+
+        after, taken = Const(0, place_bits), Const(0, 1)
+        for i, port in enumerate(consumers):
+            behind = Signal(place_bits, name=f"behind{i}")
+            m.d.comb += [
+                port.data.eq(data),
+                port.enough.eq(~(filled - read - port.want)[place_bits - 1]),
+                behind.eq(read + port.want),
             ]
-        with m.Else():
-            m.d.sync += [held.eq(rest), level.eq(remaining)]
+            after, taken = after | Mux(port.take, behind, 0), taken | port.take
+        with m.If(taken):
+            m.d.sync += read.eq(after)
+        with m.If(self.discard):
+            m.d.sync += read.eq(filled)
         return m

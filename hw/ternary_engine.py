@@ -2,7 +2,6 @@
 
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 
 from .byte_tables import ByteTables
@@ -13,15 +12,12 @@ from .table_set import row_layout
 
 __all__ = ["TernaryEngine", "row_layout"]
 
-#: Two sets of tables: one is read while the other is built.
-_BANKS = 2
-
 
 def _chunk_layout(tables: int, tokens: int) -> data.StructLayout:
-    """What is known of a set of built tables: the rows to stream through it and where their sums go."""
+    """What is known of a set of built tables: the rows to stream through it, minus 2, and where their sums go."""
     return data.StructLayout(
         {
-            "rows": 16,
+            "rows": 17,
             "acc": 16,
             "more": range(max(2, tokens)),
             "bytes": range(tables + 1),
@@ -107,7 +103,6 @@ class TernaryEngine(wiring.Component):
         tables, tokens = self.config.tables, self.config.tile
         chunk_layout = _chunk_layout(tables, tokens)
         m.submodules.tables = self.tables
-        m.submodules.built = built = SyncFIFO(width=chunk_layout.size, depth=_BANKS)
         port = self.tables.port
 
         # The instruction whose tables are being built.
@@ -124,19 +119,32 @@ class TernaryEngine(wiring.Component):
         ]
         wiring.connect(m, wiring.flipped(self.read), self.tables.read)
 
-        # Tables, built where no chunk waits for look-up. A place in the queue is a bank of tables.
+        # Tables, built where no chunk waits for look-up. A place in the queue is a bank of tables: that which
+        # is read, and the next one. Without a chunk, `chunk.bytes` is 0.
         first = Signal()
-        chunk = data.View(chunk_layout, built.w_data)
+        chunk, waiting, built = (Signal(chunk_layout, name=name) for name in ("chunk", "waiting", "built"))
+        valid, queued, used_up = Signal(), Signal(), Signal()
         m.d.comb += [
-            port.free.eq(built.w_rdy),
-            built.w_en.eq(port.built),
-            chunk.rows.eq(instruction.rows),
-            chunk.acc.eq(instruction.acc),
-            chunk.more.eq(more),
-            chunk.bytes.eq(port.bytes),
-            chunk.first.eq(first),
-            chunk.last.eq(port.last),
+            port.free.eq(~queued),
+            built.rows.eq(instruction.rows - 2),
+            built.acc.eq(instruction.acc),
+            built.more.eq(more),
+            built.bytes.eq(port.bytes),
+            built.first.eq(first),
+            built.last.eq(port.last),
         ]
+        with m.If(port.built):
+            m.d.sync += waiting.eq(built)
+        with m.If(used_up | ~valid):
+            m.d.sync += [
+                valid.eq(queued | port.built),
+                queued.eq(0),
+                chunk.eq(Mux(queued, waiting, built)),
+            ]
+            with m.If(~queued & ~port.built):
+                m.d.sync += chunk.bytes.eq(0)
+        with m.Elif(port.built):
+            m.d.sync += queued.eq(1)
         with m.If(port.built):
             m.d.sync += first.eq(0)
             with m.If(port.last):
@@ -144,27 +152,26 @@ class TernaryEngine(wiring.Component):
         with m.If(port.start):
             m.d.sync += [building.eq(1), first.eq(1), instruction.eq(command), more.eq(self.command.p.more)]
 
-        # One row of the oldest chunk, as soon as the tape has all its bytes.
-        count = Signal(16)
+        # One row of the oldest chunk, as soon as the tape has all its bytes. `chunk` counts its rows.
         taken = Signal()
-        last_row = Signal()
+        last_row = chunk.rows[-1]
         read_bank = Signal()
-        chunk = data.View(chunk_layout, built.r_data)
         m.d.comb += [
-            taken.eq(built.r_rdy & (self.tape.level >= chunk.bytes)),
-            self.tape.take.eq(Mux(taken, chunk.bytes, 0)),
-            self.tape.starved.eq(built.r_rdy & ~taken),
-            last_row.eq(count + 1 == chunk.rows),
-            built.r_en.eq(taken & last_row),
+            self.tape.want.eq(chunk.bytes),
+            taken.eq(valid & self.tape.enough),
+            self.tape.take.eq(taken),
+            self.tape.starved.eq(valid & ~taken),
+            used_up.eq(taken & last_row),
         ]
         with m.If(taken):
-            m.d.sync += count.eq(Mux(last_row, 0, count + 1))
             m.d.sync += read_bank.eq(read_bank ^ last_row)
+            with m.If(~last_row):
+                m.d.sync += [chunk.rows.eq(chunk.rows - 1), chunk.acc.eq(chunk.acc + 1)]
 
         # Its look-ups and their sum.
         m.d.comb += [
             port.row.valid.eq(taken),
-            port.row.row.eq(chunk.acc + count),
+            port.row.row.eq(chunk.acc),
             port.row.more.eq(chunk.more),
             port.row.first.eq(chunk.first),
             port.row.last.eq(chunk.last),

@@ -95,7 +95,7 @@ class VectorOperands(wiring.Component):
         # The first operand is asked for when its word begins.
         m.d.comb += flow.available.eq(1)
         with m.If(of_tape):
-            m.d.comb += flow.available.eq(self.tape.level >= tape_word)
+            m.d.comb += flow.available.eq(self.tape.enough)
         with m.If(of_attention):
             m.d.comb += flow.available.eq(self.attention.valid)
         # Activation memory has one port to read: with two operands there, the first one is read a cycle
@@ -111,7 +111,8 @@ class VectorOperands(wiring.Component):
         with m.If(self.late):
             m.d.comb += flow.available.eq(read_ahead)
         m.d.comb += [
-            self.tape.take.eq(Mux(flow.issue & of_tape, tape_word, 0)),
+            self.tape.want.eq(tape_word),
+            self.tape.take.eq(flow.issue & of_tape),
             self.tape.starved.eq(flow.ready & of_tape & ~flow.available),
             self.attention.ready.eq(flow.ready & of_attention),
             self.accumulator.en.eq(flow.issue & of_accumulator),

@@ -34,9 +34,12 @@ class TapeBench:
             window = self.content[self.position : self.position + self.unit]
             window = window[:level] + self.rng.randbytes(self.unit - level)
             ctx.set(self.dut.tape.data, int.from_bytes(window, "little"))
-            ctx.set(self.dut.tape.level, level)
-            _, _, take, starved = await ctx.tick().sample(self.dut.tape.take, self.dut.tape.starved)
+            tape = self.dut.tape
+            ctx.set(tape.enough, ctx.get(tape.want) <= level)
+            _, _, taken, want, starved = await ctx.tick().sample(tape.take, tape.want, tape.starved)
+            take = want if taken else 0
             assert take <= level, f"took {take} bytes of {level}"
+            assert take or not taken, "took nothing"
             assert not (take and starved), "starved while it took"
             self.position += take
             self.takes.append(take)

@@ -167,12 +167,13 @@ class Bench:
             level = config.unit_bytes if rng.random() >= stall else rng.randrange(config.unit_bytes)
             level = min(level, len(self.tape) - place)
             present = self.tape[place : place + level] + rng.randbytes(config.unit_bytes - level)
-            ctx.set(dut.tape.level, level)
+            want = ctx.get(dut.tape.want)
+            ctx.set(dut.tape.enough, level >= want)
             ctx.set(dut.tape.data, int.from_bytes(present, "little"))
             ctx.set(dut.stage.data, stage_data)
             ctx.set(dut.output.ready, rng.random() >= stall)
 
-            take = ctx.get(dut.tape.take)
+            take = want if ctx.get(dut.tape.take) else 0
             from_tape = running is not None and running[4] == Feed.TAPE
             assert take <= level
             assert from_tape or (take == 0 and not ctx.get(dut.tape.starved))

@@ -124,10 +124,11 @@ class Bench:
         while True:
             ready = self.rng.random() < self.ready
             ctx.set(dut.logits.ready, ready)
-            _, _, done, valid, logit, take, lookups, products, active = await ctx.tick().sample(
-                dut.unit.done, dut.logits.valid, dut.logits.payload, dut.tape.take,
+            _, _, done, valid, logit, taken, want, lookups, products, active = await ctx.tick().sample(
+                dut.unit.done, dut.logits.valid, dut.logits.payload, dut.tape.take, dut.tape.want,
                 dut.lookups, dut.integer_products, dut.active,
             )  # fmt: skip
+            take = want if taken else 0
             self.finished += done
             self.most_unfinished = max(self.most_unfinished, self.issued - self.finished)
             if valid and ready:

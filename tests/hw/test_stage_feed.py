@@ -39,18 +39,20 @@ def test_rows(size: int, lanes: int):
             ctx.set(dut.token, rng.randrange(4))
             place = cycles = 0
             while place < rng.randrange(100, 200):
-                level = ctx.get(dut.tape.level)
-                data = ctx.get(dut.tape.data).to_bytes(config.unit_bytes, "little")
-                assert data[:level] == rows[token][value][place : place + level]
                 # Pairs of scales first, then words; some takes are short.
                 short = not eager and rng.random() < 0.4
                 step = min(8, size, lanes)
                 wanted = 8 if place < 24 else rng.randrange(step, size + 1, step) if short else size
-                take = wanted if level >= wanted and (eager or rng.random() < 0.5) else 0
+                ctx.set(dut.tape.want, wanted)
+                enough = ctx.get(dut.tape.enough)
+                if enough:
+                    data = ctx.get(dut.tape.data).to_bytes(config.unit_bytes, "little")
+                    assert data[:wanted] == rows[token][value][place : place + wanted]
+                take = enough and (eager or rng.random() < 0.5)
                 ctx.set(dut.tape.take, take)
                 await ctx.tick()
                 ctx.set(dut.tape.take, 0)
-                place += take
+                place += wanted * take
                 cycles += 1
             if eager:
                 least = sum(max(1, 8 // size) for _ in range(3)) + (place - 24) // size
@@ -100,13 +102,13 @@ def test_narrow_words(size: int, lanes: int):
                     wanted = word
                 while True:
                     idle = not eager and rng.random() < 0.1
-                    ctx.set(dut.want, 0 if idle else wanted)
-                    level = ctx.get(dut.tape.level)
-                    data = ctx.get(dut.tape.data).to_bytes(config.unit_bytes, "little")
-                    seen = min(level, config.attention_bytes)
-                    assert data[:seen] == rows[token][value][place : place + seen]
-                    taken = not idle and level >= wanted and (eager or rng.random() < 0.5)
-                    ctx.set(dut.tape.take, wanted if taken else 0)
+                    ctx.set(dut.tape.want, 0 if idle else wanted)
+                    enough = not idle and ctx.get(dut.tape.enough)
+                    if enough:
+                        data = ctx.get(dut.tape.data).to_bytes(config.unit_bytes, "little")
+                        assert data[:wanted] == rows[token][value][place : place + wanted]
+                    taken = enough and (eager or rng.random() < 0.5)
+                    ctx.set(dut.tape.take, taken)
                     await ctx.tick()
                     ctx.set(dut.tape.take, 0)
                     cycles += 1

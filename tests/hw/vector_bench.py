@@ -287,7 +287,8 @@ class Bench:
             full = machine.unit_bytes
             arrived = full if self.patience == 1 else rng.choice((0, rng.randrange(full + 1), full))
             level = min(len(tape), arrived)
-            ctx.set(dut.tape.level, level)
+            want = ctx.get(dut.tape.want)
+            ctx.set(dut.tape.enough, level >= want)
             ctx.set(dut.tape.data, int.from_bytes(tape[:level], "little"))
             waiting = bool(attention) and (ctx.get(dut.attention.valid) or rng.random() < self.patience)
             ctx.set(dut.attention.valid, waiting)
@@ -307,7 +308,7 @@ class Bench:
             if len(spilled) > 2 and (words := spilled.pop(0)) is not None:
                 wanted = sum(bits << 32 * i for i, bits in enumerate(words))
                 assert ctx.get(dut.activation.data) == wanted
-            take = ctx.get(dut.tape.take)
+            take = want if ctx.get(dut.tape.take) else 0
             assert take <= level
             assert not (take and ctx.get(dut.tape.starved))
             tape = tape[take:]

@@ -1,0 +1,34 @@
+"""Turn a row of lanes round by a number known at run time, in multiplexers of four."""
+
+from collections.abc import Sequence
+
+from amaranth.hdl import Module, Mux, Signal, Value
+
+__all__ = ["rotate"]
+
+
+def rotate(m: Module, lanes: Sequence[Value], by: Value, name: str, left: bool = False) -> Sequence[Value]:
+    """Lane ``(i + by) % len(lanes)`` as the i-th, or with ``left`` lane ``(i - by) % len(lanes)``.
+
+    ``lanes`` are as many as ``by`` has values, a power of two, all of one width. A choice of four for each
+    two bits of ``by``, one of two for an odd one: 7 bits take 3.5 LUT6 for each bit of a lane. Combinational;
+    ``name`` begins the names of what is between.
+    """
+    count, bits = len(lanes), len(by)
+    if count != 1 << bits:
+        raise ValueError(f"rotate: wanted {1 << bits} lanes for {bits} bits, found {count}")
+    while bits:
+        taken = 2 - bits % 2
+        bits -= taken
+        step = -(1 << bits) if left else 1 << bits
+        turned = []
+        for i in range(count):
+            choices = [lanes[(i + step * n) % count] for n in range(1 << taken)]
+            while len(choices) > 1:
+                half, select = len(choices) // 2, by[bits + len(choices).bit_length() - 2]
+                choices = [Mux(select, choices[n + half], choices[n]) for n in range(half)]
+            lane = Signal(len(choices[0]), name=f"{name}_{bits}_{i}")
+            m.d.comb += lane.eq(choices[0])
+            turned.append(lane)
+        lanes = turned
+    return lanes
