@@ -59,6 +59,7 @@ class Fp32DivPipelined(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         a, b = Binary32(self.a), Binary32(self.b)
+
         def register(value: ValueLike, shape: ShapeLike, name: str) -> Signal:
             taken = Signal(shape, reset_less=True, name=name)
             with m.If(self.en):

@@ -134,7 +134,9 @@ class Fp32ToInt(SharedComponent):
         ]
         with m.If(self.en):
             m.d.sync += [
-                result.eq((Cat(taken, Const(0, 1)) ^ negative.replicate(self.width)) + ((up & ~beyond) ^ negative)),
+                result.eq(
+                    (Cat(taken, Const(0, 1)) ^ negative.replicate(self.width)) + ((up & ~beyond) ^ negative)
+                ),
                 saturated.eq(beyond),
             ]
         m.d.comb += [

@@ -73,7 +73,9 @@ class TapeReader(wiring.Component):
             self.held.eq((filled != read) | self.word.valid),
         ]
         with m.If(self.word.valid & ~full):
-            m.d.sync += filled.eq(Cat(self.word.payload.end[:lane_bits], row + self.word.payload.end[lane_bits]))
+            m.d.sync += filled.eq(
+                Cat(self.word.payload.end[:lane_bits], row + self.word.payload.end[lane_bits])
+            )
             for r, held in enumerate(rows):
                 with m.If(row[:row_bits] == r):
                     m.d.sync += held.eq(self.word.payload.data)

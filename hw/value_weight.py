@@ -67,7 +67,10 @@ class ValueWeight(wiring.Component):
         significand = Cat(fraction, Const(1, 1))
         halves = [(x[:_LOW], x[_LOW:]) for x in (self.probability, significand)]
         products = [
-            [Signal(len(p) + len(s), reset_less=True, name=f"product_{i}{j}") for j, s in enumerate(halves[1])]
+            [
+                Signal(len(p) + len(s), reset_less=True, name=f"product_{i}{j}")
+                for j, s in enumerate(halves[1])
+            ]
             for i, p in enumerate(halves[0])
         ]
         below = Signal(8, reset_less=True)

@@ -210,14 +210,16 @@ class Vector(wiring.Component):
         ]
 
         # Compute.
-        again = plan.twice & flow.words[_AGAIN]
         in_memory, of_attention = Signal(), Signal()
         with m.If(accept):
             m.d.sync += [
                 in_memory.eq(decode.plan.source == Source.ACTIVATION),
                 of_attention.eq(decode.plan.source == Source.ATTENTION),
             ]
-        per_head = of_attention & ~again
+        # What is multiplied again, and by what, is known a cycle ahead.
+        again, per_head = Signal(), Signal()
+        again_next = ~flow.start & plan.twice & flow.words[_AGAIN - 1]
+        m.d.sync += [again.eq(again_next), per_head.eq(of_attention & ~again_next)]
         units = [VectorLane(odd=bool(lane % 2)) for lane in range(lanes)]
         for lane, unit in enumerate(units):
             m.submodules[f"lane_{lane}"] = shared(unit, platform)

@@ -24,12 +24,12 @@ _TAP = range(MAX_TAP + 1)
 #: An instruction, decoded. ``words`` and ``segment_words`` count words of `lanes` elements. A tap is a number
 #: of cycles from the issue of a word: to ``x`` (`x_at`), to the addresses of its second operand and of its
 #: constants (`b_at`, `c_at`; `b_at_once`, `c_at_once`: it is 0), to the result (`z_at`), to what the absmax
-#: is of (`y_at`), to its last effect.
+#: is of (`y_at`), to its last effect. `.._less_2` is that count minus 2.
 VectorPlan = StructLayout({
     "map": 1, "quantise": 1, "norm": 1,
     "control": LaneControl, "source": 3, "dest": 2, "target": 2,
     "twice": 1, "second": 1, "statistics": 1, "gain": 1, "normalise": 1, "mantissa": 1,
-    "words": 16, "segment_words": 16,
+    "words": 16, "segment_words": 16, "words_less_2": signed(17), "segment_less_2": signed(17),
     "a": 16, "b": 16, "c": 16, "d": 16,
     "index_0": range(SCALARS), "index_1": range(SCALARS), "slot": range(STATISTICS), "grid": signed(8),
     "wait": range(Fp32Mul.LATENCY + 1),
@@ -80,6 +80,7 @@ class VectorDecode(wiring.Component):
                 norm = instruction_layout("NORM")(self.word)
                 m.d.comb += [
                     plan.norm.eq(1),
+                    plan.words_less_2.eq(-2),
                     plan.normalise.eq(norm.normalise),
                     plan.mantissa.eq(norm.mantissa & self.mantissas),
                     plan.index_0.eq(norm.c),
@@ -91,9 +92,12 @@ class VectorDecode(wiring.Component):
 
     def _lengths(self, m: Module, n: Value, segment: Value) -> None:
         shift = (self.lanes - 1).bit_length()
+        words, segment_words = n >> shift, Mux(segment.any(), segment, n) >> shift
         m.d.comb += [
-            self.plan.words.eq(n >> shift),
-            self.plan.segment_words.eq(Mux(segment.any(), segment, n) >> shift),
+            self.plan.words.eq(words),
+            self.plan.words_less_2.eq(words - 2),
+            self.plan.segment_words.eq(segment_words),
+            self.plan.segment_less_2.eq(segment_words - 2),
         ]
 
     def _map(self, m: Module) -> None:

@@ -137,21 +137,21 @@ class VectorIssue(wiring.Component):
                 segment_left.eq(segment_left - 1),
             ]
             with m.If(segment_end & plan.map):
-                m.d.sync += segment_left.eq(plan.segment_words - 2)
+                m.d.sync += segment_left.eq(plan.segment_less_2)
         with m.If(flow.mark):
-            m.d.sync += segment_left.eq(plan.segment_words - 2)
+            m.d.sync += segment_left.eq(plan.segment_less_2)
         with m.If(token_end):
             m.d.sync += [
-                words_left.eq(plan.words - 2),
-                segment_left.eq(Mux(plan.quantise, _NONE, plan.segment_words - 2)),
+                words_left.eq(plan.words_less_2),
+                segment_left.eq(Mux(plan.quantise, _NONE, plan.segment_less_2)),
                 wait.eq(plan.wait),
             ]
         with m.If(self.start):
             m.d.sync += [
                 plan.eq(self.decoded),
                 flow.more.eq(self.more),
-                words_left.eq(self.decoded.words - 2),
-                segment_left.eq(Mux(self.decoded.quantise, _NONE, self.decoded.segment_words - 2)),
+                words_left.eq(self.decoded.words_less_2),
+                segment_left.eq(Mux(self.decoded.quantise, _NONE, self.decoded.segment_less_2)),
                 wait.eq(self.decoded.wait),
             ]
 
