@@ -30,7 +30,7 @@ def _machine(name: str, **sizes: int | str) -> MachineConfig:
     return dataclasses.replace(_SMALL, name=name, **sizes)  # pyright: ignore[reportArgumentType]
 
 
-LEAST = _machine("least", bus_bytes=4, tables=1, head_lanes=4, lanes=4, attention_bytes=4, fifo_words=4,
+LEAST = _machine("least", bus_bytes=4, tables=1, head_lanes=4, lanes=2, attention_bytes=4, fifo_words=4,
                  burst_beats=2, outstanding=1, queue_depth=4, tile=1, top_k=1, activation_bits=8)  # fmt: skip
 THIN = _machine("thin", bus_bytes=4, tables=5, head_lanes=8, lanes=8, attention_bytes=4, fifo_words=32,
                 burst_beats=16, outstanding=3, queue_depth=8, tile=8)  # fmt: skip
