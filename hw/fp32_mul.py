@@ -8,6 +8,7 @@ from .fp32_format import (
     FRACTION_BITS,
     Binary32,
     Class,
+    Kind,
     Unrounded,
     classified,
     rounded,
@@ -17,15 +18,15 @@ from .shared import SharedComponent
 
 __all__ = ["Fp32Mul"]
 
-#: Bits of the second significand in the first product: what a DSP block multiplies by, unsigned.
+#: Bits of the lower half of a significand: what a DSP block of any family multiplies by, unsigned.
 _LOW = 17
 
 
 class Fp32Mul(SharedComponent):
     """A pipelined multiplier: ``o = fl(a * b)``, the arithmetic of :mod:`hw.fp32_format`.
 
-    0 times infinity is NaN. One product a cycle; the stages are the products, their sum with the
-    normalisation, and the rounding. Method: Handbook of Floating-Point Arithmetic, section 8.4; IEEE 754-2019
+    0 times infinity is NaN. One product a cycle; the stages are products of halves, their sum, and
+    the normalisation with the rounding. Method: Handbook of Floating-Point Arithmetic, section 8.4; IEEE 754-2019
     clause 5.4.1.
 
     Attributes
@@ -55,37 +56,51 @@ class Fp32Mul(SharedComponent):
         a = Binary32(self.a)
         b = Binary32(self.b)
 
-        # Two products, each of one DSP block; the next stage adds them.
-        low = Signal(FRACTION_BITS + 1 + _LOW, reset_less=True)
-        high = Signal(2 * (FRACTION_BITS + 1) - _LOW, reset_less=True)
+        # Of the products of the halves the outer ones do not overlap; the next stage adds the others.
+        halves = [(significand(x)[:_LOW], significand(x)[_LOW:]) for x in (a, b)]
+        products = [
+            [Signal(len(p) + len(q), reset_less=True, name=f"product_{i}{j}") for j, q in enumerate(halves[1])]
+            for i, p in enumerate(halves[0])
+        ]
         exponent = Signal(signed(10), reset_less=True)
         of_a = Signal(Class, reset_less=True)
         of_b = Signal(Class, reset_less=True)
         with m.If(self.en):
             m.d.sync += [
-                low.eq(significand(a) * significand(b)[:_LOW]),
-                high.eq(significand(a) * significand(b)[_LOW:]),
+                *(products[i][j].eq(halves[0][i] * halves[1][j]) for i in range(2) for j in range(2)),
                 exponent.eq(a.exponent + b.exponent - BIAS),
                 of_a.eq(classified(a)),
                 of_b.eq(classified(b)),
             ]
 
-        # The product of two significands lies in [1, 4): its highest bit says in which half.
-        exact = Signal(Unrounded, reset_less=True)
-        product = Signal(2 * FRACTION_BITS + 2)
-        m.d.comb += product.eq(Cat(low[:_LOW], (high + low[_LOW:])[: len(high)]))
-        above_two = product[-1]
+        # The lowest bits only tell whether they are 0.
+        high = Signal(2 * FRACTION_BITS + 2 - _LOW, reset_less=True)
+        low = Signal(reset_less=True)
+        product_exponent = Signal(signed(10), reset_less=True)
+        kind = Signal(Kind, reset_less=True)
+        outer = Cat(products[0][0], products[1][1])
         nan = (of_a.full & (of_a.fraction | of_b.zero)) | (of_b.full & (of_b.fraction | of_a.zero))
         with m.If(self.en):
             m.d.sync += [
-                Cat(exact.guard, exact.fraction).eq(Mux(above_two, product[23:47], product[22:46])),
-                exact.sticky.eq(product[:22].any() | (above_two & product[22])),
-                exact.exponent.eq(exponent + above_two),
-                exact.kind.sign.eq(of_a.sign ^ of_b.sign),
-                exact.kind.nan.eq(nan),
-                exact.kind.inf.eq(of_a.full | of_b.full),
-                exact.kind.zero.eq(of_a.zero | of_b.zero),
+                high.eq(outer[_LOW:] + (products[0][1] + products[1][0])),
+                low.eq(outer[:_LOW].any()),
+                product_exponent.eq(exponent),
+                kind.sign.eq(of_a.sign ^ of_b.sign),
+                kind.nan.eq(nan),
+                kind.inf.eq(of_a.full | of_b.full),
+                kind.zero.eq(of_a.zero | of_b.zero),
             ]
+
+        # The product of two significands lies in [1, 4): its highest bit says in which half.
+        exact = Signal(Unrounded)
+        product = high[-FRACTION_BITS - 3 :]
+        above_two = product[-1]
+        m.d.comb += [
+            Cat(exact.guard, exact.fraction).eq(Mux(above_two, product[1:-1], product[:-2])),
+            exact.sticky.eq(low | high[: -len(product)].any() | (above_two & product[0])),
+            exact.exponent.eq(product_exponent + above_two),
+            exact.kind.eq(kind),
+        ]
 
         result = Signal(32, reset_less=True)
         with m.If(self.en):
