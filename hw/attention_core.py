@@ -16,8 +16,7 @@ from .output_scale import OutputScale
 from .part_steps import PartSteps
 from .ports import QueryWrite, attention_output_layout
 from .query_memory import QueryMemory
-from .step_products import StepProducts
-from .value_sum import ValueSum
+from .step_sums import StepSums
 
 __all__ = ["AttentionCore"]
 
@@ -26,10 +25,10 @@ class AttentionCore(wiring.Component):
     """Exact two-pass softmax attention of ``core_tokens`` tokens over the int8 K and V rows that they see.
 
     `PartSteps` takes a part for one query head of one token after another: n tokens that see it take n *
-    group cycles; others of the tile none. KEY: `StepProducts` multiplies K with `QueryMemory`, `KeyDot` adds,
+    group cycles; others of the tile none. KEY: `StepSums` multiplies K with `QueryMemory`, `KeyDot` adds,
     `AttentionScore` keeps scores with s_v, and maxima. VALUE: `AttentionWeight` runs ahead of the V rows,
-    `StepProducts` multiplies, `ValueSum` adds; after the last, `OutputScale` and `AttentionOutput` send the
-    heads. Nothing stalls behind `PartSteps`. Arithmetic: ``models/numerics.py``, attention.
+    `StepSums` multiplies and adds; after the last, `OutputScale` and `AttentionOutput` send the heads.
+    Nothing stalls behind `PartSteps`. Arithmetic: ``models/numerics.py``, attention.
 
     Parameters
     ----------
@@ -93,11 +92,10 @@ class AttentionCore(wiring.Component):
         config = self.config
         m.submodules.steps = steps = PartSteps(config)
         m.submodules.queries = queries = QueryMemory(config)
-        m.submodules.products = products = StepProducts(config)
         m.submodules.dots = dots = KeyDot(config)
         m.submodules.scores = scores = AttentionScore(config)
         m.submodules.weights = weights = AttentionWeight(config)
-        m.submodules.sums = sums = ValueSum(config)
+        m.submodules.sums = sums = StepSums(config)
         m.submodules.output_scale = output_scale = OutputScale(config)
         m.submodules.output_stream = output_stream = AttentionOutput(config)
         for part in (steps, output_scale, output_stream):
@@ -117,23 +115,25 @@ class AttentionCore(wiring.Component):
             queries.en.eq(steps.en & ~self.value),
             queries.slot.eq(steps.step.at.slot),
             queries.address.eq(steps.step.address),
-            products.value.eq(self.value),
-            products.data.eq(delay(m, steps.data, 1)),
-            products.query.eq(queries.word),
-            products.weight.eq(delay(m, weights.weight, 1)),
+            sums.value.eq(self.value),
+            sums.data.eq(delay(m, steps.data, 1)),
+            sums.query.eq(queries.word),
+            sums.weight.eq(delay(m, weights.weight, 1)),
         ]
-        # What a step is of, and that it is of the pass, beside its products.
-        ahead = delay(m, Cat(steps.en & ~self.value, steps.en & self.value, steps.step), products.LATENCY)
-        beside = delay(m, ahead, 1)
+        # What a step is of, and that it is of the pass: beside its operands, and with its products.
+        passes = Cat(steps.en & ~self.value, steps.en & self.value, steps.step)
+        beside = [delay(m, passes, 1)]
+        for _ in range(sums.LATENCY):
+            beside.append(delay(m, beside[-1], 1))
 
         # KEY: scores, maxima, value scales.
         key_flow = [steps.en & ~self.value]
-        for _ in range(1 + products.LATENCY + dots.latency):
+        for _ in range(1 + sums.LATENCY + dots.latency):
             key_flow.append(delay(m, key_flow[-1], 1))
         m.d.comb += [
-            dots.en.eq(beside[0]),
-            dots.step.eq(beside[2:]),
-            dots.products.eq(products.products),
+            dots.en.eq(beside[-1][0]),
+            dots.step.eq(beside[-1][2:]),
+            dots.products.eq(sums.products),
             scores.restart.eq(self.begin & ~self.value),
             scores.scales_en.eq(steps.en & ~self.value & steps.step.last),
             scores.key_scale.eq(steps.key_scale),
@@ -158,17 +158,15 @@ class AttentionCore(wiring.Component):
             weights.exponent.eq(scores.weight_exponent),
             weights.index.eq(steps.step.index),
             weights.pop.eq(steps.en & self.value & steps.step.ends & steps.step.last),
-            sums.step_en.eq(ahead[1]),
-            sums.step.eq(ahead[2:]),
-            sums.products.eq(products.products),
+            sums.step_en.eq(beside[0][1]),
+            sums.step.eq(beside[0][2:]),
         ]
         # A step of KEY in this cycle is in `steps.busy`.
         m.d.comb += self.busy.eq(
             steps.busy
             | Cat(key_flow[1:]).any()
             | scores.busy
-            | delay(m, steps.en & self.value, 1)
-            | ahead[1]
+            | Cat(stage[1] for stage in beside[: sums.LATENCY]).any()
             | sums.busy
         )
 

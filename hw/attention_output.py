@@ -1,13 +1,15 @@
 """Output stream of attention."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from .delay_line import delay
 from .head_geometry import head_geometry_layout
+from .lut_mux import LutMux
 from .machine import MachineConfig
 from .ports import ATTENTION_SUM_BITS, attention_output_layout
+from .shared import shared
 from .value_sum import sum_bits
 
 __all__ = ["AttentionOutput"]
@@ -109,10 +111,14 @@ class AttentionOutput(wiring.Component):
         last_word = delay(m, last_part & last_head, 1, self.en)
         empty = delay(m, self.empty.bit_select(self.slot, 1), 1, self.en)
         bits = sum_bits(self.config)
-        data = Cat(
-            Cat(x, x[-1].replicate(ATTENTION_SUM_BITS - bits)) & ~empty.replicate(ATTENTION_SUM_BITS)
-            for x in (self.sums.word_select(i, bits) for i in range(size))
-        )
+
+        def extended(sums: Value, count: int) -> Value:
+            words = (sums.word_select(i, bits) for i in range(count))
+            return Cat(
+                Cat(x, x[-1].replicate(ATTENTION_SUM_BITS - bits)) & ~empty.replicate(ATTENTION_SUM_BITS)
+                for x in words
+            )
+
         sent = Signal()
         m.d.comb += [
             self.output.payload.scale.eq(self.scale.payload),
@@ -121,9 +127,18 @@ class AttentionOutput(wiring.Component):
         if words == 1:
             place = Signal(range(max(2, slices)))
             last_slice = place == Mux(head_end, self.geometry.last, slices) - 1
+            if slices == 1:
+                chosen = self.sums
+            elif slices in LutMux.WORDS and self.config.family == "xcup":
+                choose = LutMux(lanes * bits, slices)
+                m.submodules.slice = shared(choose, platform)
+                m.d.comb += [choose.select.eq(place), choose.i.eq(self.sums)]
+                chosen = choose.o
+            else:
+                chosen = self.sums.word_select(place, lanes * bits)
             m.d.comb += [
                 self.output.valid.eq(read & self.scale.valid),
-                self.output.payload.sums.eq(data.word_select(place, lanes * ATTENTION_SUM_BITS)),
+                self.output.payload.sums.eq(extended(chosen, lanes)),
                 sent.eq(self.output.valid & self.output.ready),
                 self.en.eq(~read | (sent & last_slice)),
                 self.scale.ready.eq(read & self.output.ready & head_end & last_slice),
@@ -136,6 +151,7 @@ class AttentionOutput(wiring.Component):
             kept = Signal((words - 1) * size * ATTENTION_SUM_BITS)
             place = Signal(range(words))
             completes = place == words - 1
+            data = extended(self.sums, size)
             m.d.comb += [
                 self.output.valid.eq(read & completes & self.scale.valid),
                 self.output.payload.sums.eq(Cat(kept, data)),

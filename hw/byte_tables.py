@@ -11,7 +11,7 @@ from .delay_line import delay, in_flight
 from .entry_sum import EntrySum
 from .shared import SharedComponent, shared
 from .shared_table_builder import SharedTableBuilder
-from .solo_walk import SoloPlace, lanes_used, solo_cycles
+from .solo_walk import PairPlaces, SoloPlace, lanes_used, solo_cycles
 from .table_set import SUM_OF_FIVE_BITS, TableSet
 
 __all__ = ["ByteTables"]
@@ -31,6 +31,8 @@ class ByteTable(SharedComponent):
         Initial contents: the entry of activations 0.
     tokens : int
         Entries side by side.
+    placed : bool
+        `PairPlaces` stands in for the first register.
 
     Members
     -------
@@ -39,6 +41,8 @@ class ByteTable(SharedComponent):
     byte, alone, bank : In(8), In(1), In(1)
         What is read: the entries of a code; where ``alone`` that of the first token, whose entries lie as
         `SoloWalk` built them. The bank a cycle after both.
+    place, lane : In(8), In(range(lanes_used(tokens)))
+        If ``placed``, instead of ``byte`` and ``alone``: with the bank.
     passing : In(3)
         Registers that take a value: of the byte, of the memory, of the entries; each needs the one before it
         to have done so a cycle earlier.
@@ -48,15 +52,18 @@ class ByteTable(SharedComponent):
 
     APART = True
 
-    def __init__(self, bias: int, tokens: int) -> None:
-        self.bias, self.tokens = bias, tokens
+    def __init__(self, bias: int, tokens: int, placed: bool = False) -> None:
+        self.bias, self.tokens, self.placed = bias, tokens, placed
         self.word = data.ArrayLayout(unsigned(SUM_OF_FIVE_BITS), tokens)
         super().__init__({
             "write": In(1),
             "address": In(range(2 * _BANK)),
             "value": In(self.word),
-            "byte": In(8),
-            "alone": In(1),
+            **(
+                {"place": In(8), "lane": In(range(lanes_used(tokens)))}
+                if placed
+                else {"byte": In(8), "alone": In(1)}
+            ),
             "bank": In(1),
             "passing": In(_LOOK_UP),
             "entries": Out(self.word),
@@ -72,7 +79,7 @@ class ByteTable(SharedComponent):
             attrs={"no_rw_check": 1, "ram_style": "block"},  # pyright: ignore[reportArgumentType]
         )
         write, read = memory.write_port(), memory.read_port()
-        place = Signal(8, reset_less=True)
+        place = self.place if self.placed else Signal(8, reset_less=True)
         m.d.comb += [
             write.en.eq(self.write),
             write.addr.eq(self.address),
@@ -80,8 +87,9 @@ class ByteTable(SharedComponent):
             read.en.eq(self.passing[1]),
             read.addr.eq(Cat(place, self.bank)),
         ]
-        with m.If(self.passing[0]):
-            m.d.sync += place.eq(self.byte)
+        if not self.placed:
+            with m.If(self.passing[0]):
+                m.d.sync += place.eq(self.byte)
         entries = Signal(self.word, reset_less=True)
         with m.If(self.passing[2]):
             m.d.sync += entries.eq(read.data)
@@ -93,14 +101,17 @@ class ByteTable(SharedComponent):
     def _one_token(self, m: Module, platform: object, place: Signal, entries: data.View) -> None:
         """Where a token is alone, its entry is in one of the lanes, where `SoloWalk` put it."""
         lanes = lanes_used(self.tokens)
-        where = SoloPlace(self.tokens)
-        m.submodules.where = shared(where, platform)
-        m.d.comb += where.byte.eq(self.byte)
         lane = [Signal(range(lanes), name=f"lane{i}", reset_less=True) for i in range(_LOOK_UP)]
-        with m.If(self.passing[0]):
-            m.d.sync += lane[0].eq(Mux(self.alone, where.lane, 0))
-            with m.If(self.alone):
-                m.d.sync += place.eq(where.address)
+        if self.placed:
+            m.d.comb += lane[0].eq(self.lane)
+        else:
+            where = SoloPlace(self.tokens)
+            m.submodules.where = shared(where, platform)
+            m.d.comb += where.byte.eq(self.byte)
+            with m.If(self.passing[0]):
+                m.d.sync += lane[0].eq(Mux(self.alone, where.lane, 0))
+                with m.If(self.alone):
+                    m.d.sync += place.eq(where.address)
         for i in range(1, _LOOK_UP):
             with m.If(self.passing[i]):
                 m.d.sync += lane[i].eq(lane[i - 1])
@@ -151,7 +162,7 @@ class ByteTables(wiring.Component):
     def __init__(
         self, tables: int, tokens: int, family: str, builders: int | None = None, primitives: bool = False
     ) -> None:
-        self.tables, self.tokens = tables, tokens
+        self.tables, self.tokens, self.family = tables, tokens, family
         self.adders = [EntrySum(tables, family, primitives=primitives) for _ in range(tokens)]
         self.latency = _LOOK_UP + self.adders[0].latency
         biases = self.adders[0].biases
@@ -196,18 +207,32 @@ class ByteTables(wiring.Component):
             adding = adding | stage
         read_bank = Signal()
         m.d.sync += read_bank.eq(port.bank)
+        alone = (port.row.more == 0) & self.solo
+        # Pairs of tables whose places one block RAM has.
+        placed = self.solo and self.family == "xcup"
+        pairs = [PairPlaces(tokens) for _ in range(0, self.tables if placed else 0, 2)]
+        for i, pair in enumerate(pairs):
+            m.submodules[f"places{i}"] = shared(pair, platform)
+            m.d.comb += [
+                pair.en.eq(looking_up[0]),
+                pair.bytes.eq(port.data[16 * i : 16 * i + 16]),
+                pair.alone.eq(alone),
+            ]
         for i, bias in enumerate(self.adders[0].biases):
-            table = ByteTable(bias, tokens)
+            table = ByteTable(bias, tokens, placed)
             m.submodules[f"table{i}"] = shared(table, platform)
             m.d.comb += [
                 table.write.eq(builder.write[i]),
                 table.address.eq(Cat(builder.address, bank)),
                 table.value.eq(builder.value[i]),
                 table.passing.eq(Cat(*looking_up)),
-                table.byte.eq(port.data[8 * i : 8 * i + 8]),
-                table.alone.eq((port.row.more == 0) & self.solo),
                 table.bank.eq(read_bank),
             ]
+            if placed:
+                pair = pairs[i // 2]
+                m.d.comb += [table.place.eq(pair.address[i % 2]), table.lane.eq(pair.lane[i % 2])]
+            else:
+                m.d.comb += [table.byte.eq(port.data[8 * i : 8 * i + 8]), table.alone.eq(alone)]
             for t, adder in enumerate(self.adders):
                 m.d.comb += adder.i[i].eq(table.entries[t])
 

@@ -1,19 +1,23 @@
-"""DSP48E2 blocks of UltraScale+ (AMD UG579) in cascades: instances and what they compute.
+"""DSP48E2 blocks of UltraScale+ (AMD UG579), alone or in cascades: instances and what they compute.
 
 Without ``primitives`` each block is the registers and additions that UG579 states for its settings. A block
-adds what the one before it in the cascade has in its P register (PCIN); the first one adds a constant (RND).
+of a cascade adds what the one before it has in its P register (PCIN); the first one adds a constant (RND).
 """
 
-from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Signal, Value, signed
+from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Mux, Signal, Value, signed
 
-__all__ = ["SIMD_BITS", "SIMD_LANES", "add_block", "multiply_block"]
+__all__ = ["BLOCK_BITS", "SIMD_BITS", "SIMD_LANES", "add_block", "multiply_block", "sum_block"]
 
 #: USE_SIMD = FOUR12: four sums of 12 bits.
 SIMD_LANES, SIMD_BITS = 4, 12
-_BITS = 48
+#: Bits of the result of a block.
+BLOCK_BITS = 48
+_BITS = BLOCK_BITS
 #: W, Z, Y and X multiplexers (UG579, chapter 2): RND or 0; 0 or PCIN; the product, or C and A:B.
 _W_RND, _Z_PCIN = 0b10_000_00_00, 0b00_001_00_00
 _PRODUCT, _SUM = 0b01_01, 0b11_11
+#: The pre-adder's sum: A alone, D alone.
+_ONLY_A, _ONLY_D = 0b000_00, 0b001_10
 
 
 def _instance(en: Value, before: Value | None, constant: int, operation: int, **settings: object) -> Instance:
@@ -28,10 +32,10 @@ def _instance(en: Value, before: Value | None, constant: int, operation: int, **
         **{f"i_RST{name}": Const(0, 1) for name in resets},
         "i_A": Const(0, 30), "i_B": Const(0, 18), "i_C": Const(0, 48), "i_D": Const(0, 27),
     }  # fmt: skip
+    ports["i_OPMODE"] = Const(operation | (_W_RND if before is None else _Z_PCIN), 9)
     return Instance(
         "DSP48E2", **(ports | settings), p_RND=Const(0 if before is not None else constant, _BITS),
-        i_CLK=ClockSignal(), i_OPMODE=Const(operation | (_W_RND if before is None else _Z_PCIN), 9),
-        i_ALUMODE=Const(0, 4), i_CARRYIN=Const(0, 1), i_CARRYINSEL=Const(0, 3),
+        i_CLK=ClockSignal(), i_ALUMODE=Const(0, 4), i_CARRYIN=Const(0, 1), i_CARRYINSEL=Const(0, 3),
         i_PCIN=Const(0, _BITS) if before is None else before,
     )  # fmt: skip
 
@@ -126,3 +130,53 @@ def add_block(
     with m.If(en):
         m.d.sync += [*(r.eq(half) for r, half in zip(registers, halves, strict=True)), result.eq(Cat(*sums))]
     return result, result
+
+
+def sum_block(
+    m: Module, name: str, factors: tuple[Value, Value], second: Value, operand: Value, before: Value,
+    fresh: Value, constant: int, primitives: bool,
+) -> Value:  # fmt: skip
+    """A product and a sum: ``factors[second] * operand``, and added to it, in 48 bits, where ``second`` is 0
+    the constant, where it is 1 ``before`` or, if ``fresh``, nothing.
+
+    Registers: to P 2 cycles, from ``before`` 1. There is none behind the pre-adder and the multiplier.
+
+    Parameters
+    ----------
+    factors : two signed values of 27 bits at most
+        To the ports A and D, of which the pre-adder takes one.
+    operand : signed value of 18 bits at most
+    before : unsigned value of 48 bits at most
+
+    Returns
+    -------
+    P.
+    """
+    if primitives:
+        result = Signal(_BITS, name=f"{name}_p")
+        a, d = Signal(signed(30), name=f"{name}_a"), Signal(signed(27), name=f"{name}_d")
+        x, c = Signal(signed(18), name=f"{name}_b"), Signal(_BITS, name=f"{name}_c")
+        adds = Cat(second & ~fresh, ~(second & fresh))  # W multiplexer: 0, RND or C
+        m.d.comb += [a.eq(factors[0]), d.eq(factors[1]), x.eq(operand), c.eq(before)]
+        m.submodules[name] = _instance(
+            Const(1, 1), None, constant, _PRODUCT, p_USE_MULT="MULTIPLY", p_USE_SIMD="ONE48",
+            p_AMULTSEL="AD", p_BMULTSEL="B", p_CREG=0, p_ADREG=0, p_MREG=0, p_OPMODEREG=1, p_INMODEREG=1,
+            i_CECTRL=Const(1, 1), i_CEINMODE=Const(1, 1), i_A=a, i_B=x, i_C=c, i_D=d,
+            i_OPMODE=Cat(Const(_PRODUCT, 7), adds), i_INMODE=Mux(second, _ONLY_D, _ONLY_A)[:5], o_P=result,
+        )  # fmt: skip
+        return result
+    factor = Signal(signed(27), name=f"{name}_factor", reset_less=True)
+    x = Signal(operand.shape(), name=f"{name}_x", reset_less=True)
+    uses, starts = (
+        Signal(name=f"{name}_uses", reset_less=True),
+        Signal(name=f"{name}_starts", reset_less=True),
+    )
+    result = Signal(_BITS, name=f"{name}_p", reset_less=True)
+    m.d.sync += [
+        factor.eq(Mux(second, factors[1], factors[0])),
+        x.eq(operand),
+        uses.eq(second),
+        starts.eq(fresh),
+        result.eq(factor * x + Mux(uses, Mux(starts, 0, before), constant)),
+    ]
+    return result

@@ -1,13 +1,16 @@
 """Dot products of queries and keys."""
 
-from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from .adder_tree import AdderTree
+from .delay_line import delay
 from .machine import MachineConfig
 from .part_steps import head_index_layout, step_layout
-from .step_products import PRODUCT_BITS
+from .shared import shared
+from .three_operand_tree import ThreeOperandTree
+from .value_sum import KEY_BITS, in_blocks, key_layout
 
 __all__ = ["DOT_BITS", "KeyDot", "dot_layout"]
 
@@ -26,7 +29,9 @@ def dot_layout(config: MachineConfig) -> data.StructLayout:
 class KeyDot(wiring.Component):
     """Adds the products of a step, and these to those of the parts before; a step a cycle.
 
-    Dot products come in the order of the steps of last parts: row, K/V head, token, member.
+    Dot products come in the order of the steps of last parts: row, K/V head, token, member. Products that
+    have a constant added (`key_layout`) are added by three-operand adders, as many levels as an `AdderTree`
+    has registers; their last sums are added in the cycle in which the parts before are.
 
     Parameters
     ----------
@@ -40,7 +45,7 @@ class KeyDot(wiring.Component):
 
     Members
     -------
-    en, step, products : In(1), In(step_layout(config)), In(ArrayLayout(signed(32), attention_bytes))
+    en, step, products : In(1), In(step_layout(config)), In(key_layout(config))
         Steps with their products, query times K.
     dot_en, dot : Out(1), Out(dot_layout(config))
         Dot products; always accepted.
@@ -49,13 +54,14 @@ class KeyDot(wiring.Component):
     def __init__(self, config: MachineConfig) -> None:
         self.config = config
         size = config.attention_bytes
-        self._tree = AdderTree(size, 24, 1 + step_layout(config).size)
+        plain = AdderTree(size, KEY_BITS, 0)
+        self._tree = ThreeOperandTree(size, KEY_BITS, plain.latency) if in_blocks(config) else plain
         self.latency = self._tree.latency + 1
         super().__init__(
             {
                 "en": In(1),
                 "step": In(step_layout(config)),
-                "products": In(data.ArrayLayout(signed(PRODUCT_BITS), size)),
+                "products": In(key_layout(config)),
                 "dot_en": Out(1),
                 "dot": Out(dot_layout(config)),
             }
@@ -63,15 +69,15 @@ class KeyDot(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.tree = tree = self._tree
+        tree = self._tree
+        m.submodules.tree = shared(tree, platform)
         step = Signal(step_layout(self.config))
+        adding = delay(m, self.en, tree.latency)
         m.d.comb += [
             tree.en.eq(1),
-            tree.tag.eq(self.step.as_value() << 1 | self.en),
-            step.eq(tree.tag_out[1:]),
+            tree.i.eq(self.products.as_value()),
+            step.eq(delay(m, self.step.as_value(), tree.latency)),
         ]
-        for i in range(self.config.attention_bytes):
-            m.d.comb += tree.i[i].eq(self.products[i])
 
         # What the parts of a head have made so far, for each of its steps.
         m.submodules.partial = partial = memory.Memory(
@@ -79,12 +85,21 @@ class KeyDot(wiring.Component):
         )
         write = partial.write_port()
         read = partial.read_port(domain="comb")
-        adding = tree.tag_out[0]
+        before = Signal(signed(DOT_BITS))
+        m.d.comb += before.eq(Mux(step.first, 0, read.data))
+        terms: list[Value] = [before]
+        if isinstance(tree, ThreeOperandTree):
+            # Less the constants, a multiple of a high power of two.
+            constant = self.config.attention_bytes << KEY_BITS - 1
+            low = (constant & -constant).bit_length() - 1
+            terms = [Cat(before[:low], before[low:] - (constant >> low))[:DOT_BITS].as_signed(), *tree.sums]
+        else:
+            terms.append(tree.sum)
         m.d.comb += [
             read.addr.eq(step.index),
             write.en.eq(adding),
             write.addr.eq(step.index),
-            write.data.eq(tree.sum + Mux(step.first, 0, read.data)),
+            write.data.eq(sum(terms)),
         ]
         m.d.sync += [
             self.dot_en.eq(adding & step.last),

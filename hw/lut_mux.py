@@ -1,6 +1,6 @@
-"""Multiplexers of two and of four words in as few LUT6s as there can be."""
+"""Multiplexers of two to sixteen words in as few LUT6s as there can be."""
 
-from amaranth.hdl import Const, Instance, Module
+from amaranth.hdl import Const, Instance, Module, Signal
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
@@ -14,33 +14,42 @@ _PAIR = sum((i >> (i >> 4 & 1) & 1) << i for i in range(32)) | sum(
 )
 #: LUT6: I5 and I4 choose one of I3 to I0.
 _FOUR = sum((i >> (i >> 4) & 1) << i for i in range(64))
+#: Words of which a LUT6 takes a bit.
+_LUT = 4
 
 
 class LutMux(SharedComponent):
     """``o`` is word ``select`` of ``i``, at once. Under `hw.shared.primitives` a LUT6_2 takes two bits of two
-    words, a LUT6 a bit of four.
+    words, a LUT6 a bit of four; a MUXF7 chooses from two LUT6s, a MUXF8 from two of these.
 
     Parameters
     ----------
     width : int
         Bits of a word.
     words : int
-        2 or 4.
+        2, 4, 8 or 16.
+
+    Attributes
+    ----------
+    WORDS : tuple of int
+        These numbers of words.
 
     Members
     -------
-    select : In(1) or In(2)
+    select : In(log2(words))
         Which word.
     i, o : In(ArrayLayout(width, words)), Out(width)
         The words, and the one.
     """
 
+    WORDS = (2, _LUT, 8, 16)
+
     def __init__(self, width: int, words: int) -> None:
-        if words not in (2, 4):
-            raise ValueError(f"a multiplexer has 2 or 4 words, not {words!r}")
+        if words not in self.WORDS:
+            raise ValueError(f"a multiplexer has 2, 4, 8 or 16 words, not {words!r}")
         self.width, self.words = width, words
         super().__init__({
-            "select": In(words // 2),
+            "select": In((words - 1).bit_length()),
             "i": In(data.ArrayLayout(width, words)),
             "o": Out(width),
         })  # fmt: skip
@@ -50,13 +59,30 @@ class LutMux(SharedComponent):
         if not primitives(platform):
             m.d.comb += self.o.eq(self.i.as_value().word_select(self.select, self.width))
             return m
-        for at in range(0, self.width, 1 if self.words == 4 else 2):
-            if self.words == 4:
-                m.submodules[f"lut{at}"] = Instance(
-                    "LUT6", p_INIT=Const(_FOUR, 64), i_I4=self.select[0], i_I5=self.select[1], o_O=self.o[at],
-                    **{f"i_I{n}": self.i[n][at] for n in range(4)},
+        if self.words == 2:
+            self._pairs(m)
+            return m
+        for at in range(self.width):
+            row = [Signal(name=f"four{n}_{at}") for n in range(self.words // _LUT)]
+            for n, out in enumerate(row):
+                m.submodules[f"lut{at}_{n}"] = Instance(
+                    "LUT6", p_INIT=Const(_FOUR, 64), i_I4=self.select[0], i_I5=self.select[1], o_O=out,
+                    **{f"i_I{k}": self.i[_LUT * n + k][at] for k in range(_LUT)},
                 )  # fmt: skip
-                continue
+            level = 2
+            while len(row) > 1:
+                above = [Signal(name=f"level{level}_{n}_{at}") for n in range(len(row) // 2)]
+                for n, out in enumerate(above):
+                    m.submodules[f"mux{level}_{at}_{n}"] = Instance(
+                        f"MUXF{5 + level}", i_S=self.select[level], i_I0=row[2 * n], i_I1=row[2 * n + 1],
+                        o_O=out,
+                    )  # fmt: skip
+                row, level = above, level + 1
+            m.d.comb += self.o[at].eq(row[0])
+        return m
+
+    def _pairs(self, m: Module) -> None:
+        for at in range(0, self.width, 2):
             two = at + 1 < self.width
             upper = [self.i[n][at + 1] if two else Const(0, 1) for n in range(2)]
             m.submodules[f"lut{at}"] = Instance(
@@ -64,4 +90,3 @@ class LutMux(SharedComponent):
                 i_I0=self.i[0][at], i_I1=self.i[1][at], o_O5=self.o[at],
                 i_I2=upper[0], i_I3=upper[1], **({"o_O6": self.o[at + 1]} if two else {}),
             )  # fmt: skip
-        return m

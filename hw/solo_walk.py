@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -10,7 +10,7 @@ from amaranth.lib.wiring import In, Out
 from .shared import SharedComponent
 from .trit_decode import TRITS_PER_BYTE
 
-__all__ = ["SoloPlace", "SoloWalk", "lanes_used", "solo_cycles", "sweeps"]
+__all__ = ["PairPlaces", "SoloPlace", "SoloWalk", "lanes_used", "solo_cycles", "sweeps"]
 
 #: The first trits of a code are swept, the others stay during a sweep.
 _SWEPT = 2
@@ -105,6 +105,54 @@ class SoloPlace(SharedComponent):
             self.lane.eq(port.data[:bits]),
             self.address.eq(port.data[bits:]),
         ]
+        return m
+
+
+class PairPlaces(SharedComponent):
+    """Where the entries of two bytes lie; a block RAM of 18 kbit, both of whose ports read.
+
+    Parameters
+    ----------
+    lanes : int
+        As of `SoloWalk`.
+
+    Members
+    -------
+    en : In(1)
+        A pair is taken.
+    bytes, alone : In(ArrayLayout(8, 2)), In(1)
+        Codes, or not; whether `SoloWalk` built the entries, or the bytes are the addresses.
+    lane, address : Out(ArrayLayout(range(lanes_used(lanes)), 2)), Out(ArrayLayout(8, 2))
+        As `places` has them, of the pair before.
+    """
+
+    def __init__(self, lanes: int) -> None:
+        self.lanes = lanes
+        super().__init__({
+            "en": In(1),
+            "bytes": In(data.ArrayLayout(8, 2)),
+            "alone": In(1),
+            "lane": Out(data.ArrayLayout(range(lanes_used(lanes)), 2)),
+            "address": Out(data.ArrayLayout(8, 2)),
+        })  # fmt: skip
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        bits = len(self.lane[0])
+        table = [code << bits for code in range(256)]
+        table += [lane | address << bits for lane, address in places(self.lanes)]
+        m.submodules.table = memory = Memory(
+            shape=bits + 8, depth=len(table), init=table,
+            attrs={"ram_style": "block", "rom_style": "block"},  # pyright: ignore[reportArgumentType]
+        )  # fmt: skip
+        for i in range(2):
+            port = memory.read_port()
+            m.d.comb += [
+                port.en.eq(self.en),
+                port.addr.eq(Cat(self.bytes[i], self.alone)),
+                self.lane[i].eq(port.data[:bits]),
+                self.address[i].eq(port.data[bits:]),
+            ]
         return m
 
 

@@ -21,6 +21,8 @@ class ThreeOperandTree(SharedComponent):
         Numbers added, 1 or more.
     width : int
         Bits of each.
+    levels : int or None
+        Levels of adders; None for as many as leave one sum.
 
     Attributes
     ----------
@@ -34,7 +36,9 @@ class ThreeOperandTree(SharedComponent):
     i : In(ArrayLayout(width, terms))
         Terms.
     sum : Out(width + ceil(log2(terms)))
-        Their sum.
+        Their sum. With ``levels`` instead:
+    sums : Out(ArrayLayout(width + ceil(log2(3**levels)), ...))
+        The sums that those levels leave.
 
     Raises
     ------
@@ -42,17 +46,18 @@ class ThreeOperandTree(SharedComponent):
         If there are no terms.
     """
 
-    def __init__(self, terms: int, width: int) -> None:
+    def __init__(self, terms: int, width: int, levels: int | None = None) -> None:
         if terms < 1:
             raise ValueError(f"A tree of adders needs 1 term or more, not {terms!r}")
-        self.terms, self.width = terms, width
-        self.latency = 0
-        while terms > 1:
-            terms, self.latency = -(-terms // 3), self.latency + 1
+        self.terms, self.width, self.levels = terms, width, levels
+        self.latency, left = 0, terms
+        while left > 1 if levels is None else self.latency < levels:
+            left, self.latency = -(-left // 3), self.latency + 1
+        each = width + (min(terms, 3**self.latency) - 1).bit_length()
         super().__init__({
             "en": In(1),
-            "i": In(data.ArrayLayout(unsigned(width), self.terms)),
-            "sum": Out(width + (self.terms - 1).bit_length()),
+            "i": In(data.ArrayLayout(unsigned(width), terms)),
+            **({"sum": Out(each)} if levels is None else {"sums": Out(data.ArrayLayout(each, left))}),
         })  # fmt: skip
 
     def elaborate(self, platform: object) -> Module:
@@ -81,5 +86,8 @@ class ThreeOperandTree(SharedComponent):
                     total = adder.sum
                 sums.append((total, most))
             row = sums
-        m.d.comb += self.sum.eq(row[0][0])
+        if self.levels is None:
+            m.d.comb += self.sum.eq(row[0][0])
+        else:
+            m.d.comb += [place.eq(value) for place, (value, _) in zip(self.sums, row, strict=True)]
         return m

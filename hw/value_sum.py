@@ -1,24 +1,43 @@
 """Sums of weighted values."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from .delay_line import delay
+from .dsp48 import BLOCK_BITS
 from .machine import MachineConfig
 from .part_steps import step_layout
 from .step_products import PRODUCT_BITS
 
-__all__ = ["ValueSum", "sum_bits"]
+__all__ = ["KEY_BITS", "ValueSum", "in_blocks", "key_layout", "sum_bits", "sum_words"]
 
 #: Memories up to this depth are better made of look-up tables than of block RAM, a word being wide.
 SHALLOW = 256
+#: Bits of a product of an int16 and an int8.
+KEY_BITS = 24
 
 
 def sum_bits(config: MachineConfig) -> int:
     """Bits of a sum: a product of a weight below 2**24 and an int8 lies in +-2**31, so the sum over at most
     ``max_context`` rows lies in +-2**31 * max_context, which takes a sign beside."""
     return PRODUCT_BITS + (config.max_context - 1).bit_length()
+
+
+def sum_words(config: MachineConfig) -> int:
+    """Words of the memory of sums."""
+    return max(2, config.max_query // config.attention_bytes * config.core_tokens)
+
+
+def in_blocks(config: MachineConfig) -> bool:
+    """Whether DSP blocks add the sums to products (`hw.step_sums`): with a memory that is read at once."""
+    return config.family == "xcup" and sum_words(config) <= SHALLOW and sum_bits(config) <= BLOCK_BITS
+
+
+def key_layout(config: MachineConfig) -> data.ArrayLayout:
+    """Products of a query and K; of ``in_blocks`` each with 2**(KEY_BITS - 1) added, so none is negative."""
+    shape = unsigned(KEY_BITS) if in_blocks(config) else signed(KEY_BITS)
+    return data.ArrayLayout(shape, config.attention_bytes)
 
 
 class ValueSum(wiring.Component):
@@ -65,9 +84,7 @@ class ValueSum(wiring.Component):
         m = Module()
         config, size, bits = self.config, self.config.attention_bytes, sum_bits(self.config)
 
-        depth = max(2, config.max_query // size * config.core_tokens)
-        form = {"ram_style": "distributed"} if config.family == "xcup" and depth <= SHALLOW else {}
-        m.submodules.sums = sums = memory.Memory(shape=size * bits, depth=depth, init=[], attrs=form)
+        m.submodules.sums = sums = memory.Memory(shape=size * bits, depth=sum_words(config), init=[])
         read = sums.read_port()
         write = sums.write_port()
         place = Mux(

@@ -12,14 +12,20 @@ from hw.value_sum import sum_bits
 
 #: attention bytes, lanes, heads, head size, tokens of the core, live ones.
 SHAPES = [(4, 4, 1, 4, 1, 1), (8, 4, 6, 16, 1, 1), (16, 4, 2, 16, 2, 2), (4, 8, 6, 16, 4, 3),
-          (4, 16, 2, 16, 2, 1), (16, 4, 3, 24, 4, 4), (32, 4, 3, 12, 2, 2)]  # fmt: skip
+          (4, 16, 2, 16, 2, 1), (16, 4, 3, 24, 4, 4), (32, 4, 3, 12, 2, 2),
+          (64, 4, 2, 100, 1, 1)]  # fmt: skip
 
 
 @pytest.mark.parametrize("stall", [0.0, 0.5])
 @pytest.mark.parametrize(("size", "lanes", "heads", "head_size", "tokens", "live"), SHAPES)
 def test_beats(size: int, lanes: int, heads: int, head_size: int, tokens: int, live: int, stall: float):
     config = dataclasses.replace(
-        CI, attention_bytes=size, lanes=lanes, max_query=128, attention_cores=4 // tokens
+        CI,
+        attention_bytes=size,
+        lanes=lanes,
+        max_query=256,
+        attention_cores=4 // tokens,
+        family="xcup" if size > 4 * lanes else "ecp5",
     )
     dut = AttentionOutput(config)
     rng = random.Random(size + lanes)

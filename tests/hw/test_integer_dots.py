@@ -1,102 +1,34 @@
 """CascadeDots: its form of cells beside its plain form, and which sizes fit; ThreeOperandTree: its sums."""
 
 import random
-import subprocess
 from pathlib import Path
 
-import pyosys
 import pytest
 from amaranth.sim import Simulator
 
-from bench.synthesis import yosys
 from hw.integer_dots import CascadeDots, PackedDots, integer_dots
 from hw.three_operand_tree import ThreeOperandTree
-from sim.emit import emit_component
-from sim.verilate import build_texts
 
-CELLS = Path(__file__).parent / "cells" / "dsp48e2_cascade.v"
-YOSYS_CELLS = Path(pyosys.__file__).parent / "share/xilinx/cells_sim.v"
-#: Random weights and activations, some of them the least numbers throughout; pauses, cleared activations.
-DRIVER = """
-#include "Vtop.h"
-#include "verilated.h"
-#include <cstdint>
-#include <cstdio>
-#include <cstring>
-#include <random>
-double sc_time_stamp() { return 0; }
-void vl_stop(const char*, int, const char*) {}
-static Vtop top;
-static std::mt19937 draw(5);
-template <class Port> static void fill(Port& port, uint32_t mask, bool least) {
-    uint32_t words[sizeof(Port) / 4 + 1];
-    for (auto& word : words) word = least ? 0x80808080u : draw() & mask;
-    std::memcpy(&port, words, sizeof port);
-}
-int main() {
-    top.rst = 0;
-    for (int cycle = 0; cycle < 20000; cycle++) {
-        top.en = draw() % 8 != 0;
-        bool least = draw() % 8 == 0;
-        fill(top.weights, ~0u, least);
-        fill(top.activations, ~0u, least);
-        OFF
-        top.clk = 0; top.eval();
-        if (cycle > 100 && top.wrong) { std::printf("cycle %d\\n", cycle); return 1; }
-        top.clk = 1; top.eval();
-    }
-    return 0;
-}
-"""
-
-
-def flattened(component: CascadeDots, name: str, folder: Path, cells: bool, change: tuple[str, str]) -> str:
-    """Verilog of one module without instances."""
-    text = emit_component(component, name, primitives=cells)
-    if cells and change[0]:
-        assert change[0] in text
-        text = text.replace(*change, 1)
-    assert ("DSP48E2" in text) == cells
-    (folder / f"{name}.v").write_text(text)
-    models = f"read_verilog -overwrite {YOSYS_CELLS} {CELLS}\n" if cells else ""
-    yosys(
-        f"{models}read_verilog -sv {folder}/{name}.v\nhierarchy -check -top {name}\nproc\nflatten\n"
-        f"opt_clean -purge\nwrite_verilog -noattr {folder}/{name}_flat.v\n",
-        folder,
-    )
-    return (folder / f"{name}_flat.v").read_text()
+from .cell_forms import equal_forms
 
 
 def equal(lanes: int, folder: Path, change: tuple[str, str] = ("", "")) -> bool:
-    """Whether both forms have the same sums in random cycles; ``change`` is made to that of cells."""
+    """Whether both forms have the same sums in random cycles, with pauses, cleared activations and the least
+    weights and activations throughout; ``change`` is made to that of cells."""
     dut = CascadeDots(lanes, 8)
-    inputs = {"clk": 1, "rst": 1, "en": 1, "weights": lanes * 16, "activations": lanes * 8, "off": lanes}
+    inputs = {"en": 1, "weights": lanes * 16, "activations": lanes * 8, "off": lanes}
     results = {"dots": len(dut.dots.as_value()), "total": len(dut.total)}
-    wires = "\n".join(f"  wire [{w - 1}:0] gold_{n}, gate_{n};" for n, w in results.items())
-
-    def instance(form: str) -> str:
-        ports = [f".{name}({name})" for name in inputs] + [f".{name}({form}_{name})" for name in results]
-        return f"  {form} {form}({', '.join(ports)});"
-
-    top = f"""
-module top({", ".join(f"input [{width - 1}:0] {name}" for name, width in inputs.items())}, output wrong);
-{wires}
-  assign wrong = gold_dots != gate_dots || gold_total != gate_total;
-{instance("gold")}
-{instance("gate")}
-endmodule
-"""
-    mask = f"{(1 << lanes) - 1}ull"
-    off = f"top.off = top.en && draw() % 2 ? {mask} & ((uint64_t)draw() << 32 | draw()) : 0;"
-    texts = {
-        "top.sv": top,
-        "gold.v": flattened(CascadeDots(lanes, 8), "gold", folder, False, change),
-        "gate.v": flattened(CascadeDots(lanes, 8), "gate", folder, True, change),
-        "driver.cpp": DRIVER.replace("OFF", off),
-    }
-    done = subprocess.run([build_texts("top", texts)], capture_output=True, text=True, check=False)
-    assert done.returncode in (0, 1), done
-    return done.returncode == 0
+    stimuli = f"""
+        top.en = draw() % 8 != 0;
+        bool least = draw() % 8 == 0;
+        fill(top.weights, least);
+        fill(top.activations, least);
+        uint64_t mask = {(1 << lanes) - 1}ull;
+        top.off = top.en && draw() % 2 ? mask & ((uint64_t)draw() << 32 | draw()) : 0;
+    """
+    return equal_forms(
+        lambda: CascadeDots(lanes, 8), inputs, results, stimuli, "dsp48e2_cascade.v", folder, change
+    )
 
 
 @pytest.mark.parametrize("lanes", [16, 64])
@@ -123,10 +55,12 @@ def test_which_form():
         CascadeDots(16, 12)
 
 
-@pytest.mark.parametrize(("terms", "width"), [(2, 3), (3, 12), (4, 12), (8, 18), (16, 5)])
-def test_tree(terms: int, width: int):
+@pytest.mark.parametrize("levels", [None, 1, 2])
+@pytest.mark.parametrize(("terms", "width"), [(2, 3), (3, 12), (4, 12), (8, 18), (16, 5), (50, 3)])
+def test_tree(terms: int, width: int, levels: int | None):
     rng = random.Random(terms)
-    dut = ThreeOperandTree(terms, width)
+    dut = ThreeOperandTree(terms, width, levels)
+    assert levels is None or dut.latency == levels
     due: list[int] = []
 
     async def bench(ctx) -> None:
@@ -142,7 +76,8 @@ def test_tree(terms: int, width: int):
                 due.append(sum(numbers))
             await ctx.tick()
             if len(due) >= dut.latency:
-                assert ctx.get(dut.sum) == due[-dut.latency]
+                found = ctx.get(dut.sum) if levels is None else sum(ctx.get(dut.sums))
+                assert found == due[-dut.latency]
 
     sim = Simulator(dut)
     sim.add_clock(1e-6)

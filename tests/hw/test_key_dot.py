@@ -1,4 +1,4 @@
-"""StepProducts and KeyDot against exact dot products, with steps that come now and then."""
+"""StepSums and KeyDot against exact dot products, with steps that come now and then."""
 
 import dataclasses
 import random
@@ -9,18 +9,23 @@ from amaranth.sim import Simulator
 
 from hw.key_dot import KeyDot
 from hw.machine import CI
-from hw.step_products import StepProducts
+from hw.step_sums import StepSums
+from hw.value_sum import in_blocks
 
 #: attention bytes, steps of a part, parts of a head.
 SHAPES = [(4, 1, 1), (4, 3, 2), (8, 8, 1), (16, 5, 3), (64, 2, 2)]
 
 
+@pytest.mark.parametrize("family", ["ecp5", "xcup"])
 @pytest.mark.parametrize("eager", [True, False])
 @pytest.mark.parametrize(("size", "steps", "parts"), SHAPES)
-def test_dots(size: int, steps: int, parts: int, eager: bool):
-    config = dataclasses.replace(CI, attention_bytes=size, tile=2, attention_cores=1)
+def test_dots(size: int, steps: int, parts: int, eager: bool, family: str):
+    config = dataclasses.replace(
+        CI, attention_bytes=size, tile=2, attention_cores=1, family=family, max_query=512
+    )
+    assert in_blocks(config) == (family == "xcup")
     m = Module()
-    m.submodules.products = products = StepProducts(config)
+    m.submodules.products = products = StepSums(config)
     m.submodules.dut = dut = KeyDot(config)
     m.d.comb += dut.products.eq(products.products)
     rng = random.Random(size)
@@ -72,13 +77,13 @@ def test_dots(size: int, steps: int, parts: int, eager: bool):
                 if step["last"]:
                     lasts.append(cycle)
             pipe.append(step)
-            beside = pipe[-1 - StepProducts.LATENCY] if len(pipe) > StepProducts.LATENCY else None
+            beside = pipe[-1 - StepSums.LATENCY] if len(pipe) > StepSums.LATENCY else None
             ctx.set(dut.en, beside is not None)
             ctx.set(dut.step, beside or empty)
             await ctx.tick()
             cycle += 1
         assert found == wanted
-        assert times == [at + StepProducts.LATENCY + dut.latency for at in lasts]
+        assert times == [at + StepSums.LATENCY + dut.latency for at in lasts]
 
     simulator = Simulator(m)
     simulator.add_clock(1e-6)

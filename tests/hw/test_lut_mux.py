@@ -18,7 +18,7 @@ def proved(directory: Path, width: int, words: int, change: tuple[str, str] = ("
     assert change[0] in text and "LUT6" in text
     (directory / "gate.v").write_text(text.replace(*change) if change[0] else text)
     (directory / "gold.v").write_text(
-        f"module gold(input [{words // 2 - 1}:0] select, input [{width * words - 1}:0] i,"
+        f"module gold(input [{(words - 1).bit_length() - 1}:0] select, input [{width * words - 1}:0] i,"
         f" output [{width - 1}:0] o);\n  assign o = i >> select * {width};\nendmodule\n"
     )
     (directory / "run.ys").write_text(
@@ -34,7 +34,7 @@ def proved(directory: Path, width: int, words: int, change: tuple[str, str] = ("
     return done.returncode == 0
 
 
-@pytest.mark.parametrize(("width", "words"), [(1, 2), (5, 2), (1, 4), (3, 4)])
+@pytest.mark.parametrize(("width", "words"), [(1, 2), (5, 2), (1, 4), (3, 4), (2, 8), (2, 16)])
 def test_cells(tmp_path: Path, width: int, words: int):
     assert proved(tmp_path, width, words)
 
@@ -43,6 +43,10 @@ def test_a_wrong_table_is_seen(tmp_path: Path):
     assert not proved(tmp_path, 3, 4, ("ff00f0f0ccccaaaa", "ff00f0f0ccccaaab"))
 
 
+def test_a_wrong_level_is_seen(tmp_path: Path):
+    assert not proved(tmp_path, 2, 16, (".S(select[3])", ".S(select[2])"))
+
+
 def test_other_sizes_are_refused():
-    with pytest.raises(ValueError, match="2 or 4 words, not 3"):
+    with pytest.raises(ValueError, match="2, 4, 8 or 16 words, not 3"):
         LutMux(8, 3)

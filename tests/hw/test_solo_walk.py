@@ -6,7 +6,7 @@ import pytest
 import torch
 from amaranth.sim import Simulator
 
-from hw.solo_walk import SoloPlace, SoloWalk, lanes_used, places, solo_cycles
+from hw.solo_walk import PairPlaces, SoloPlace, SoloWalk, lanes_used, places, solo_cycles
 from models import numerics
 
 
@@ -62,5 +62,28 @@ def test_places_by_hardware(lanes: int) -> None:
             assert (ctx.get(dut.lane), ctx.get(dut.address)) == (lane, address)
 
     sim = Simulator(dut)
+    sim.add_testbench(bench)
+    sim.run()
+
+
+@pytest.mark.parametrize("lanes", [2, 4])
+def test_pairs_by_hardware(lanes: int) -> None:
+    dut, rng = PairPlaces(lanes), random.Random(lanes)
+    wanted = places(lanes)
+
+    async def bench(ctx) -> None:
+        held = None
+        for first in range(256):
+            pair, alone, en = [first, rng.randrange(256)], rng.getrandbits(1), rng.random() < 0.8
+            ctx.set(dut.bytes, pair)
+            ctx.set(dut.alone, alone)
+            ctx.set(dut.en, en)
+            await ctx.tick()
+            held = [wanted[byte] if alone else (0, byte) for byte in pair] if en else held
+            if held:
+                assert [(ctx.get(dut.lane[i]), ctx.get(dut.address[i])) for i in range(2)] == held
+
+    sim = Simulator(dut)
+    sim.add_clock(1e-6)
     sim.add_testbench(bench)
     sim.run()

@@ -20,7 +20,8 @@ from .tape_bench import PATTERNS, TapeBench
 
 SMALL = dataclasses.replace(CI, tables=3, lanes=4, head_lanes=4, quantised_words=1024)
 BYTE = dataclasses.replace(SMALL, table_form="byte")
-FORMS = pytest.mark.parametrize("small", [SMALL, BYTE], ids=["split", "byte"])
+PLACED = dataclasses.replace(BYTE, family="xcup")
+FORMS = pytest.mark.parametrize("small", [SMALL, BYTE, PLACED], ids=["split", "byte", "byte, xcup"])
 
 
 @dataclasses.dataclass(frozen=True)
