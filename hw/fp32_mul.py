@@ -25,8 +25,8 @@ class Fp32Mul(SharedComponent):
     """A pipelined multiplier: ``o = fl(a * b)``, the arithmetic of :mod:`hw.fp32_format`.
 
     0 times infinity is NaN. One product a cycle; the stages are products of parts, their sum, and
-    the normalisation with the rounding. Method: Handbook of Floating-Point Arithmetic, section 8.4; IEEE 754-2019
-    clause 5.4.1.
+    the normalisation with the rounding. Method: Handbook of Floating-Point Arithmetic, section 8.4;
+    IEEE 754-2019 clause 5.4.1.
 
     Attributes
     ----------
@@ -69,7 +69,9 @@ class Fp32Mul(SharedComponent):
 
         product_exponent = Signal(signed(10), reset_less=True)
         kind = Signal(Kind, reset_less=True)
-        nan = (of_a.full & (of_a.fraction | of_b.zero)) | (of_b.full & (of_b.fraction | of_a.zero))
+        nan = (of_a.full & (of_a.fraction.any() | of_b.zero)) | (
+            of_b.full & (of_b.fraction.any() | of_a.zero)
+        )
         with m.If(self.en):
             m.d.sync += [
                 product_exponent.eq(exponent),
@@ -79,8 +81,8 @@ class Fp32Mul(SharedComponent):
                 kind.zero.eq(of_a.zero | of_b.zero),
             ]
 
-        # The product of two significands lies in [1, 4): its highest bit says in which half, and the exponent is
-        # that of the upper one.
+        # The product of two significands lies in [1, 4): its highest bit says in which half; the exponent is that
+        # of the upper one.
         exact = Signal(Unrounded)
         product = high[-FRACTION_BITS - 3 :]
         above_two = product[-1]

@@ -27,7 +27,8 @@ def _tree(terms: list[Value]) -> Value:
     """
     while len(terms) > 1:
         terms = [
-            (Cat(Const(1, 1), a) + Cat(Const(0, 1), b))[1:] for a, b in zip(terms[::2], terms[1::2], strict=True)
+            (Cat(Const(1, 1), a) + Cat(Const(0, 1), b))[1:]
+            for a, b in zip(terms[::2], terms[1::2], strict=True)
         ]
     return terms[0]
 

@@ -60,14 +60,17 @@ class ValueWeight(wiring.Component):
         m = Module()
 
         # The significand is s * 2**(23 - its exponent); the shift undoes that, less one bit for the rounding.
-        # Infinity and NaN have the fraction of a power of two. Of the products of the halves the outer ones do
-        # not overlap.
+        # Infinity and NaN have the fraction of a power of two. Of the products of the halves the outer ones
+        # do not overlap.
         exponent = self.scale[FRACTION_BITS:31]
         fraction = self.scale[:FRACTION_BITS] & ~exponent.all().replicate(FRACTION_BITS)
         significand = Cat(fraction, Const(1, 1))
         halves = [(x[:_LOW], x[_LOW:]) for x in (self.probability, significand)]
         products = [
-            [Signal(len(p) + len(s), reset_less=True, name=f"product_{i}{j}") for j, s in enumerate(halves[1])]
+            [
+                Signal(len(p) + len(s), reset_less=True, name=f"product_{i}{j}")
+                for j, s in enumerate(halves[1])
+            ]
             for i, p in enumerate(halves[0])
         ]
         below = Signal(8, reset_less=True)
