@@ -81,8 +81,8 @@ class Fp32Mul(SharedComponent):
                 kind.zero.eq(of_a.zero | of_b.zero),
             ]
 
-        # The product of two significands lies in [1, 4): its highest bit says in which half; the exponent is that
-        # of the upper one.
+        # The product of two significands lies in [1, 4): its highest bit says in which half; the exponent is
+        # that of the upper one.
         exact = Signal(Unrounded)
         product = high[-FRACTION_BITS - 3 :]
         above_two = product[-1]
