@@ -71,8 +71,8 @@ class Absmax(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
 
-        # Elements come late in a cycle: they are held first. Then a level of comparisons, of their bits as they
-        # are (a NaN is above all numbers, a subnormal one below the others), then the others.
+        # Elements come late in a cycle: they are held first. Then a level of comparisons, of their bits as
+        # they are (a NaN is above all numbers, a subnormal one below the others), then the others.
         taken = Signal.like(self.x, reset_less=True)
         m.d.sync += taken.eq(self.x)
         magnitudes: list[Value] = [_magnitude(Binary32(x)) for x in taken]

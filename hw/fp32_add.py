@@ -27,8 +27,8 @@ class Fp32Add(SharedComponent):
 
     The caller subtracts by inverting the sign bit of ``b``. A sum of opposite numbers is +0, the sum of two
     zeros of the same sign keeps it, and the sum of opposite infinities is NaN. One sum a cycle; the stages
-    are swap, align and add, normalise in steps of four bits, the rest of it with rounding. Method: Handbook of Floating-Point Arithmetic, section 8.3
-    (single path); IEEE 754-2019 clauses 5.4.1 and 6.3.
+    are swap, align and add, normalise in steps of four bits, the rest of it with rounding. Method: Handbook
+    of Floating-Point Arithmetic, section 8.3 (single path); IEEE 754-2019 clauses 5.4.1 and 6.3.
 
     Attributes
     ----------
@@ -92,8 +92,8 @@ class Fp32Add(SharedComponent):
         total = Signal(FRACTION_BITS + 5, reset_less=True)
         total_exponent = Signal(8, reset_less=True)
         total_kind = Signal(Kind, reset_less=True)
-        inf_a, inf_b = (x.full & ~x.fraction for x in classes)
-        nan_a, nan_b = (x.full & x.fraction for x in classes)
+        inf_a, inf_b = (x.full & ~x.fraction.any() for x in classes)
+        nan_a, nan_b = (x.full & x.fraction.any() for x in classes)
         sign = Mux(of_a.zero & of_b.zero, of_a.sign & of_b.sign, Mux(swapped, of_b.sign, of_a.sign))
         with m.If(self.en):
             m.d.sync += [
@@ -105,8 +105,7 @@ class Fp32Add(SharedComponent):
                 total_kind.zero.eq(of_a.zero & of_b.zero),
             ]
 
-        # The leading 1 comes among the highest four bits; what is left of the shift is done when rounding. The
-        # bits below the guard bit count only where less than that is shifted.
+        # The leading 1 comes among the highest four bits; what is left of the shift is done when rounding.
         coarse, fours = normalise_coarsely(m, total)
         cancelled = ~total.any()
         held = Signal(FRACTION_BITS + 5, reset_less=True)

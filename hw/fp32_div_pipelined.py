@@ -71,7 +71,7 @@ class Fp32DivPipelined(wiring.Component):
         divisor = register(b.fraction, FRACTION_BITS, "divisor_0")
         exponent = register(a.exponent - b.exponent + BIAS, signed(10), "exponent_0")
         of_a, of_b = (register(classified(x), Class, f"class_{name}") for x, name in ((a, "a"), (b, "b")))
-        nan_a, nan_b = of_a.full & of_a.fraction, of_b.full & of_b.fraction
+        nan_a, nan_b = of_a.full & of_a.fraction.any(), of_b.full & of_b.fraction.any()
         kind: ValueLike = Cat(
             of_a.sign ^ of_b.sign,
             nan_a | nan_b | (of_a.zero & of_b.zero) | (of_a.full & of_b.full),

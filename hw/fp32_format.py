@@ -74,17 +74,20 @@ Unrounded = StructLayout(
 )
 
 
-#: Where a biased exponent lies: ``below``, 0 or less; ``lowest``, 0; ``highest``, 254; ``above``, 255 or more.
+#: Where a biased exponent lies: ``below``, 0 or less; ``lowest``, 0; ``highest``, 254; ``above``, 255 or
+#: more.
 Bounds = StructLayout({"below": 1, "lowest": 1, "highest": 1, "above": 1})
 
 #: What tells the special numbers apart, for a pipeline to combine in a later stage: ``full``, all bits of the
-#: exponent are 1; ``fraction``, a bit of the fraction is; ``zero``, as `is_zero`.
-Class = StructLayout({"sign": 1, "full": 1, "fraction": 1, "zero": 1})
+#: exponent are 1; ``fraction``, a bit of the fraction's lower, its upper part is; ``zero``, as `is_zero`.
+Class = StructLayout({"sign": 1, "full": 1, "fraction": 2, "zero": 1})
 
 
 def classified(x: View) -> View:
     """`Class` of ``x``, a view of :data:`Binary32`."""
-    return Class(Cat(x.sign, x.exponent.all(), x.fraction.any(), is_zero(x)))
+    half = FRACTION_BITS // 2
+    parts = Cat(x.fraction[:half].any(), x.fraction[half:].any())
+    return Class(Cat(x.sign, x.exponent.all(), parts, is_zero(x)))
 
 
 def is_zero(x: View) -> Value:

@@ -13,8 +13,8 @@ class Fp32FromInt(SharedComponent):
     """A pipelined conversion: ``o = fl(i / 2^point)``, rounded once, to nearest, ties to even; 0 gives +0.
 
     For an unsigned integer, let ``width`` be one more than its bits. One conversion a cycle; the stages are
-    absolute value, normalisation in steps of four bits, and the rest of it with rounding. Method: Handbook of Floating-Point Arithmetic, section 8.2;
-    IEEE 754-2019 clause 5.4.1 (convertFromInt).
+    absolute value, normalisation in steps of four bits, and the rest of it with rounding. Method: Handbook of
+    Floating-Point Arithmetic, section 8.2; IEEE 754-2019 clause 5.4.1 (convertFromInt).
 
     Parameters
     ----------
@@ -65,8 +65,8 @@ class Fp32FromInt(SharedComponent):
                 negative.eq(self.i[-1]),
             ]
 
-        # The leading 1 comes among the highest four bits. Below them there are at least a fraction, a guard and
-        # a sticky bit, zeros if need be.
+        # The leading 1 comes among the highest four bits. Below them there are at least a fraction, a guard
+        # and a sticky bit, zeros if need be.
         digits = FRACTION_BITS + 6
         wide = Cat(Const(0, max(0, digits - self.width)), magnitude)
         coarse, fours = normalise_coarsely(m, wide)

@@ -3,6 +3,7 @@
 from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib.wiring import In, Out
 
+from .dsp48_product import significand_product
 from .fp32_format import (
     BIAS,
     FRACTION_BITS,
@@ -10,24 +11,22 @@ from .fp32_format import (
     Class,
     Kind,
     Unrounded,
+    bounds_less,
     classified,
     rounded,
     significand,
 )
-from .shared import SharedComponent
+from .shared import SharedComponent, primitives
 
 __all__ = ["Fp32Mul"]
-
-#: Bits of the lower half of a significand: what a DSP block of any family multiplies by, unsigned.
-_LOW = 17
 
 
 class Fp32Mul(SharedComponent):
     """A pipelined multiplier: ``o = fl(a * b)``, the arithmetic of :mod:`hw.fp32_format`.
 
-    0 times infinity is NaN. One product a cycle; the stages are products of halves, their sum, and
-    the normalisation with the rounding. Method: Handbook of Floating-Point Arithmetic, section 8.4; IEEE 754-2019
-    clause 5.4.1.
+    0 times infinity is NaN. One product a cycle; the stages are products of parts, their sum, and
+    the normalisation with the rounding. Method: Handbook of Floating-Point Arithmetic, section 8.4;
+    IEEE 754-2019 clause 5.4.1.
 
     Attributes
     ----------
@@ -56,34 +55,25 @@ class Fp32Mul(SharedComponent):
         a = Binary32(self.a)
         b = Binary32(self.b)
 
-        # Of the products of the halves the outer ones do not overlap; the next stage adds the others.
-        halves = [(significand(x)[:_LOW], significand(x)[_LOW:]) for x in (a, b)]
-        products = [
-            [Signal(len(p) + len(q), reset_less=True, name=f"product_{i}{j}") for j, q in enumerate(halves[1])]
-            for i, p in enumerate(halves[0])
-        ]
+        # Products of parts, then their sum. The lowest bits only tell whether they are 0.
+        high, low = significand_product(m, self.en, significand(a), significand(b), primitives(platform))
         exponent = Signal(signed(10), reset_less=True)
         of_a = Signal(Class, reset_less=True)
         of_b = Signal(Class, reset_less=True)
         with m.If(self.en):
             m.d.sync += [
-                *(products[i][j].eq(halves[0][i] * halves[1][j]) for i in range(2) for j in range(2)),
-                exponent.eq(a.exponent + b.exponent - BIAS),
+                exponent.eq(a.exponent + b.exponent - (BIAS - 1)),
                 of_a.eq(classified(a)),
                 of_b.eq(classified(b)),
             ]
 
-        # The lowest bits only tell whether they are 0.
-        high = Signal(2 * FRACTION_BITS + 2 - _LOW, reset_less=True)
-        low = Signal(reset_less=True)
         product_exponent = Signal(signed(10), reset_less=True)
         kind = Signal(Kind, reset_less=True)
-        outer = Cat(products[0][0], products[1][1])
-        nan = (of_a.full & (of_a.fraction | of_b.zero)) | (of_b.full & (of_b.fraction | of_a.zero))
+        nan = (of_a.full & (of_a.fraction.any() | of_b.zero)) | (
+            of_b.full & (of_b.fraction.any() | of_a.zero)
+        )
         with m.If(self.en):
             m.d.sync += [
-                high.eq(outer[_LOW:] + (products[0][1] + products[1][0])),
-                low.eq(outer[:_LOW].any()),
                 product_exponent.eq(exponent),
                 kind.sign.eq(of_a.sign ^ of_b.sign),
                 kind.nan.eq(nan),
@@ -91,19 +81,20 @@ class Fp32Mul(SharedComponent):
                 kind.zero.eq(of_a.zero | of_b.zero),
             ]
 
-        # The product of two significands lies in [1, 4): its highest bit says in which half.
+        # The product of two significands lies in [1, 4): its highest bit says in which half; the exponent is
+        # that of the upper one.
         exact = Signal(Unrounded)
         product = high[-FRACTION_BITS - 3 :]
         above_two = product[-1]
         m.d.comb += [
             Cat(exact.guard, exact.fraction).eq(Mux(above_two, product[1:-1], product[:-2])),
             exact.sticky.eq(low | high[: -len(product)].any() | (above_two & product[0])),
-            exact.exponent.eq(product_exponent + above_two),
+            exact.exponent.eq(product_exponent - ~above_two),
             exact.kind.eq(kind),
         ]
 
         result = Signal(32, reset_less=True)
         with m.If(self.en):
-            m.d.sync += result.eq(rounded(exact))
+            m.d.sync += result.eq(rounded(exact, bounds_less(product_exponent, ~above_two)))
         m.d.comb += self.o.eq(result)
         return m

@@ -100,8 +100,8 @@ class Fp32ToInt(SharedComponent):
                 too_large.eq(room[-1]),
             ]
 
-        # Integer bits, guard bit, sticky bit, starting with the significand at the highest integer bit. NaN is
-        # beyond a limit of 0.
+        # Integer bits, guard bit, sticky bit, starting with the significand at the highest integer bit. NaN
+        # is beyond a limit of 0.
         digits = max(bits, FRACTION_BITS + 1) + 2
         aligned = shift_right_sticky(m, Cat(Const(0, digits - FRACTION_BITS - 1), number), aligning)
         integer = Signal(bits, reset_less=True)
@@ -115,7 +115,7 @@ class Fp32ToInt(SharedComponent):
                 integer.eq(aligned[-bits:]),
                 guard.eq(aligned[-bits - 1]),
                 sticky.eq(aligned[: -bits - 1].any()),
-                limit.eq(number_limit & ~(of_a.full & of_a.fraction).replicate(bits)),
+                limit.eq(number_limit & ~(of_a.full & of_a.fraction.any()).replicate(bits)),
                 huge.eq(of_a.full | too_large),
                 negative.eq(of_a.sign),
             ]

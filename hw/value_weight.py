@@ -60,8 +60,8 @@ class ValueWeight(wiring.Component):
         m = Module()
 
         # The significand is s * 2**(23 - its exponent); the shift undoes that, less one bit for the rounding.
-        # Infinity and NaN have the fraction of a power of two. Of the products of the halves the outer ones do
-        # not overlap.
+        # Infinity and NaN have the fraction of a power of two. Of the products of the halves the outer ones
+        # do not overlap.
         exponent = self.scale[FRACTION_BITS:31]
         fraction = self.scale[:FRACTION_BITS] & ~exponent.all().replicate(FRACTION_BITS)
         significand = Cat(fraction, Const(1, 1))

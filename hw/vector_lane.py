@@ -1,11 +1,12 @@
 """One lane of the vector unit: the floating-point units that MAP and QUANTISE share."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib.data import StructLayout
 from amaranth.lib.wiring import In, Out
 
 from .delay_line import delay
 from .fp32_add import Fp32Add
+from .fp32_format import Binary32, Class, classified
 from .fp32_from_int import Fp32FromInt
 from .fp32_mul import Fp32Mul
 from .fp32_to_int import Fp32ToInt
@@ -27,8 +28,6 @@ _SIGMOID_FRACTION = 12
 _SIGMOID_LIMIT = 16 << _SIGMOID_FRACTION
 #: Units of the sigmoid are 2^-24.
 _SIGMOID_BITS = 24
-#: Of binary32, without the sign.
-_INFINITY = 0x7F800000
 
 
 class VectorLane(SharedComponent):
@@ -172,10 +171,12 @@ class VectorLane(SharedComponent):
             sigmoid.t.eq(to_int.o),
             sigma.i.eq(sigmoid.o),
         ]
-        x = Signal(32, reset_less=True)
-        negative = self.x[31] & (self.x[:31] <= _INFINITY)  # a NaN stays, whatever its sign
-        m.d.comb += x.eq(Mux(relu2 & negative, 0, self.x))
-        late = delay(m, x, self._SIGMOID, self.en)
+        # What RELU2 makes 0 is known a cycle later; a NaN stays, whatever its sign.
+        x, known = Signal(32, reset_less=True), Signal(Class, reset_less=True)
+        with m.If(self.en):
+            m.d.sync += [x.eq(self.x), known.eq(classified(Binary32(self.x)))]
+        negative = known.sign & ~(known.full & known.fraction.any())
+        late = delay(m, x & ~(relu2 & negative).replicate(32), self._SIGMOID - 1, self.en)
 
         m.d.comb += [
             first.a.eq(Mux(gated, late, self.x)),

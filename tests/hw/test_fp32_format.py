@@ -9,7 +9,14 @@ from amaranth.back import verilog
 from amaranth.hdl import Elaboratable, Module, Signal, signed
 from amaranth.sim import Simulator
 
-from hw.fp32_format import Bounds, bounds, bounds_less, normalise_coarsely, normalise_finely, shift_right_sticky
+from hw.fp32_format import (
+    Bounds,
+    bounds,
+    bounds_less,
+    normalise_coarsely,
+    normalise_finely,
+    shift_right_sticky,
+)
 
 
 def check_pipeline(
