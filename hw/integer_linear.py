@@ -75,7 +75,7 @@ class IntegerLinear(wiring.Component):
     def __init__(self, config: MachineConfig) -> None:
         self.config = config
         self.engine = IntegerEngine(config)
-        self.top_k = TopK(config.top_k, config.tile)
+        self.top_k = TopK(config.top_k, config.tile, config.family)
         self.latency = self.engine.latency + Fp32FromInt.LATENCY + 2 * Fp32Mul.LATENCY
         super().__init__({
             "command": In(stream.Signature(command_layout())),

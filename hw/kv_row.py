@@ -15,7 +15,7 @@ VALUE_SCALE_BITS = 31
 
 
 def part_layout(config: MachineConfig) -> data.StructLayout:
-    """At most ``attention_bytes`` neighbouring int8 elements of one K/V head of one row; then zeros.
+    """At most ``attention_bytes`` neighbouring int8 elements of one K/V head of one row; then anything.
 
     ``first`` and ``last`` mark the ends of the head, ``row_last`` the end of the row. The scales are those of
     the head; of a V row they mean nothing.
@@ -96,14 +96,11 @@ class RowReader(wiring.Component):
             tape.want.eq(want),
             self.size.eq(want),
             after.eq(missing - want),
+            self.part.payload.data.eq(tape.data),
             self.part.payload.first.eq(part == 0),
             self.part.payload.last.eq(last_part),
             self.part.payload.row_last.eq(last_part & last_head),
         ]
-        for i in range(whole // unit):
-            here = tape.data.word_select(i, 8 * unit)
-            there = ~last_part | (i < geometry.last)
-            m.d.comb += self.part.payload.data.word_select(i, 8 * unit).eq(Mux(there, here, 0))
 
         # Scales of a row, some in a word: all of it is written at once, whatever follows the last pair.
         pair_bits = pairs.bit_length() - 1

@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from .head_geometry import head_geometry_layout
+from .head_geometry import head_geometry_layout, unit_bytes
 from .kv_row import part_layout
 from .machine import MachineConfig
 
@@ -58,7 +58,7 @@ class PartSteps(wiring.Component):
     en, step : Out(1), Out(step_layout(config))
         A step, in order: row, K/V head, part, token, member.
     data, key_scale, value_scale : Out
-        Of the part.
+        Of the part; zeros behind the elements of the last part of a head.
     unseen : Out(core_tokens)
         Tokens that have seen no row of this pass.
     busy : Out(1)
@@ -92,7 +92,7 @@ class PartSteps(wiring.Component):
 
         held = Signal()
         one_member = geometry.group == 1
-        part = Signal(part_layout(config))
+        part = Signal(part_layout(config), reset_less=True)
         tokens = Signal(config.core_tokens)
         slot = Signal(range(config.core_tokens))
         member = Signal(range(config.max_group))
@@ -171,4 +171,9 @@ class PartSteps(wiring.Component):
             new = self.part.payload
             alone = one_member & part.row_last & new.row_last & new.first
             m.d.sync += again.eq(self.value & held & alone & (slot == first_slot))
+            # Behind the elements of the last part of a head lies something else, which counts as zeros.
+            unit = 8 * unit_bytes(config)
+            for i in range(len(part.data) // unit):
+                with m.If(self.part.payload.last & (i >= geometry.last)):
+                    m.d.sync += part.data.word_select(i, unit).eq(0)
         return m

@@ -1,12 +1,15 @@
 """The largest numbers of a sequence of binary32 numbers, in order, for each token of a tile."""
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from .fp32_format import NAN, Binary32, is_nan, is_zero
+from .lut_greater import LutGreater
+from .lut_mux import LutMux
 from .ports import TOKEN_BITS, TopRead
+from .shared import shared
 
 __all__ = ["TopK"]
 
@@ -32,6 +35,8 @@ class TopK(wiring.Component):
         k.
     tokens : int
         Lists.
+    family : str
+        Whose comparators and multiplexers: "ecp5" or "xcup".
 
     Members
     -------
@@ -52,8 +57,8 @@ class TopK(wiring.Component):
         High for one cycle, 2 cycles after ``last``: all results are final.
     """
 
-    def __init__(self, entries: int, tokens: int) -> None:
-        self.entries, self.tokens = entries, tokens
+    def __init__(self, entries: int, tokens: int, family: str = "ecp5") -> None:
+        self.entries, self.tokens, self.family = entries, tokens, family
         super().__init__({
             "start": In(1),
             "valid": In(1),
@@ -106,11 +111,24 @@ class TopK(wiring.Component):
             look = memory.read_port(domain="comb")
             port = memory.write_port()
             exceeded = Signal(name=f"exceeded{i}")
+            if self.family == "xcup":
+                greater, choose = LutGreater(32), LutMux(entry.size, 2)
+                m.submodules[f"greater{i}"] = shared(greater, platform)
+                m.submodules[f"choose{i}"] = shared(choose, platform)
+                m.d.comb += [
+                    greater.a.eq(new.key),
+                    greater.b.eq(look.data.key),
+                    choose.i.eq(Cat(new.as_value(), Value.cast(before))),
+                    choose.select.eq(makes_room),
+                ]
+                larger, taken = greater.o, choose.o
+            else:
+                larger, taken = new.key > look.data.key, Mux(makes_room, before, new)
             m.d.comb += [
                 look.addr.eq(address),
-                exceeded.eq(~held[i] | (new.key > look.data.key)),
+                exceeded.eq(~held[i] | larger),
                 port.addr.eq(token),
-                port.data.eq(Mux(makes_room, before, new)),
+                port.data.eq(taken),
                 port.en.eq(came & exceeded),
             ]
             found.append(look.data)

@@ -84,6 +84,7 @@ def test_rows(bus: int, size: int, lanes: int, kv_heads: int, head_size: int, pa
                 cycles += 1
                 if valid and ready:
                     scales = () if value else (key_scale, value_scale)
+                    data &= (1 << 8 * held) - 1
                     found_parts.append((data, held, is_first, last, row_last, *scales))
             assert found_parts == pieces
             end += len(row_bytes)

@@ -7,6 +7,7 @@ import random
 import pytest
 from amaranth.sim import Simulator
 
+from hw.head_geometry import unit_bytes
 from hw.machine import CI
 from hw.part_steps import PartSteps
 
@@ -17,13 +18,18 @@ SHAPES = [(1, 1, 1, 1), (1, 3, 2, 2), (4, 2, 1, 1), (4, 1, 4, 3), (2, 2, 3, 2), 
 @pytest.mark.parametrize("stall", [0.0, 0.4])
 @pytest.mark.parametrize(("tokens", "kv_heads", "group", "parts"), SHAPES)
 def test_steps(tokens: int, kv_heads: int, group: int, parts: int, stall: float):
-    config = dataclasses.replace(CI, tile=8, attention_cores=8 // tokens, max_heads=8)
+    config = dataclasses.replace(
+        CI, attention_bytes=16, lanes=4, tile=8, attention_cores=8 // tokens, max_heads=8
+    )
     dut = PartSteps(config)
     rng = random.Random(str((tokens, parts)))
+    units = config.attention_bytes // unit_bytes(config)
+    size = rng.randint(1, units)
 
     async def bench(ctx) -> None:
         ctx.set(dut.geometry.group, group)
         ctx.set(dut.geometry.parts, parts)
+        ctx.set(dut.geometry.last, size)
         for value in (0, 1):
             ctx.set(dut.value, value)
             ctx.set(dut.begin, 1)
@@ -36,17 +42,22 @@ def test_steps(tokens: int, kv_heads: int, group: int, parts: int, stall: float)
                 high = rng.randrange(low, tokens) + 1
                 for kv_head in range(kv_heads):
                     for part in range(parts):
-                        number, first, last = rng.getrandbits(60), part == 0, part == parts - 1
+                        number, first, last = (
+                            rng.getrandbits(8 * config.attention_bytes),
+                            part == 0,
+                            part == parts - 1,
+                        )
                         payload = {"data": number, "key_scale": number >> 8 & 0xFFFFFFFF,
                                    "value_scale": number >> 20 & 0x7FFFFFFF, "first": first, "last": last,
                                    "row_last": last and kv_head == kv_heads - 1}  # fmt: skip
+                        elements = number & (1 << 8 * (size if last else units) * unit_bytes(config)) - 1
                         given.append((payload, (1 << high) - (1 << low)))
                         index = 0
                         for slot in range(low, high):
                             for member in range(group):
                                 head = kv_head * group + member
                                 ends = slot == high - 1 and member == group - 1
-                                wanted.append((payload["data"], payload["key_scale"], payload["value_scale"],
+                                wanted.append((elements, payload["key_scale"], payload["value_scale"],
                                                slot, head, head * parts + part, index, first, last, ends,
                                                slot in unseen))  # fmt: skip
                                 index += 1

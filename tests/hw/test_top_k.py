@@ -37,10 +37,11 @@ def tiles(rng: random.Random, tokens: int) -> list[list[list[int]]]:
     return made
 
 
+@pytest.mark.parametrize("family", ["ecp5", "xcup"])
 @pytest.mark.parametrize(("entries", "tokens"), [(1, 1), (1, 2), (5, 1), (4, 2), (8, 4), (3, 8)])
-def test_sequences(entries: int, tokens: int):
+def test_sequences(entries: int, tokens: int, family: str):
     rng = random.Random(entries)
-    dut = TopK(entries, tokens)
+    dut = TopK(entries, tokens, family)
 
     async def read(ctx, token: int, rank: int) -> tuple[int, int, int]:
         ctx.set(dut.read.token, token)
