@@ -53,8 +53,9 @@ class SdramRefresh(wiring.Component):
         timing, names = self.timing, ("t_rp", "t_rfc", "t_ras", "t_wr", "init_us", "t_refi")
         rp, rfc, ras, wr, power_up, interval = (timing.clocks(name, self.clock_mhz) for name in names)
         interval -= LATE
-        # Not reset: the chip keeps its power when the rest is reset.
-        powering = Signal(range(power_up + 1), init=power_up, reset_less=True)
+        # Not reset: the chip keeps its power when the rest is reset. Some clocks more: the chip may see its
+        # clock later than this does.
+        powering = Signal(range(power_up + LATE + 1), init=power_up + LATE, reset_less=True)
         left, timer = Signal(range(timing.init_refreshes + 1)), Signal(range(interval), init=interval - 1)
         again = max(rfc, ras) + wr
         wait = Signal(range(again + 1))

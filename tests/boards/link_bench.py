@@ -58,7 +58,12 @@ class LinkTop(wiring.Component):
         return m
 
 
-def build(memory: SdramTiming | int = ULX3S_SDRAM, divisor: int = 4, break_it=lambda text: text) -> Path:
+def build(
+    memory: SdramTiming | int = ULX3S_SDRAM,
+    divisor: int = 4,
+    break_it=lambda text: text,
+    clock_mhz: float = 80,
+) -> Path:
     """The simulator; `break_it` changes the Verilog."""
-    verilog = break_it(emit_component(LinkTop(memory, divisor), "board"))
+    verilog = break_it(emit_component(LinkTop(memory, divisor, clock_mhz), "board"))
     return board_simulator(verilog, isinstance(memory, SdramTiming))

@@ -12,10 +12,13 @@ from pathlib import Path
 import pytest
 import serial
 
+from boards.board import find_board
 from boards.errors import LinkError
 from boards.host import BoardHost
 from boards.host_link import Request
 from boards.link_protocol import FLAG, Command, Status, decode, encode
+from boards.uart import divisor_of
+from boards.ulx3s import BAUD
 from sim.board import Faults, SimulatedBoard
 
 from .link_bench import COUNT, build
@@ -199,6 +202,21 @@ def test_memory_through_a_bad_cable(sdram: Path, faults: Faults):
             assert added == [[i + 1] for i in range(5)]
         said = board.close()
         assert not faults.corrupt or int(said.split()[-1]) > 0
+
+
+@pytest.mark.parametrize("clock_mhz", sorted({21, 60, find_board("ulx3s").clock_mhz}))
+def test_the_clocks_of_the_board(clock_mhz: float):
+    """3 Mbaud and the SDRAM at the clocks that a build may have."""
+    divisor, image = divisor_of(clock_mhz, BAUD), random.Random(3).randbytes(9000)
+    assert divisor * BAUD == pytest.approx(clock_mhz * 1e6)
+    simulator = build(divisor=divisor, clock_mhz=clock_mhz)
+    with (
+        SimulatedBoard(simulator, clock_mhz=clock_mhz, divisor=divisor) as board,
+        BoardHost(board.port, patience=PATIENCE) as host,
+    ):
+        host.load(image)
+        assert host.read(4000, 3000) == image[4000:7000]
+        assert host.csr([(COUNT, 1), (COUNT, None)]) == [1]
 
 
 def test_block_ram(onchip: Path):
