@@ -80,7 +80,9 @@ class StageFeed(wiring.Component):
 
         buffer = Signal(8 * room)
         rest = Signal.like(buffer)
-        m.d.comb += rest.eq(Mux(self.tape.take, buffer >> Cat(Const(0, (8 * unit).bit_length() - 1), want), buffer))
+        m.d.comb += rest.eq(
+            Mux(self.tape.take, buffer >> Cat(Const(0, (8 * unit).bit_length() - 1), want), buffer)
+        )
         m.d.sync += buffer.eq(rest)
         with m.If(arriving), m.Switch(kept):
             for position in range((room - word) // unit + 1):
