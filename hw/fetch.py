@@ -14,8 +14,8 @@ from .rotate import above, rotate
 def word_layout(config: MachineConfig) -> data.StructLayout:
     """A word of the tape FIFO: a row of the tape, ``fifo_bytes`` of it, up to its byte ``end``.
 
-    Byte i of the tape is byte i % ``fifo_bytes`` of its row. A row that is not full when its run ends is sent as
-    it is, and again with more: what is past ``end`` means nothing.
+    Byte i of the tape is byte i % ``fifo_bytes`` of its row. A row that is not full when its run ends is sent
+    as it is, and again with more: what is past ``end`` means nothing.
     """
     return data.StructLayout({"data": 8 * config.fifo_bytes, "end": range(config.fifo_bytes + 1)})
 

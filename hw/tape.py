@@ -21,9 +21,9 @@ def ring_rows(config: MachineConfig) -> int:
 class TapeReader(wiring.Component):
     """Ring of `ring_rows` rows of ``fifo_bytes`` between the tape FIFO and the units.
 
-    Bytes stay where they were written; the place that is read moves. A consumer sustains min(unit_bytes, fifo_bytes)
-    bytes a cycle. Whether a row is accepted depends on registers alone, and of what is registered only
-    the place of the next byte depends on ``take``, as an enable.
+    Bytes stay where they were written; the place that is read moves. A consumer sustains min(unit_bytes,
+    fifo_bytes) bytes a cycle. Whether a row is accepted depends on registers alone, and of what is registered
+    only the place of the next byte depends on ``take``: a choice and an enable.
 
     Parameters
     ----------
@@ -76,25 +76,29 @@ class TapeReader(wiring.Component):
         ]
         with m.If(self.word.valid & ~full):
             end = self.word.payload.end
-            following = Cat(end[:lane_bits], (row + end[lane_bits])[: len(row)])
-            m.d.sync += [filled.eq(following), unfilled.eq(~following)]
+            after_word = Cat(end[:lane_bits], (row + end[lane_bits])[: len(row)])
+            m.d.sync += [filled.eq(after_word), unfilled.eq(~after_word)]
             for r, held in enumerate(rows):
                 with m.If(row[:row_bits] == r):
                     m.d.sync += held.eq(self.word.payload.data)
 
         # The next bytes: lanes before that of the first one are of the row after its row.
         lane, first = read[:lane_bits], read[lane_bits:][:row_bits]
-        window: list[Signal] = []
+        window: list[Value] = []
+        following = [Signal(row_bits, name=f"row_behind_{n}") for n in range(-(-unit // width) + 1)]
+        m.d.comb += [which.eq(first + n) for n, which in enumerate(following)]
         for n in range(-(-unit // width)):
             chosen = []
             for i in range(width):
                 which = Signal(row_bits, name=f"row_of_{n}_{i}")
                 byte = Signal(8, name=f"byte_{n}_{i}")
-                m.d.comb += which.eq(Mux(above(lane, i), first + n + 1, first + n))
-                with m.Switch(which):
-                    for r, held in enumerate(rows):
-                        with m.Case(r):
-                            m.d.comb += byte.eq(held.word_select(i, 8))
+                choices: list[Value] = [held[8 * i : 8 * i + 8] for held in rows]
+                for bit in which:
+                    choices = [Mux(bit, b, a) for a, b in zip(choices[::2], choices[1::2], strict=True)]
+                m.d.comb += [
+                    which.eq(Mux(above(lane, i), following[n + 1], following[n])),
+                    byte.eq(choices[0]),
+                ]
                 chosen.append(byte)
             window += rotate(m, chosen, lane, f"turned_{n}")
         data = Cat(*window)[: 8 * unit]
