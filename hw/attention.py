@@ -198,9 +198,9 @@ class Attention(wiring.Component):
             self.active.eq(rows.tape.take),
         ]
         with m.If(is_stage):
-            connect_tape(m, rows.tape, feed.tape)
+            connect_tape(m, rows, feed.tape)
         with m.Else():
-            connect_tape(m, rows.tape, self.tape)
+            connect_tape(m, rows, self.tape)
         taken = Signal()
         m.d.comb += [
             rows.part.ready.eq(
@@ -276,12 +276,14 @@ def connect_query(
     ]
 
 
-def connect_tape(m: Module, consumer: wiring.PureInterface, tape: wiring.PureInterface) -> None:
-    """Let ``consumer`` read from ``tape``, in the present condition only."""
+def connect_tape(m: Module, rows: RowReader, tape: wiring.PureInterface) -> None:
+    """Let ``rows`` read from ``tape``, in the present condition only. A take follows from this tape's own
+    ``enough``."""
+    consumer = rows.tape
     m.d.comb += [
         tape.want.eq(consumer.want),
         consumer.data.eq(tape.data),
         consumer.enough.eq(tape.enough),
-        tape.take.eq(consumer.take),
+        tape.take.eq(rows.asks & tape.enough),
         tape.starved.eq(consumer.starved),
     ]

@@ -8,13 +8,13 @@ from amaranth.lib.wiring import In, Out
 from .axi4 import ReadPort
 from .burst import BurstSplitter, run_layout
 from .machine import MachineConfig
-from .rotate import rotate
+from .rotate import above, rotate
 
 
 def word_layout(config: MachineConfig) -> data.StructLayout:
     """A word of the tape FIFO: a row of the tape, ``fifo_bytes`` of it, up to its byte ``end``.
 
-    Byte i of the tape is byte i % ``fifo_bytes`` of its row. A row whose end does not come with its run is sent
+    Byte i of the tape is byte i % ``fifo_bytes`` of its row. A row that is not full when its run ends is sent
     as it is, and again with more: what is past ``end`` means nothing.
     """
     return data.StructLayout({"data": 8 * config.fifo_bytes, "end": range(config.fifo_bytes + 1)})
@@ -124,13 +124,14 @@ class Fetch(wiring.Component):
         kept = [Signal(8, name=f"kept{i}", reset_less=True) for i in range(bus)]
         joined = [Signal(8, name=f"joined{i}") for i in range(bus)]
         for i in range(bus):
-            m.d.comb += joined[i].eq(Mux(beat & (at <= i), turned[i], kept[i]))
-            with m.If(beat & (filled | (at <= i))):
+            new = ~above(at, i)
+            m.d.comb += joined[i].eq(Mux(beat & new, turned[i], kept[i]))
+            with m.If(beat & (filled | new)):
                 m.d.sync += kept[i].eq(turned[i])
         with m.If(beat):
             m.d.sync += [at.eq(total), upper.eq(upper ^ filled)]
 
-        # A row is sent when it is full, or its run ends: `late`, a cycle later, where that is beyond the half.
+        # A row is sent when it is full or its run ends: `late`, a cycle later, where that is beyond the half.
         word, push = Signal(word_layout(config)), Signal()
         full, sent, late = Signal(), Signal(), Signal()
         m.d.comb += [

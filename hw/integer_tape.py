@@ -39,7 +39,7 @@ class IntegerTape(wiring.Component):
     free : In(1)
         The row scales of a pair may be taken.
     tape : Out(TapePort(config))
-        Takes a part or nothing.
+        Takes a part or nothing; ``want`` is a register, 0 before ``start`` and after the last part.
     read : Out(BlockRead(...))
         Port of the activation buffer.
     take : Out(1)
@@ -101,13 +101,14 @@ class IntegerTape(wiring.Component):
             self.last.eq(rows_left <= ROWS),
         ]
 
-        # What is next on the tape, and whether all of it is there.
+        # What is next on the tape, and whether all of it is there. What follows is known before it is taken.
         wanted = Signal(range(max(lanes, 8) + 1))
+        row_bytes = ROWS * _SCALE_BITS // 8
         may, taken = Signal(), Signal()
         m.d.comb += [
             may.eq(self.en & self.run),
             taken.eq(may & self.tape.enough),
-            self.tape.want.eq(Mux(self.run, wanted, 0)),
+            self.tape.want.eq(wanted),
             self.tape.starved.eq(may & ~taken),
             self.tape.take.eq(taken),
         ]
@@ -115,7 +116,7 @@ class IntegerTape(wiring.Component):
         m.d.comb += next_element.eq(element)
         with m.FSM():
             with m.State("codes"):
-                m.d.comb += [wanted.eq(lanes), self.take.eq(taken)]
+                m.d.comb += self.take.eq(taken)
                 with m.If(taken):
                     m.d.comb += next_element.eq(element + unit)
                     m.d.sync += [
@@ -123,20 +124,22 @@ class IntegerTape(wiring.Component):
                         group_left.eq(group_left - unit),
                     ]
                     with m.If(group_ends & grouped):
+                        m.d.sync += wanted.eq(tail_bytes)
                         m.next = "group"
                     with m.Elif(row_ends):
+                        m.d.sync += wanted.eq(row_bytes)
                         m.next = "scales"
             with m.State("group"):
-                m.d.comb += [wanted.eq(tail_bytes), self.end.eq(taken)]
+                m.d.comb += self.end.eq(taken)
                 with m.If(taken):
-                    m.d.sync += group_left.eq(matrix.group)
+                    m.d.sync += [group_left.eq(matrix.group), wanted.eq(lanes)]
                     m.next = "codes"
                     with m.If(left == 0):
+                        m.d.sync += wanted.eq(row_bytes)
                         m.next = "scales"
             with m.State("scales"):
                 m.d.comb += [
                     may.eq(self.en & self.run & self.free),
-                    wanted.eq(ROWS * _SCALE_BITS // 8),
                     self.end.eq(taken & ~grouped),
                     self.final.eq(taken),
                     next_element.eq(matrix.q),
@@ -146,6 +149,7 @@ class IntegerTape(wiring.Component):
                         left.eq(matrix.k),
                         group_left.eq(matrix.group),
                         rows_left.eq(rows_left - ROWS),
+                        wanted.eq(Mux(self.last, 0, lanes)),
                     ]
                     m.next = "codes"
         with m.If(self.start):
@@ -155,6 +159,7 @@ class IntegerTape(wiring.Component):
                 left.eq(self.instruction.k),
                 group_left.eq(self.instruction.group),
                 rows_left.eq(self.instruction.rows),
+                wanted.eq(lanes),
             ]
 
         factors = data.View(factors_layout(), self.tape.data[: factors_layout().size])

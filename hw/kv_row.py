@@ -56,6 +56,8 @@ class RowReader(wiring.Component):
         Parts, each with the scales of its head.
     size : Out(range(attention_bytes + 1))
         Elements of the part, where ``part`` is ``valid``.
+    asks : Out(1)
+        A take is made in this cycle if ``tape.enough``, on which this does not depend.
     busy : Out(1)
         Rows remain.
     """
@@ -72,6 +74,7 @@ class RowReader(wiring.Component):
                 "tape": Out(TapePort(config)),
                 "part": Out(stream.Signature(part_layout(config))),
                 "size": Out(range(config.attention_bytes + 1)),
+                "asks": Out(1),
                 "busy": Out(1),
             }
         )
@@ -148,6 +151,10 @@ class RowReader(wiring.Component):
                 m.d.sync += want.eq(0)
                 m.next = "idle"
 
+        m.d.comb += [
+            tape.take.eq(self.asks & tape.enough),
+            tape.starved.eq(self.asks & ~tape.enough),
+        ]
         with m.If(tape.take):
             m.d.sync += missing.eq(after)
         with m.FSM() as fsm:
@@ -165,11 +172,7 @@ class RowReader(wiring.Component):
                 with m.If(self.start & (self.count != 0)):
                     begin_row(self.value)
             with m.State("pairs"):
-                m.d.comb += [
-                    tape.take.eq(tape.enough),
-                    tape.starved.eq(~tape.enough),
-                    write.en.eq(tape.enough),
-                ]
+                m.d.comb += [self.asks.eq(1), write.en.eq(tape.take)]
                 with m.If(tape.take):
                     m.d.sync += [
                         left.eq(left - pairs),
@@ -182,8 +185,7 @@ class RowReader(wiring.Component):
             with m.State("parts"):
                 m.d.comb += [
                     self.part.valid.eq(tape.enough),
-                    tape.take.eq(tape.enough & self.part.ready),
-                    tape.starved.eq(~tape.enough & self.part.ready),
+                    self.asks.eq(self.part.ready),
                 ]
                 with m.If(tape.take):
                     m.d.sync += [
@@ -206,7 +208,7 @@ class RowReader(wiring.Component):
                             with m.Else():
                                 end_row()
             with m.State("padding"):
-                m.d.comb += [tape.take.eq(tape.enough), tape.starved.eq(~tape.enough)]
+                m.d.comb += self.asks.eq(1)
                 with m.If(tape.take):
                     m.d.sync += want.eq(_padding(config, after))
                     with m.If(after == 0):

@@ -1,6 +1,6 @@
 """One part of a K or V row after another, cut into steps: each for one query head of one token."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 

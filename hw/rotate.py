@@ -2,9 +2,17 @@
 
 from collections.abc import Sequence
 
-from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.hdl import Const, Module, Mux, Signal, Value
 
-__all__ = ["rotate"]
+__all__ = ["above", "rotate"]
+
+
+def above(value: Value, number: int) -> Value:
+    """``value > number`` for a number of no more bits, without a carry chain."""
+    found: Value = Const(0, 1)
+    for i in range(len(value)):
+        found = value[i] & found if number >> i & 1 else value[i] | found
+    return found
 
 
 def rotate(m: Module, lanes: Sequence[Value], by: Value, name: str, left: bool = False) -> Sequence[Value]:

@@ -1,29 +1,29 @@
 """The tape reader: rows of the tape FIFO in, any number of bytes a cycle out."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from .fetch import word_layout
 from .machine import MachineConfig
 from .ports import TapePort
-from .rotate import rotate
+from .rotate import above, rotate
 
 __all__ = ["TapeReader"]
 
 
 def ring_rows(config: MachineConfig) -> int:
-    """Rows held, a power of two. A row is refused only while all of them hold bytes; what a unit leaves then,
-    and the row that comes a cycle later, are enough for the next unit."""
+    """Rows held, a power of two. A row is refused only while all of them hold bytes: what a unit leaves then,
+    with the row that comes a cycle later, is enough for the next unit."""
     return 1 << (-(-config.unit_bytes // config.fifo_bytes) + 1).bit_length()
 
 
 class TapeReader(wiring.Component):
     """Ring of `ring_rows` rows of ``fifo_bytes`` between the tape FIFO and the units.
 
-    Bytes stay where they were written; the place that is read moves. A consumer sustains min(unit_bytes, fifo_bytes)
-    bytes a cycle. Whether a row is accepted depends on registers alone, and of what is registered only
-    the place of the next byte depends on ``take``, as an enable.
+    Bytes stay where they were written; the place that is read moves. A consumer sustains min(unit_bytes,
+    fifo_bytes) bytes a cycle. Whether a row is accepted depends on registers alone, and of what is registered
+    only the place of the next byte depends on ``take``: a choice and an enable.
 
     Parameters
     ----------
@@ -64,7 +64,9 @@ class TapeReader(wiring.Component):
 
         # Bytes written and read, modulo twice the ring. `filled` stands in the row that comes next.
         place_bits = lane_bits + row_bits + 1
+        # `unfilled` is what is missing to -1.
         filled, read = Signal(place_bits), Signal(place_bits)
+        unfilled = Signal(place_bits, init=-1)
         rows = [Signal(8 * width, name=f"row{r}", reset_less=True) for r in range(count)]
         row, full = filled[lane_bits:], Signal()
         m.d.comb += [
@@ -73,41 +75,47 @@ class TapeReader(wiring.Component):
             self.held.eq((filled != read) | self.word.valid),
         ]
         with m.If(self.word.valid & ~full):
-            m.d.sync += filled.eq(
-                Cat(self.word.payload.end[:lane_bits], row + self.word.payload.end[lane_bits])
-            )
+            end = self.word.payload.end
+            after_word = Cat(end[:lane_bits], (row + end[lane_bits])[: len(row)])
+            m.d.sync += [filled.eq(after_word), unfilled.eq(~after_word)]
             for r, held in enumerate(rows):
                 with m.If(row[:row_bits] == r):
                     m.d.sync += held.eq(self.word.payload.data)
 
         # The next bytes: lanes before that of the first one are of the row after its row.
         lane, first = read[:lane_bits], read[lane_bits:][:row_bits]
-        window: list[Signal] = []
+        window: list[Value] = []
+        following = [Signal(row_bits, name=f"row_behind_{n}") for n in range(-(-unit // width) + 1)]
+        m.d.comb += [which.eq(first + n) for n, which in enumerate(following)]
         for n in range(-(-unit // width)):
             chosen = []
             for i in range(width):
                 which = Signal(row_bits, name=f"row_of_{n}_{i}")
                 byte = Signal(8, name=f"byte_{n}_{i}")
-                m.d.comb += which.eq(Mux(lane > i, first + n + 1, first + n))
-                with m.Switch(which):
-                    for r, held in enumerate(rows):
-                        with m.Case(r):
-                            m.d.comb += byte.eq(held.word_select(i, 8))
+                choices: list[Value] = [held[8 * i : 8 * i + 8] for held in rows]
+                for bit in which:
+                    choices = [Mux(bit, b, a) for a, b in zip(choices[::2], choices[1::2], strict=True)]
+                m.d.comb += [
+                    which.eq(Mux(above(lane, i), following[n + 1], following[n])),
+                    byte.eq(choices[0]),
+                ]
                 chosen.append(byte)
             window += rotate(m, chosen, lane, f"turned_{n}")
         data = Cat(*window)[: 8 * unit]
 
-        after, taken = Const(0, place_bits), Const(0, 1)
-        for i, port in enumerate(consumers):
-            behind = Signal(place_bits, name=f"behind{i}")
+        missing = Signal(place_bits)
+        m.d.comb += missing.eq(read + unfilled)
+        behind = [Signal(place_bits, name=f"behind{i}") for i in range(len(consumers))]
+        for port, place in zip(consumers, behind, strict=True):
             m.d.comb += [
                 port.data.eq(data),
-                port.enough.eq(~(filled - read - port.want)[place_bits - 1]),
-                behind.eq(read + port.want),
+                port.enough.eq((missing + port.want)[place_bits - 1]),  # the sign of read + want - filled - 1
+                place.eq(read + port.want),
             ]
-            after, taken = after | Mux(port.take, behind, 0), taken | port.take
-        with m.If(taken):
+        # All is known but who takes.
+        after: Value = Mux(self.discard, filled, behind[-1])
+        for port, place in zip(consumers[:-1], behind, strict=False):
+            after = Mux(port.take, place, after)
+        with m.If(Cat(*(port.take for port in consumers), self.discard).any()):
             m.d.sync += read.eq(after)
-        with m.If(self.discard):
-            m.d.sync += read.eq(filled)
         return m

@@ -14,7 +14,7 @@ __all__ = ["TernaryEngine", "row_layout"]
 
 
 def _chunk_layout(tables: int, tokens: int) -> data.StructLayout:
-    """What is known of a set of built tables: the rows to stream through it, minus 2, and where their sums go."""
+    """What is known of a set of built tables: rows to stream through it, less 2, and where their sums go."""
     return data.StructLayout(
         {
             "rows": 17,
