@@ -10,9 +10,6 @@ import pytest
 
 from boards.errors import LinkError
 from boards.host import BoardHost
-from boards.uart import divisor_of
-from boards.ulx3s import BAUD
-from hw.machine import ULX3S
 from models.tokenizer import Tokenizer
 from sim.backends import Golden
 from sim.board import Faults, SimulatedBoard, build_board
@@ -86,20 +83,6 @@ def test_bad_cable(simulator: Path, tokenizer: Tokenizer, faults: Faults):
                 token = found[0][0]
             assert board.board.link.resent > 0
         assert int(simulated.close().split()[-1]) > 0 or not faults.corrupt
-
-
-def test_the_real_clock_and_baud_rate(tokenizer: Tokenizer):
-    """60 MHz and 3 Mbaud, 20 clocks a bit: what is flashed, with a tiny machine in it."""
-    artefact, clock = tiny_artefact(tokenizer), ULX3S.clock_mhz
-    divisor = divisor_of(clock, BAUD)
-    program = build_board(TINY, clock_mhz=clock, divisor=divisor)
-    with (
-        SimulatedBoard(program, clock_mhz=clock, divisor=divisor) as simulated,
-        Board(artefact, simulated.port, patience=PATIENCE) as board,
-    ):
-        assert self_test(artefact, board).difference is None
-        request = one_token(1, 0)
-        assert board.run(request).tokens == Golden(artefact).run(request).tokens
 
 
 def test_a_cut_load_goes_on(simulator: Path, tokenizer: Tokenizer):
