@@ -134,7 +134,7 @@ WIRES: dict[tuple[str, str], Route | None] = {
     ("csr", "sequencer"): Route("612,44 264,44", (438, 39), "middle",
                                 names=("program_data", "tile", "memory_base")),
     ("csr", "steps"): Route("630,110 630,150", (636, 128), names=("start",)),
-    ("steps", "csr"): Route("690,150 690,110", (696, 128), names=("finished",)),
+    ("steps", "csr"): Route("690,150 690,110", (696, 128), names=("generated",)),
     ("steps", "sequencer"): Route("612,218 264,218", (318, 213), "start", names=("begin", "chunk")),
     ("sequencer", "steps"): Route("264,234 612,234", (470, 247), "start", names=("finished", "more")),
     ("matmul", "steps"): Route("630,296 630,252", (636, 276), names=("next_token",)),
