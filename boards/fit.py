@@ -19,7 +19,7 @@ _LUT_ERROR = 0.15
 #: Placing and routing need room: more of the look-up tables than this is not tried.
 MOST_LUT = 0.85
 #: What `python -m bench.resources` measured, module by module and unplaced, of machines for UltraScale+.
-_MEASURED = {"kv260": {"lut": 219_769, "ff": 159_045, "ram": 29_715, "block": 194, "ultra": 52, "dsp": 790}}
+_MEASURED = {"kv260": {"lut": 97_828, "ff": 82_291, "ram": 20_248, "block": 110, "ultra": 48, "dsp": 562}}
 #: Fields whose reduction saves most of a resource, with what they take.
 _SAVERS = {
     "dsp": ("lanes (22 blocks each)", "attention_bytes (2 each, for each core)", "head_lanes", "tile"),
