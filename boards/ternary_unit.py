@@ -98,13 +98,13 @@ class TernaryUnit(wiring.Component):
         # Codes: a word for each row taken.
         code_read = codes.read_port()
         place, there = Signal(range(_CODE_WORDS)), Signal()
-        taken = engine.tape.take.any()
+        taken = engine.tape.take
         following = Signal.like(place)
         m.d.comb += [
             following.eq(Mux(start, 0, place + taken)),
             code_read.addr.eq(following),
             engine.tape.data.eq(code_read.data),
-            engine.tape.level.eq(Mux(there, config.tables, 0)),
+            engine.tape.enough.eq(there),
         ]
         m.d.sync += [place.eq(following), there.eq(self.busy)]
 

@@ -108,9 +108,11 @@ def verify_engine(config: MachineConfig, builders: int | None, rows: int = 9, k:
         while written < done:
             window = tape[position : position + config.unit_bytes]
             ctx.set(dut.tape.data, int.from_bytes(window.ljust(config.unit_bytes, b"\xff"), "little"))
-            ctx.set(dut.tape.level, len(window))
-            _, _, take, ready, write = await ctx.tick().sample(dut.tape.take, dut.command.ready, dut.write)
-            position += take
+            ctx.set(dut.tape.enough, ctx.get(dut.tape.want) <= len(window))
+            _, _, take, want, ready, write = await ctx.tick().sample(
+                dut.tape.take, dut.tape.want, dut.command.ready, dut.write
+            )
+            position += want if take else 0
             written += write
             if ready:
                 ctx.set(dut.command.valid, 0)
