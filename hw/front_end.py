@@ -225,8 +225,7 @@ class FrontEnd(wiring.Component):
         each = (fetch.index == Index.POSITION) | (fetch.index == Index.TOKEN) | (fetch.index == Index.ENTRY)
         entry, here = self.entries.entry, Signal(ENTRY_BITS)
         index, position = Signal(POSITION_BITS), Signal(POSITION_BITS)
-        base, size = Signal(POSITION_BITS), Signal(32)
-        origin, rows, before = Signal(32), Signal(32), Signal(32)
+        base, offset, size = Signal(POSITION_BITS), Signal(32), Signal(32)
         shift = self.config.bus_bytes.bit_length() - 1
         m.d.comb += [
             here.eq(self.first + token),
@@ -234,7 +233,7 @@ class FrontEnd(wiring.Component):
             self.kind.eq(fetch.kind),
             self.bytes.eq(size),
             self.beats.eq((size + (self.config.bus_bytes - 1)) >> shift),
-            runs.w_data.eq(Cat((origin + rows + before)[:32], size)),
+            runs.w_data.eq(Cat((self.memory_base + fetch.base + offset)[:32], size)),
         ]
 
         def another() -> None:
@@ -264,9 +263,7 @@ class FrontEnd(wiring.Component):
                 another()  # its rows are those of the token before
         with m.State("MULTIPLY"):
             m.d.sync += [
-                origin.eq(self.memory_base + fetch.base),
-                rows.eq(index * fetch.stride),
-                before.eq(base * fetch.bytes),
+                offset.eq(index * fetch.stride + base * fetch.bytes),
                 size.eq(position * fetch.bytes),
             ]
             m.next = "APPEND"

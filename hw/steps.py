@@ -101,12 +101,11 @@ class Steps(wiring.Component):
         write, read = log.write_port(), log.read_port()
         m.d.comb += [read.addr.eq(self.log_index), self.log_token.eq(read.data)]
 
-        many = Signal()
         machine_bits = 1 | 1 << MANY_TILES
         m.d.comb += self.predicates.eq(
-            (self.wanted & Const(~machine_bits, PREDICATES)) | Cat(Const(1, MANY_TILES), many)
+            (self.wanted & Const(~machine_bits, PREDICATES))
+            | Cat(Const(1, MANY_TILES), self.chunk > self.tile)
         )
-        m.d.sync += many.eq(self.chunk > self.tile)  # `chunk` is older than the first instruction
 
         # After a step, token by token: what was found goes to the log and is an entry of the next chunk.
         token = Signal(TOKEN_BITS)
@@ -114,12 +113,12 @@ class Steps(wiring.Component):
         stopped = Signal(config.tile)
         last, found, stop = Signal(), Signal(TOKEN_ID_BITS), Signal()
         which = Signal(TOKEN_BITS)
-        at_end, final, stops = Signal(), Signal(), Signal(config.tile)
+        at_end = Signal()
         m.d.comb += [
             which.eq(Mux(self.batch, token, self.more)),
             last.eq(~self.batch | (token == self.more)),
             found.eq(self.next_token[which] if config.tile > 1 else self.next_token[0]),
-            stop.eq(stops.bit_select(which, 1) if config.tile > 1 else stops[0]),
+            stop.eq(Cat(one.used & (one.token == found) for one in self.stops).any()),
             self.entries.index.eq(Mux(self.batch, token, self.chunk - 1)),
             self.write.index.eq(token),
             self.write.entry.token.eq(found),
@@ -128,14 +127,9 @@ class Steps(wiring.Component):
             self.write.entry.continues.eq(0),
             write.addr.eq(place),
             write.data.eq(found),
-            at_end.eq(final | self.failed),
+            at_end.eq((self.generated + 1 == self.steps) | self.failed),
             self.step_tokens.eq(self.chunk),
         ]
-        # Both are stable from the cycle in which a step ends, at the latest.
-        for t in range(config.tile):
-            met = Cat(one.used & (one.token == self.next_token[t]) for one in self.stops).any()
-            m.d.sync += stops[t].eq(met)
-        m.d.sync += final.eq(self.generated + 1 == self.steps)
         m.d.comb += self.running.eq(1)
         with m.FSM():
             with m.State("IDLE"):
