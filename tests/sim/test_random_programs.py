@@ -16,7 +16,7 @@ from sim.random_check import Checker, Found, RandomCase, difference, predict
 from tests.random.program import random_program
 from tests.random.show import show
 
-COUNT, PART = 200, 50
+COUNT, PART = 300, 50
 EVERY = MACHINES | {machine.name: machine for machine, _ in GRID}
 
 
