@@ -27,9 +27,9 @@ Fields = Mapping[str, int]
 
 #: `hw.front_end`: an instruction; a FETCH beside that, of its first run, and of each further one.
 FRONT_END, FETCH_RUN = 3, 3
-#: `hw.sequencer`: from an entry of the issue queue, or of one beside a unit, to its exit, and commands that
+#: `hw.sequencer`: from an entry of the issue queue, and of one beside a unit, to its exit, and commands that
 #: wait beside a unit; unfinished ones are two more at most.
-QUEUE_LATENCY, UNIT_QUEUE = 2, 4
+QUEUE_LATENCY, UNIT_LATENCY, UNIT_QUEUE = 2, 1, 4
 #: `hw.fetch` and `hw.tape`: run to address, one address to the next, beat to its bytes.
 RUN_TO_ADDRESS, ADDRESS_INTERVAL, BEAT_TO_TAKE = 3, 2, 4
 
@@ -104,20 +104,24 @@ class MatmulCost:
         return -(-groups // self.loaded)
 
 
-def build_cycles(machine: MachineConfig, tokens: int) -> int:
-    """From the last group of a chunk to its tables' last entry, for so many live tokens."""
+def build_cycles(machine: MachineConfig, tokens: int, groups: int) -> int:
+    """From the last group of a chunk to its tables' last entry, for so many live tokens and groups in all."""
     if machine.table_form == "byte" and machine.tile > 1 and tokens == 1:
-        return 5 + _SWEEP * -(-_BLOCKS // machine.tile)
+        # Of few groups two tables build the entries of each.
+        lanes = machine.tile * (2 if machine.family == "xcup" and groups <= machine.tables // 4 * 2 else 1)
+        return 5 + _SWEEP * -(-_BLOCKS // lanes)
     return BUILD[machine.table_form]
 
 
 def matmul(machine: MachineConfig, f: Fields, tokens: int) -> MatmulCost:
     """`hw.ternary_engine.TernaryEngine`, `hw.matmul.Matmul`."""
-    whole, rest = divmod(-(-f["k"] // TRITS_PER_BYTE), machine.tables)
+    groups = -(-f["k"] // TRITS_PER_BYTE)
+    whole, rest = divmod(groups, machine.tables)
     chunks = (machine.tables,) * whole + ((rest,) if rest else ())
     split = machine.table_form == "split"
     look_up = 2 + tree(machine.tables) if split else 3 + entry_tree(machine.tables, machine.family)
-    return MatmulCost(f["rows"], chunks, build_cycles(machine, tokens), look_up + 1, 1 if split else 2)
+    built = build_cycles(machine, tokens, groups)
+    return MatmulCost(f["rows"], chunks, built, look_up + 1, 1 if split else 2)
 
 
 @dataclass(frozen=True)

@@ -44,8 +44,11 @@ from .hazards_memory import place, same_bytes
 UNITS: tuple[Unit, ...] = (Unit.MATMUL, Unit.VECTOR, Unit.ATTENTION, Unit.STORE)
 #: Shared things whose order a unit keeps by itself: no waiting among instructions of one unit.
 UNIT_ORDERED = ("TAPE", "SCORES", "OUTPUT")
+#: An ATTEND takes nothing from the tape before all that was issued to the matmul unit earlier has taken its
+#: bytes (`hw.attention`).
+BEHIND_MATMUL = ("TAPE",)
 #: A stream between two instructions that run side by side: program order, but never a wait.
-STREAMED = ("LOGITS",)
+STREAMED: tuple[str, ...] = ("LOGITS",)
 #: Turns that stand for all: of the loop over layers, and of that over tiles. Later ones repeat their state.
 LAYERS, TILES = 5, 3
 
@@ -181,6 +184,23 @@ def conflict(a: Iterable[Access], b: Iterable[Access], apart: Iterable[str] = ()
     )
 
 
+def must_wait(
+    later: Unit, earlier: Unit, accesses_of_later: list[Access], accesses_of_earlier: list[Access]
+) -> bool:
+    """Whether an instruction of unit `later` may be issued only when one of unit `earlier` is finished.
+
+    The vector unit begins an instruction when the one before it is finished: there none waits for another.
+    """
+    if later == earlier == Unit.VECTOR:
+        return False
+    apart = STREAMED
+    if later == earlier:
+        apart += UNIT_ORDERED
+    elif (later, earlier) == (Unit.ATTENTION, Unit.MATMUL):
+        apart += BEHIND_MATMUL
+    return conflict(accesses_of_later, accesses_of_earlier, apart)
+
+
 def wait_bounds(program: list[Row], tile: int = 1) -> list[dict[str, int]]:
     """`wait_*` fields of each instruction of a program, for a machine of `tile` and chunks of any length.
 
@@ -192,8 +212,8 @@ def wait_bounds(program: list[Row], tile: int = 1) -> list[dict[str, int]]:
 
     @cache
     def on_chip(later: int, earlier: int) -> bool:
-        apart = UNIT_ORDERED if _unit(program[later]) == _unit(program[earlier]) else ()
-        return conflict(touched[later], touched[earlier], (*STREAMED, *apart))
+        units = _unit(program[later]), _unit(program[earlier])
+        return must_wait(*units, touched[later], touched[earlier])
 
     bounds = [dict.fromkeys(UNITS, NO_WAIT) for _ in program]
     for tiles in range(1, TILES + 1):

@@ -11,7 +11,7 @@ from hw.isa import BY_NAME, Feed, Unit
 from hw.machine import MachineConfig
 
 from . import cost
-from .hazards import STREAMED, accesses, conflict
+from .hazards import accesses, conflict, must_wait
 from .lower import Step
 
 #: Commands that wait beside a unit before issue stalls.
@@ -95,10 +95,6 @@ def _earliest(
     now: int,
 ) -> int:
     """First cycle in which `step` can be issued: queue room, and everything it waits for is finished."""
-    waited = [
-        ends[j]
-        for j in before
-        if conflict(touched[step], touched[j], (*STREAMED, *(("TAPE",) if units[j] == units[step] else ())))
-    ]
+    waited = [ends[j] for j in before if must_wait(units[step], units[j], touched[step], touched[j])]
     room = starts[queue[-UNIT_QUEUE]] if len(queue) >= UNIT_QUEUE else 0
     return max([now, room, *waited])

@@ -188,7 +188,7 @@ class Timeline(UnitTimes):
             issue = max(issue, queue.accepted[-cost.UNIT_QUEUE] + 1)
         self._issued.append(issue)
         self._counters["instructions"] += 1
-        ready = issue + cost.QUEUE_LATENCY * self._late
+        ready = issue + cost.UNIT_LATENCY * self._late
         act = getattr(self, f"_{unit.name.lower()}")
         accepted, done = act(name, f, acting, ready, queue)
         queue.accepted.append(accepted)

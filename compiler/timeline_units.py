@@ -138,6 +138,8 @@ class UnitTimes:
         accepted = max(ready, (queue.done[-1] + 1) if queue.done else 0.0, queue.free)
         time = accepted + (1 + (tokens - 1)) * late  # the cycle of `start`
         stage = f["feed"] == Feed.STAGE
+        if not stage:  # what was issued before has the tape first
+            time = max(time, self._streamed)
         runs = _runs(acting)
         c = cost.attend(self._machine, f, not stage)
         if stage:

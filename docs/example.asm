@@ -24,10 +24,10 @@ LOOP register=TILE
   FETCH base=0x080 bytes=4 kind=WEIGHTS                                # W, once for the tile
 
   MAP source=TAPE n=4 d=0 statistics=1 stat=0 tiled=1                  # ACT[0 ..] = x; STAT[0] has its absmax A
-  QUANTISE target=MATMUL n=4 a=0 d=0 stat=0 tiled=1 wait_vector=0      # Q[0 ..] = x 127 / A, rounded
+  QUANTISE target=MATMUL n=4 a=0 d=0 stat=0 tiled=1                    # Q[0 ..] = x 127 / A, rounded
   NORM stat=0 d=8 tiled=1                                              # SCALAR[8 + t] = A
   MATMUL rows=4 k=4 q=0 acc=0 tiled=1 wait_vector=1                    # ACC[0 ..] = W Q; NORM may go on
-  MAP source=ACCUMULATOR scaled=1 s1=8 s2=0 n=4 a=0 d=16 tiled=1 wait_matmul=0 wait_vector=0 wait_store=0
+  MAP source=ACCUMULATOR scaled=1 s1=8 s2=0 n=4 a=0 d=16 tiled=1 wait_matmul=0 wait_store=0
   STORE base=0x100 step=16 bytes=16 payload=ACTIVATION a=16 tiled=1 wait_vector=0   # ACT[16 ..] = ACC A k
 NEXT register=TILE
 END

@@ -63,6 +63,9 @@ class Attention(wiring.Component):
         The token table.
     tape : Out(TapePort)
         Rows of older tokens.
+    tape_free : In(1)
+        All that was issued to the matmul unit before has taken its bytes; rows are not taken before. Once 1
+        it stays so until ``done``; 1 where it is not connected.
     query : In(QueryWrite)
         Quantised queries and their scales.
     stage : Out(StageRead)
@@ -84,6 +87,7 @@ class Attention(wiring.Component):
                 "unit": In(UnitPort()),
                 "entries": Out(EntryRead()),
                 "tape": Out(TapePort(config)),
+                "tape_free": In(1, init=1),  # pyright: ignore[reportCallIssue]
                 "query": In(QueryWrite(config.lanes)),
                 "stage": Out(StageRead(config.stage_word)),
                 "output": Out(stream.Signature(attention_output_layout(config.lanes))),
@@ -164,12 +168,13 @@ class Attention(wiring.Component):
                         m.d.sync += token.eq(0)
                         m.next = "start"
             with m.State("start"):
-                m.d.comb += start.eq(1)
+                m.d.comb += start.eq(is_stage | self.tape_free)
                 m.d.sync += [
                     mask.eq(reach),
                     shares.eq(sum(reach[1:], reach[0]) * geometry.group),
                 ]
-                m.next = "run"
+                with m.If(start):
+                    m.next = "run"
             with m.State("run"):
                 m.d.comb += self.entries.index.eq(first + following)
                 with m.If(~rows.busy):

@@ -21,6 +21,12 @@ __all__ = ["ByteTableBuilder"]
 _LOADED = 2
 
 
+def _move_layout(tokens: int) -> data.StructLayout:
+    """What the entry of each token changes by at the end of a cycle; as in `SoloWalk`."""
+    digit = data.ArrayLayout(range(TRITS_PER_BYTE), tokens)
+    return data.StructLayout({"step": tokens, "digit": digit, "down": tokens})
+
+
 class ByteBuilder(SharedComponent):
     """Builds the table of one group of activations, of all tokens.
 
@@ -91,7 +97,8 @@ class ByteTableBuilder(wiring.Component):
     Takes two groups a cycle until it has ``tables`` of them or the last of the vector, then 5 cycles for the
     first entries and 243 to write, from the first cycle in which ``free`` is 1. Where only the first of
     several tokens is live, the builders of all take part in its tables, as `SoloWalk` says: `solo_cycles`
-    for both.
+    for both. Where beside that there are no more than ``half`` groups, table i + ``half`` holds the group of
+    table i too, and the two build half of its entries each: ``solo_cycles(2 * tokens)``.
 
     Parameters
     ----------
@@ -99,6 +106,8 @@ class ByteTableBuilder(wiring.Component):
         For each table what is added to its entries; no less than 635.
     tokens : int
         Chunks side by side.
+    half : int
+        Groups that two tables share, at most; 0 where none does. A multiple of 2.
 
     Members
     -------
@@ -122,10 +131,12 @@ class ByteTableBuilder(wiring.Component):
         With ``built``: groups in this chunk.
     last : Out(1)
         With ``built``: the chunk is the last of its vector.
+    twice : Out(1)
+        With ``built``: two tables share the entries of a group.
     """
 
-    def __init__(self, biases: Sequence[int], tokens: int) -> None:
-        self.biases, self.tokens = tuple(biases), tokens
+    def __init__(self, biases: Sequence[int], tokens: int, half: int = 0) -> None:
+        self.biases, self.tokens, self.half = tuple(biases), tokens, half
         tables = len(self.biases)
         entries = data.ArrayLayout(unsigned(SUM_OF_FIVE_BITS), tokens)
         super().__init__({
@@ -141,6 +152,7 @@ class ByteTableBuilder(wiring.Component):
             "built": Out(1),
             "bytes": Out(range(tables + 1)),
             "last": Out(1),
+            "twice": Out(1),
         })  # fmt: skip
 
     def elaborate(self, platform: object) -> Module:
@@ -159,42 +171,52 @@ class ByteTableBuilder(wiring.Component):
             taken.eq(groups.valid & groups.ready),
         ]
 
-        # What the builders of each token do.
+        # What the builders of each token do, those of the tables up to ``half`` and of the others.
         going, writes, ends = Signal(), Signal(), Signal()
-        live, step, down = Signal(tokens), Signal(tokens), Signal(tokens)
-        digit = Signal(data.ArrayLayout(range(TRITS_PER_BYTE), tokens))
+        live = Signal(tokens)
         group = Signal.like(groups.p.activations)
+        moves = [Signal(_move_layout(tokens), name=f"move{part}") for part in range(2 if self.half else 1)]
         m.d.comb += [
             live.eq(self.live),
-            step.eq(walk.en.replicate(tokens)),
-            down.eq(walk.down.replicate(tokens)),
-            digit.eq(Cat(walk.digit for _ in range(tokens))),
             group.eq(groups.p.activations),
             self.address.eq(walk.address),
             writes.eq(walk.write),
             ends.eq(walk.ends),
         ]
+        for move in moves:
+            m.d.comb += [
+                move.step.eq(walk.en.replicate(tokens)),
+                move.down.eq(walk.down.replicate(tokens)),
+                move.digit.eq(Cat(walk.digit for _ in range(tokens))),
+            ]
         if tokens == 1:
             m.d.comb += walk.en.eq(going)
         else:
-            m.submodules.solo = solo = SoloWalk(tokens)
             alone = Signal()
-            m.d.comb += [
-                alone.eq(~self.live[1:].any()),
-                walk.en.eq(going & ~alone),
-                solo.en.eq(going & alone),
-            ]
+            m.d.comb += [alone.eq(~self.live[1:].any()), walk.en.eq(going & ~alone)]
             with m.If(alone):
                 m.d.comb += [
-                    live.eq((1 << lanes_used(tokens)) - 1),
-                    step.eq(Mux(going, solo.step, 0)),
-                    down.eq(solo.down),
-                    digit.eq(solo.digit),
+                    live.eq(((1 << lanes_used(tokens)) - 1) | self.twice.replicate(tokens)),
                     group.eq(Cat(groups.p.activations[0] for _ in range(tokens))),
-                    self.address.eq(solo.address),
-                    writes.eq(solo.write),
-                    ends.eq(solo.ends),
                 ]
+            for lanes in (tokens, 2 * tokens)[: len(moves)]:
+                m.submodules[f"solo{lanes}"] = solo = SoloWalk(lanes)
+                chosen = alone & (self.twice == (lanes > tokens))
+                m.d.comb += solo.en.eq(going & chosen)
+                with m.If(chosen):
+                    m.d.comb += [self.address.eq(solo.address), writes.eq(solo.write), ends.eq(solo.ends)]
+                    for part, move in enumerate(moves):
+                        first = part * tokens % lanes
+                        m.d.comb += [
+                            move.step.eq(Mux(going, solo.step[first : first + tokens], 0)),
+                            move.down.eq(solo.down[first : first + tokens]),
+                            move.digit.eq(Cat(solo.digit[first + t] for t in range(tokens))),
+                        ]
+            if self.half:
+                few = Signal()
+                with m.If(self.start):
+                    m.d.sync += few.eq(self.k <= TRITS_PER_BYTE * self.half)
+                m.d.comb += self.twice.eq(few & alone)
 
         with m.FSM():
             with m.State("load"):
@@ -218,15 +240,18 @@ class ByteTableBuilder(wiring.Component):
         for i, bias in enumerate(self.biases):
             builder = ByteBuilder(bias, self.tokens)
             m.submodules[f"table{i}"] = shared(builder, platform)
+            move, loads = moves[0], loaded == i - i % _LOADED
+            if self.half <= i < 2 * self.half:
+                move, loads = moves[1], loads | self.twice & (loaded == i - i % _LOADED - self.half)
             m.d.comb += [
                 builder.live.eq(live),
-                builder.load.eq(taken & (loaded == i - i % _LOADED)),
+                builder.load.eq(taken & loads),
                 builder.clear.eq(taken & (loaded == 0)),
                 builder.group.eq(Cat(part[40 * (i % _LOADED) :][:40] for part in group)),
                 builder.begin.eq(begin),
-                builder.en.eq(step),
-                builder.digit.eq(digit),
-                builder.down.eq(down),
+                builder.en.eq(move.step),
+                builder.digit.eq(move.digit),
+                builder.down.eq(move.down),
                 self.value[i].eq(builder.value),
             ]
         return m

@@ -41,7 +41,7 @@ class ByteTable(SharedComponent):
     byte, alone, bank : In(8), In(1), In(1)
         What is read: the entries of a code; where ``alone`` that of the first token, whose entries lie as
         `SoloWalk` built them. The bank a cycle after both.
-    place, lane : In(8), In(range(lanes_used(tokens)))
+    place, lane : In(8), In(range(tokens))
         If ``placed``, instead of ``byte`` and ``alone``: with the bank.
     passing : In(3)
         Registers that take a value: of the byte, of the memory, of the entries; each needs the one before it
@@ -60,7 +60,7 @@ class ByteTable(SharedComponent):
             "address": In(range(2 * _BANK)),
             "value": In(self.word),
             **(
-                {"place": In(8), "lane": In(range(lanes_used(tokens)))}
+                {"place": In(8), "lane": In(range(tokens))}
                 if placed
                 else {"byte": In(8), "alone": In(1)}
             ),
@@ -100,7 +100,7 @@ class ByteTable(SharedComponent):
 
     def _one_token(self, m: Module, platform: object, place: Signal, entries: data.View) -> None:
         """Where a token is alone, its entry is in one of the lanes, where `SoloWalk` put it."""
-        lanes = lanes_used(self.tokens)
+        lanes = self.tokens if self.placed else lanes_used(self.tokens)
         lane = [Signal(range(lanes), name=f"lane{i}", reset_less=True) for i in range(_LOOK_UP)]
         if self.placed:
             m.d.comb += lane[0].eq(self.lane)
@@ -128,8 +128,10 @@ class ByteTables(wiring.Component):
     tables of bytes that no row has hold the bias everywhere: at the codes it is built there from activations
     0, at the other addresses (a byte may be anything) it is the memory's initial contents.
     Building takes t cycles for t groups, 5 for the first entries and 243 for all; where one of several tokens
-    is live, `solo_cycles` for first and all, because the places of the others take a part of its entries;
-    with shared builders `SharedTableBuilder.build_cycles`.
+    is live, `solo_cycles` for first and all, because the places of the others take a part of its entries,
+    and with ``half`` or fewer groups ``twice_cycles``, because table i + ``half`` takes a part of those of
+    table i: where the one has an entry, the other has the bias (xcup only). With shared builders
+    `SharedTableBuilder.build_cycles`.
 
     Parameters
     ----------
@@ -148,8 +150,11 @@ class ByteTables(wiring.Component):
     ----------
     latency : int
         Cycles from a row to its sums.
-    build_cycles, solo_cycles : int
-        Cycles from the last group of a chunk to its last entry: with several live tokens, and with one.
+    build_cycles, solo_cycles, twice_cycles : int
+        Cycles from the last group of a chunk to its last entry: with several live tokens, with one, and with
+        one and few groups.
+    half : int
+        How many those are; 0 where it makes no difference.
 
     Members
     -------
@@ -166,13 +171,17 @@ class ByteTables(wiring.Component):
         self.adders = [EntrySum(tables, family, primitives=primitives) for _ in range(tokens)]
         self.latency = _LOOK_UP + self.adders[0].latency
         biases = self.adders[0].biases
+        self.half = 0
         if builders is None:
-            self.builder, self.build_cycles = ByteTableBuilder(biases, tokens), WALK
+            if tokens > 1 and family == "xcup":
+                self.half = tables // 4 * 2
+            self.builder, self.build_cycles = ByteTableBuilder(biases, tokens, self.half), WALK
             self.solo_cycles = solo_cycles(tokens) if tokens > 1 else WALK
         else:
             self.builder = SharedTableBuilder(biases, tokens, builders)
             self.build_cycles = self.solo_cycles = self.builder.build_cycles
         self.solo = builders is None and tokens > 1
+        self.twice_cycles = solo_cycles(2 * tokens) if self.half else self.solo_cycles
         read = self.builder.read.signature
         super().__init__({"port": In(TableSet(tables, tokens)), "read": Out(read)})
 
@@ -194,6 +203,7 @@ class ByteTables(wiring.Component):
             port.built.eq(builder.built),
             port.bytes.eq(builder.bytes),
             port.last.eq(builder.last),
+            port.twice.eq(builder.twice if self.half else 0),
         ]
         m.d.sync += bank.eq(bank ^ builder.built)
 
@@ -210,13 +220,19 @@ class ByteTables(wiring.Component):
         alone = (port.row.more == 0) & self.solo
         # Pairs of tables whose places one block RAM has.
         placed = self.solo and self.family == "xcup"
-        pairs = [PairPlaces(tokens) for _ in range(0, self.tables if placed else 0, 2)]
+        half = self.half
+        pairs = [
+            PairPlaces(tokens, int(half <= i < 2 * half)) for i in range(0, self.tables if placed else 0, 2)
+        ]
         for i, pair in enumerate(pairs):
             m.submodules[f"places{i}"] = shared(pair, platform)
+            own = port.data[16 * i : 16 * i + 16]
+            lent = port.data[16 * i - 8 * half :][:16]
             m.d.comb += [
                 pair.en.eq(looking_up[0]),
-                pair.bytes.eq(port.data[16 * i : 16 * i + 16]),
+                pair.bytes.eq(Mux(port.shares, lent, own) if pair.part else own),
                 pair.alone.eq(alone),
+                pair.shares.eq(port.shares),
             ]
         for i, bias in enumerate(self.adders[0].biases):
             table = ByteTable(bias, tokens, placed)

@@ -66,6 +66,8 @@ class Matmul(wiring.Component):
         Event: integer products of live tokens begun in this cycle, fillers included.
     active : Out(1)
         Event: something was taken from the tape in this cycle.
+    holds_tape : Out(1)
+        An instruction is offered, or one that was accepted has not taken all of its bytes.
     """
 
     def __init__(self, config: MachineConfig) -> None:
@@ -84,6 +86,7 @@ class Matmul(wiring.Component):
             "lookups": Out(range(config.unit_bytes + 1)),
             "integer_products": Out(self.integer.products.shape()),
             "active": Out(1),
+            "holds_tape": Out(1),
         })  # fmt: skip
 
     def elaborate(self, platform: object) -> Module:
@@ -147,5 +150,6 @@ class Matmul(wiring.Component):
             self.lookups.eq(Mux(ternary.tape.take, ternary.tape.want, 0)),
             self.integer_products.eq(integer.products),
             self.active.eq(self.tape.take),
+            self.holds_tape.eq(self.unit.command.valid | ternary.busy | integer.busy),
         ]
         return m

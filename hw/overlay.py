@@ -124,6 +124,7 @@ class Overlay(wiring.Component):
         connect(m, vector.accumulator, matmul.accumulator)
         connect(m, matmul.scalar, vector.scalar)
         connect(m, attention.output, vector.attention)
+        m.d.comb += attention.tape_free.eq(~matmul.holds_tape)
         connect(m, vector.query, attention.query)
         connect(m, vector.stage, stage.write)
         connect(m, attention.stage, stage.attention)

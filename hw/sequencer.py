@@ -9,6 +9,7 @@ from .front_end import PROGRAM_STRIDE, FrontEnd
 from .isa import BY_OPCODE, NO_WAIT, Unit
 from .machine import MachineConfig
 from .ports import UnitPort, command_layout, header_layout
+from .unit_queue import UnitQueue
 
 __all__ = ["PROGRAM_STRIDE", "UNITS", "UNIT_QUEUE", "Sequencer"]
 
@@ -97,7 +98,7 @@ class Sequencer(wiring.Component):
         may_issue = Signal()
         m.d.comb += may_issue.eq(queue.r_rdy & clear)
         for i, unit in enumerate(UNITS):
-            fifo = SyncFIFOBuffered(width=command_layout().size, depth=UNIT_QUEUE)
+            fifo = UnitQueue(width=command_layout().size, depth=UNIT_QUEUE)
             m.submodules[f"{unit.name.lower()}_queue"] = fifo
             port, mine, issue = (
                 self.units[i],

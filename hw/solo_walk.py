@@ -10,7 +10,9 @@ from amaranth.lib.wiring import In, Out
 from .shared import SharedComponent
 from .trit_decode import TRITS_PER_BYTE
 
-__all__ = ["PairPlaces", "SoloPlace", "SoloWalk", "lanes_used", "solo_cycles", "sweeps"]
+__all__ = [
+    "NOTHING", "PairPlaces", "SoloPlace", "SoloWalk", "lanes_used", "shared_places", "solo_cycles", "sweeps",
+]  # fmt: skip
 
 #: The first trits of a code are swept, the others stay during a sweep.
 _SWEPT = 2
@@ -18,6 +20,8 @@ _SWEEP, _BLOCKS = 3**_SWEPT, 3 ** (TRITS_PER_BYTE - _SWEPT)
 #: Addresses of a sweep.
 _ADDRESSES = 16
 _CODES = _SWEEP * _BLOCKS
+#: Address of a byte that is no code: it always holds the entry of activations 0.
+NOTHING = 255
 _THREE = 27
 _TRIT_MIDDLE = 1
 
@@ -74,6 +78,14 @@ def places(lanes: int) -> list[tuple[int, int]]:
     return found
 
 
+def shared_places(lanes: int, part: int) -> list[tuple[int, int]]:
+    """`places` in one of two tables, the lanes of which build the entries of one group together."""
+    return [
+        (lane % lanes, address) if lane // lanes == part or code >= _CODES else (0, NOTHING)
+        for code, (lane, address) in enumerate(places(2 * lanes))
+    ]
+
+
 class SoloPlace(SharedComponent):
     """Where `SoloWalk` puts the entry of a code; combinational, a table of 256.
 
@@ -115,6 +127,8 @@ class PairPlaces(SharedComponent):
     ----------
     lanes : int
         As of `SoloWalk`.
+    part : int
+        Which of the two tables that share the entries of a group: 0 or 1.
 
     Members
     -------
@@ -122,17 +136,21 @@ class PairPlaces(SharedComponent):
         A pair is taken.
     bytes, alone : In(ArrayLayout(8, 2)), In(1)
         Codes, or not; whether `SoloWalk` built the entries, or the bytes are the addresses.
+    shares : In(1)
+        A `SoloWalk` of twice the lanes did, those of two tables: an entry that the other one has is found at
+        `NOTHING`. Only while ``alone``.
     lane, address : Out(ArrayLayout(range(lanes_used(lanes)), 2)), Out(ArrayLayout(8, 2))
         As `places` has them, of the pair before.
     """
 
-    def __init__(self, lanes: int) -> None:
-        self.lanes = lanes
+    def __init__(self, lanes: int, part: int = 0) -> None:
+        self.lanes, self.part = lanes, part
         super().__init__({
             "en": In(1),
             "bytes": In(data.ArrayLayout(8, 2)),
             "alone": In(1),
-            "lane": Out(data.ArrayLayout(range(lanes_used(lanes)), 2)),
+            "shares": In(1),
+            "lane": Out(data.ArrayLayout(range(lanes), 2)),
             "address": Out(data.ArrayLayout(8, 2)),
         })  # fmt: skip
 
@@ -141,6 +159,9 @@ class PairPlaces(SharedComponent):
         bits = len(self.lane[0])
         table = [code << bits for code in range(256)]
         table += [lane | address << bits for lane, address in places(self.lanes)]
+        table += table[:256] + [
+            lane | address << bits for lane, address in shared_places(self.lanes, self.part)
+        ]
         m.submodules.table = memory = Memory(
             shape=bits + 8, depth=len(table), init=table,
             attrs={"ram_style": "block", "rom_style": "block"},  # pyright: ignore[reportArgumentType]
@@ -149,7 +170,7 @@ class PairPlaces(SharedComponent):
             port = memory.read_port()
             m.d.comb += [
                 port.en.eq(self.en),
-                port.addr.eq(Cat(self.bytes[i], self.alone)),
+                port.addr.eq(Cat(self.bytes[i], self.alone, self.shares)),
                 self.lane[i].eq(port.data[:bits]),
                 self.address[i].eq(port.data[bits:]),
             ]

@@ -36,12 +36,15 @@ class TableSet(wiring.Signature):
         The bank after the one built last may be overwritten; once 1, it stays so until ``built``.
     built : In(1)
         The last entry of a bank is being written.
-    bytes, last : In(0..tables), In(1)
-        With ``built``: groups of that chunk; whether it is the last of its vector.
+    bytes, last, twice : In(0..tables), In(1), In(1)
+        With ``built``: groups of that chunk; whether it is the last of its vector; whether two tables share
+        the entries of each group.
     row : Out(row_layout(tokens))
         A row whose bytes are there in this cycle, if ``valid``.
     bank : Out(1)
         Bank that it reads: 0 for the first chunk, then in turn.
+    shares : Out(1)
+        What ``twice`` was of the bank that is read.
     used : Out(0..tables)
         How many of the bytes are the row's; the others count as 0, whatever they are.
     data : Out(8 * tables)
@@ -64,8 +67,10 @@ class TableSet(wiring.Signature):
             "built": In(1),
             "bytes": In(range(tables + 1)),
             "last": In(1),
+            "twice": In(1),
             "row": Out(row_layout(tokens)),
             "bank": Out(1),
+            "shares": Out(1),
             "used": Out(range(tables + 1)),
             "data": Out(8 * tables),
             "sums": In(data.ArrayLayout(signed(sum_bits), tokens)),

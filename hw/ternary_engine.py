@@ -23,6 +23,7 @@ def _chunk_layout(tables: int, tokens: int) -> data.StructLayout:
             "bytes": range(tables + 1),
             "first": 1,
             "last": 1,
+            "twice": 1,
         }
     )
 
@@ -40,7 +41,8 @@ class TernaryEngine(wiring.Component):
 
     Cycle budget of any number of tokens, with enough tape, t = min(``tables``, ceil(k / 5)), of the byte form
     half of it, rounded up, and b = ``build_cycles`` (27 of `SplitTables`, 248 of `ByteTables`), or for one
-    live token of several ``solo_cycles`` (`ByteTables`: 41 for a tile of 8): if no other instruction is
+    live token of several ``solo_cycles`` (`ByteTables`: 68 for a tile of 4), and with ``twice_k`` or fewer
+    activations ``twice_cycles`` (41): if no other instruction is
     executed, the first row is taken t + b + 2 cycles after the command. A row of a chunk takes 1 cycle, a
     chunk max(rows, t + b). The first chunk of the next instruction follows without a gap if its command was
     waiting and the last chunk of this one has t + b + 2 rows or more. A sum leaves ``latency`` cycles after
@@ -60,8 +62,9 @@ class TernaryEngine(wiring.Component):
     ----------
     latency : int
         Cycles from taking a row to its sum.
-    build_cycles, solo_cycles : int
-        Cycles from the last group of a chunk to its last entry, of several live tokens and of one.
+    build_cycles, solo_cycles, twice_cycles, twice_k : int
+        Cycles from the last group of a chunk to its last entry, of several live tokens, of one, and of
+        one with so few activations.
     sum_bits : int
         Bits of a sum.
 
@@ -73,6 +76,8 @@ class TernaryEngine(wiring.Component):
         Port of the activation buffer; the latter with shared builders.
     tape : Out(TapePort(config))
         Takes the bytes of one row of one chunk, or nothing.
+    busy : Out(1)
+        An instruction that was accepted has not taken all of its bytes.
     sums : Out(ArrayLayout(signed(...), tile))
         Sum over one row of one chunk, for each token.
     row, next_row : Out(row_layout(tile))
@@ -87,12 +92,15 @@ class TernaryEngine(wiring.Component):
             self.tables = SplitTables(config.tables, config.tile)
         self.latency, self.build_cycles = self.tables.latency, self.tables.build_cycles
         self.solo_cycles = getattr(self.tables, "solo_cycles", self.build_cycles)
+        self.twice_cycles = getattr(self.tables, "twice_cycles", self.solo_cycles)
+        self.twice_k = 5 * getattr(self.tables, "half", 0)
         sums = self.tables.port.sums.shape()
         self.sum_bits = sums.elem_shape.width
         super().__init__({
             "command": In(stream.Signature(command_layout())),
             "read": Out(self.tables.read.signature),
             "tape": Out(TapePort(config)),
+            "busy": Out(1),
             "sums": Out(sums),
             "row": Out(row_layout(config.tile)),
             "next_row": Out(row_layout(config.tile)),
@@ -125,6 +133,7 @@ class TernaryEngine(wiring.Component):
         chunk, waiting, built = (Signal(chunk_layout, name=name) for name in ("chunk", "waiting", "built"))
         valid, queued, used_up = Signal(), Signal(), Signal()
         m.d.comb += [
+            self.busy.eq(building | valid),
             port.free.eq(~queued),
             built.rows.eq(instruction.rows - 2),
             built.acc.eq(instruction.acc),
@@ -132,6 +141,7 @@ class TernaryEngine(wiring.Component):
             built.bytes.eq(port.bytes),
             built.first.eq(first),
             built.last.eq(port.last),
+            built.twice.eq(port.twice),
         ]
         with m.If(port.built):
             m.d.sync += waiting.eq(built)
@@ -178,6 +188,7 @@ class TernaryEngine(wiring.Component):
             port.row.done.eq(taken & last_row & chunk.last),
             port.bank.eq(read_bank),
             port.used.eq(chunk.bytes),
+            port.shares.eq(chunk.twice),
             port.data.eq(self.tape.data),
             self.sums.eq(port.sums),
             self.row.eq(port.sum_row),

@@ -145,6 +145,7 @@ class Bench:
         issued: list[tuple] = []
         done = cycle = finished_at = 0
         stage_data = 0
+        free = True
         beats: list[tuple[int, int]] = []
         times: list[int] = []
         expected_beats = sum(c.heads * c.head_size // lanes for tokens in self.tokens for c in tokens)
@@ -170,6 +171,8 @@ class Bench:
             want = ctx.get(dut.tape.want)
             ctx.set(dut.tape.enough, level >= want)
             ctx.set(dut.tape.data, int.from_bytes(present, "little"))
+            free = free or rng.random() >= max(stall, 0.8)
+            ctx.set(dut.tape_free, free)
             ctx.set(dut.stage.data, stage_data)
             ctx.set(dut.output.ready, rng.random() >= stall)
 
@@ -178,6 +181,7 @@ class Bench:
             assert take <= level
             assert from_tape or (take == 0 and not ctx.get(dut.tape.starved))
             assert not (take and ctx.get(dut.tape.starved))
+            assert free or not (take or ctx.get(dut.tape.starved))
             if issued:  # scores may be under way between two ATTENDs of a pass
                 self.results[issued[-1][1]].saturated += ctx.get(dut.score_saturated)
             if running is not None:
@@ -210,6 +214,7 @@ class Bench:
                 finished_at = cycle - 1
                 done += 1
             if accepted:
+                free = rng.random() >= stall
                 issued.append((*steps[step], cycle))
                 assert len(issued) == done + 1
             step += accepted or (kind in ("query", "scale") and writable)

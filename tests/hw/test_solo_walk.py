@@ -6,7 +6,16 @@ import pytest
 import torch
 from amaranth.sim import Simulator
 
-from hw.solo_walk import PairPlaces, SoloPlace, SoloWalk, lanes_used, places, solo_cycles
+from hw.solo_walk import (
+    NOTHING,
+    PairPlaces,
+    SoloPlace,
+    SoloWalk,
+    lanes_used,
+    places,
+    shared_places,
+    solo_cycles,
+)
 from models import numerics
 
 
@@ -66,20 +75,41 @@ def test_places_by_hardware(lanes: int) -> None:
     sim.run()
 
 
+@pytest.mark.parametrize("lanes", [2, 4, 8])
+def test_two_tables_have_each_entry_once(lanes: int) -> None:
+    parts = [shared_places(lanes, part) for part in range(2)]
+    for code, (lane, address) in enumerate(places(2 * lanes)):
+        found = [part[code] for part in parts]
+        if code < 243:
+            assert found[lane // lanes] == (lane % lanes, address) and found[1 - lane // lanes] == (
+                0,
+                NOTHING,
+            )
+        else:
+            assert found == [(0, code)] * 2  # never written
+
+
+@pytest.mark.parametrize("part", [0, 1])
 @pytest.mark.parametrize("lanes", [2, 4])
-def test_pairs_by_hardware(lanes: int) -> None:
-    dut, rng = PairPlaces(lanes), random.Random(lanes)
-    wanted = places(lanes)
+def test_pairs_by_hardware(lanes: int, part: int) -> None:
+    dut, rng = PairPlaces(lanes, part), random.Random(lanes)
+    wanted = {
+        (0, 0): [(0, byte) for byte in range(256)],
+        (1, 0): places(lanes),
+        (1, 1): shared_places(lanes, part),
+    }
 
     async def bench(ctx) -> None:
         held = None
-        for first in range(256):
+        for first in [*range(256)] * 2:
             pair, alone, en = [first, rng.randrange(256)], rng.getrandbits(1), rng.random() < 0.8
+            shares = alone & rng.getrandbits(1)
             ctx.set(dut.bytes, pair)
             ctx.set(dut.alone, alone)
+            ctx.set(dut.shares, shares)
             ctx.set(dut.en, en)
             await ctx.tick()
-            held = [wanted[byte] if alone else (0, byte) for byte in pair] if en else held
+            held = [wanted[alone, shares][byte] for byte in pair] if en else held
             if held:
                 assert [(ctx.get(dut.lane[i]), ctx.get(dut.address[i])) for i in range(2)] == held
 

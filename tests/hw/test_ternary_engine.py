@@ -18,7 +18,7 @@ from models import numerics
 
 from .tape_bench import PATTERNS, TapeBench
 
-SMALL = dataclasses.replace(CI, tables=3, lanes=4, head_lanes=4, quantised_words=1024)
+SMALL = dataclasses.replace(CI, tables=3, lanes=4, head_lanes=4, quantised_words=2048)
 BYTE = dataclasses.replace(SMALL, table_form="byte")
 PLACED = dataclasses.replace(BYTE, family="xcup")
 FORMS = pytest.mark.parametrize("small", [SMALL, BYTE, PLACED], ids=["split", "byte", "byte, xcup"])
@@ -252,6 +252,26 @@ def test_one_token_of_a_tile_is_built_by_all_builders(tile: int, build: int):
     accepted, taken = run(machine, work, "full")
     assert TernaryEngine(machine).solo_cycles == build
     assert taken[0] - accepted[0] == build + 2 + loads(machine)
+
+
+@pytest.mark.parametrize(("tile", "build"), [(2, 5 + 9 * 7), (4, 5 + 9 * 4), (8, 5 + 9 * 2)])
+@pytest.mark.parametrize(("tables", "half"), [(9, 4), (8, 4), (5, 2), (3, 0)])
+def test_few_groups_of_one_token_are_built_by_two_tables_each(tables: int, half: int, tile: int, build: int):
+    """Chunks built in all three ways follow one another in the same banks; the first row comes sooner."""
+    machine = dataclasses.replace(PLACED, tile=tile, tables=tables)
+    assert TernaryEngine(machine).twice_k == 5 * half
+    few = max(1, half)
+    sizes = (5 * few, 5 * few, 5 * few + 1, 5 * few - 3, 3, 11 * tables, 5 * few, 5 * few, 5 * tables - 2, 4)
+    lives = (1, tile, 1, 1, 1, 1, 2, 1, 1, 1)
+    work = [
+        Linear.random(i, rows=9 + 20 * (i % 3), k=k, q=112 * i, live=live)
+        for i, (k, live) in enumerate(zip(sizes, lives, strict=True))
+    ]
+    for pattern in ("full", "ragged"):
+        accepted, taken = run(machine, work, pattern)
+        if half and pattern == "full":
+            assert TernaryEngine(machine).twice_cycles == build
+            assert taken[0] - accepted[0] == build + 2 + -(-few // 2)
 
 
 @pytest.mark.parametrize(
