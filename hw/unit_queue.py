@@ -26,6 +26,9 @@ class UnitQueue(wiring.Component):
     r_data, r_rdy, r_en : Out(width), Out(1), In(1)
         The oldest entry, whether there is one, and its taking; only while ``r_rdy``.
 
+    level : Out(range(depth + 1))
+        Entries.
+
     Latency: 1 cycle.
     """
 
@@ -41,6 +44,7 @@ class UnitQueue(wiring.Component):
                 "r_data": Out(width),
                 "r_rdy": Out(1),
                 "r_en": In(1),
+                "level": Out(range(depth + 1)),
             }
         )
 
@@ -52,6 +56,7 @@ class UnitQueue(wiring.Component):
         m.d.comb += [
             moves.eq(~self.r_rdy | self.r_en),
             self.w_rdy.eq(behind.w_rdy),
+            self.level.eq(behind.level + self.r_rdy),
             behind.w_data.eq(self.w_data),
             behind.w_en.eq(self.w_en & (~moves | behind.r_rdy)),
             behind.r_en.eq(moves & behind.r_rdy),

@@ -106,6 +106,6 @@ def test_issue_keeps_its_bounds():
     ids=["bound", "empty", "full", "count", "drain"],
 )
 def test_broken_sequencer_is_found(old, new):
-    shallow = broken(hw.sequencer, "UNIT_QUEUE = 4", "UNIT_QUEUE = 1")
+    shallow = broken(hw.sequencer, "UNIT_QUEUE = 4", "UNIT_QUEUE = 2")
     with pytest.raises(AssertionError, match="counterexample from reset"):
         prove(Issue(SMALL, broken(shallow, old, new)), depth=24)

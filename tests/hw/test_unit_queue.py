@@ -20,7 +20,7 @@ def test_order(depth: int, writes: float, reads: float) -> None:
         nonlocal most, passed
         for _ in range(2000):
             # One that was written before this cycle and is the oldest is there.
-            assert ctx.get(dut.r_rdy) == bool(inside)
+            assert ctx.get(dut.r_rdy) == bool(inside) and ctx.get(dut.level) == len(inside)
             if inside:
                 assert ctx.get(dut.r_data) == inside[0]
             # Room for all but one at least; what is full takes no more.
