@@ -18,11 +18,12 @@ __all__ = ["tools"]
 
 #: A build whose tool `stage` writes its process id and sleeps.
 _SCRIPT = """
-import dataclasses, sys
+import dataclasses, signal, sys
 from pathlib import Path
 from boards.board import find_board
 from boards.flow import bitstream, tools
 stage, folder = sys.argv[1], Path(sys.argv[2])
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in the background may have it ignored
 code = "import os, pathlib, time; pathlib.Path(%r).write_text(str(os.getpid())); time.sleep(300)"
 asleep = tools.Tool("pyosys", code % str(folder / "pid"))
 if stage == "yosys":

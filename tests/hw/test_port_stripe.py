@@ -82,9 +82,12 @@ def read(config: MachineConfig, memories: list[AxiMemory], runs) -> tuple[bytes,
     async def consume(ctx):
         consumer = tape.consumer[0]
         while len(taken) < total:
-            level, data = ctx.get(consumer.level), ctx.get(consumer.data)
-            taken.extend(data >> 8 * i & 0xFF for i in range(level))
-            ctx.set(consumer.take, level)
+            want = min(config.unit_bytes, total - len(taken))
+            ctx.set(consumer.want, want)
+            take = ctx.get(consumer.enough)
+            if take:
+                taken.extend((ctx.get(consumer.data) & (1 << 8 * want) - 1).to_bytes(want, "little"))
+            ctx.set(consumer.take, take)
             still.append(0 if ctx.get(fetch.beat) else 1)
             await ctx.tick()
             ctx.set(consumer.take, 0)
