@@ -87,12 +87,20 @@ class Walk(wiring.Component):
         position = Mux(
             self.burst.valid & (owed == size), next_address, address + Mux(self.burst.valid, size, 0)
         )
-        m.d.comb += Assert(inner.left == waiting)
-        with m.If(inner.left != 0):
+        m.d.comb += [
+            Assert(inner.busy == (waiting != 0)),
+            Assert(~inner.busy | (inner.beats_left == (waiting + (bus - 1)) // bus)),
+            Assert(~inner.busy | (inner.last_bytes == (waiting - 1) % bus + 1)),
+        ]
+        to_boundary = BOUNDARY // bus - inner.address % BOUNDARY // bus
+        longest = self.config.burst_beats
+        with m.If(inner.busy):
             m.d.comb += [
                 Assert(inner.address == position),
                 Assert(inner.address % bus == 0),
-                Assert(inner.address + inner.left <= 1 << 32),
+                Assert(inner.address + waiting <= 1 << 32),
+                # `limit` follows the address a cycle later: it is right when a burst is made.
+                Assert(self.burst.valid | (inner.limit == Mux(to_boundary < longest, to_boundary, longest))),
             ]
         with m.If(next_owed != 0):
             m.d.comb += [Assert(self.burst.valid & (owed == size))]
@@ -109,14 +117,15 @@ def test_bursts_cover_their_runs(config):
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        ("Mux(to_boundary < self.config.burst_beats, to_boundary, self.config.burst_beats)",
-         "self.config.burst_beats"),
-        ("(left + (bus - 1)) >> shift", "left >> shift"),
-        ("(left != 0) & ~self.burst.valid", "left != 0"),
-        ("held.last_bytes.eq(Mux(last, left - ((beats - 1) << shift), bus))", "held.last_bytes.eq(bus)"),
+        ("Mux(to_boundary < longest, to_boundary, longest)", "longest"),
+        ("Mux(accept, run.address, address)", "address"),
+        ("(run.bytes + (bus - 1)) >> shift", "run.bytes >> shift"),
+        ("busy & ~self.burst.valid", "busy"),
+        ("busy.eq(~last)", "busy.eq(0)"),
+        ("Mux(last, last_bytes, bus)", "bus"),
     ],
-    ids=["boundary", "round", "overwrite", "tail"],
-)  # fmt: skip
+    ids=["boundary", "late", "round", "overwrite", "rest", "tail"],
+)
 def test_broken_splitter_is_found(old, new):
     variant = broken(hw.burst, old, new).BurstSplitter
     with pytest.raises(AssertionError, match="counterexample from reset"):

@@ -318,7 +318,7 @@ def test_runs_are_written(payloads, depth):
     [
         ("splitter.burst.valid & ~self.write.aw.valid", "splitter.burst.valid"),
         ("(in_flight == 0) & ~w.valid & ~self.write.aw.valid", "~w.valid & ~self.write.aw.valid"),
-        ("fetched & w_free", "fetched"),
+        ("fetched & self.stage.there & w_free", "fetched & self.stage.there"),
         ("w.payload.last.eq(left == 0)", "w.payload.last.eq(burst.last & (left == 0))"),
     ],
     ids=["address", "answers", "beat", "last"],
