@@ -142,6 +142,6 @@ WIRES: dict[tuple[str, str], Route | None] = {
     **dict.fromkeys((
         ("csr", "host"), ("csr", "store"), ("steps", "matmul"), ("steps", "table"), ("fetch", "sequencer"),
         ("tape", "sequencer"), ("sequencer", "tape"), ("sequencer", "csr"), ("fetch", "csr"),
-        ("store", "csr"), ("vector", "csr"),
+        ("store", "csr"), ("vector", "csr"), ("matmul", "attention"),
     )),
 }  # fmt: skip
