@@ -18,8 +18,11 @@ from .timeline_units import Place, Queue, UnitTimes
 
 __all__ = ["Link", "dependency_chain"]
 
-#: From ``done`` of what is waited for to the command in front of the unit: issue, and the issue queue's exit.
-ISSUE = 1 + cost.QUEUE_LATENCY
+#: From ``done`` of what is waited for to the command at the unit, if nothing else is before it: issue and the
+#: unit's queue. Behind an instruction of their own unit commands are waiting there: the vector unit takes the
+#: next one in the cycle of ``done``, attention a cycle later.
+ISSUE = 1 + cost.UNIT_LATENCY
+_NEXT = {Unit.VECTOR: 0, Unit.ATTENTION: 1}
 #: Resources that carry no result from one instruction to another.
 _NO_RESULT = ("TAPE", "LOGITS")
 
@@ -98,9 +101,15 @@ def dependency_chain(
             heads = f["kv_heads"] * f["group"]
             if f["feed"] == Feed.STAGE:
                 sources.append(len(links) - 1 - [link.name for link in reversed(links)].index("ATTEND"))
-        last = max(sources, key=lambda link: links[link].end, default=-1)
-        begin = links[last].end if last >= 0 else 0.0
-        links.append(Link(name, f, layer, begin, begin + ISSUE + alone.cycles(name, f, token, heads)))
+
+        def accepted(link: int, unit: Unit = unit) -> float:
+            """When the unit can take the command, as far as that source goes."""
+            same = BY_NAME[links[link].name].unit == unit
+            return links[link].end + (_NEXT.get(unit, ISSUE) if same else ISSUE)
+
+        last = max(sources, key=accepted, default=-1)
+        begin, start = (links[last].end, accepted(last)) if last >= 0 else (0.0, float(ISSUE))
+        links.append(Link(name, f, layer, begin, start + alone.cycles(name, f, token, heads)))
         before.append(last)
         for access in touched:
             if access.write:

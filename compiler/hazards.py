@@ -1,8 +1,9 @@
 """Wait bounds: the least waiting that keeps overlapped execution equal to program order.
 
 Instructions are issued in program order. Before one is issued, every instruction whose results it reads, or
-whose operands or results it overwrites, must be finished. Units finish their instructions in order, so "the
-n-th of unit u is finished" follows from a bound on the number of unfinished instructions of u.
+whose operands or results it overwrites, must be finished, but for what units see to themselves (`must_wait`).
+Units finish their instructions in order, so "the n-th of unit u is finished" follows from a bound on the
+number of unfinished instructions of u.
 
 FETCHes begin in an earlier order of their own and wait only for STOREs that write what they read
 (`compiler.hazards_memory`). A STORE never waits for a FETCH: what both name is taken from the tape before it

@@ -60,8 +60,8 @@ EXAMPLE_NOTES = """\
 - The second tile has one token, entry 2. The instructions are the same.
 - The waits are those that `compiler.hazards.wait_bounds` finds. `wait_vector=1` of MATMUL: of the vector
   instructions before it all but one are finished, so Q is written while NORM may still run. The vector unit
-  has one instruction at a time, so QUANTISE and MAP wait for nothing there; ATTEND needs no wait for the tape
-  either, as it takes nothing before the matmul unit has taken what stands before it.
+  has one instruction at a time, so QUANTISE and MAP wait for nothing there. ATTEND needs no wait for the tape
+  behind instructions of the matmul unit; behind a MAP from the tape it does.
 """
 
 

@@ -334,7 +334,8 @@ INSTRUCTIONS = (
         "times V to the sums; `first` starts the sums, `last` ends them and sends the output of all heads to MAP. "
         "Rows: on the TAPE, for each sequence of the tile, those of its older tokens (as many as its first token's position), seen by all "
         "its tokens; in the STAGE row t, seen by t and the later tokens of its sequence. Output: token by token. A token sees at most max_context rows. On the tape every row "
-        "is padded to the bus width; scales are +0, positive normal or infinite.",
+        "is padded to the bus width; scales are +0, positive normal or infinite. From the TAPE it takes nothing before all MATMUL, LINEAR and HEAD "
+        "in front of it have taken theirs, and needs no `wait_matmul` for that.",
         (
             Field("half", 1, "pass", values=Pass),
             Field("feed", 1, "where rows come from", values=Feed),

@@ -139,7 +139,7 @@ class PairPlaces(SharedComponent):
     shares : In(1)
         A `SoloWalk` of twice the lanes did, those of two tables: an entry that the other one has is found at
         `NOTHING`. Only while ``alone``.
-    lane, address : Out(ArrayLayout(range(lanes_used(lanes)), 2)), Out(ArrayLayout(8, 2))
+    lane, address : Out(ArrayLayout(range(lanes), 2)), Out(ArrayLayout(8, 2))
         As `places` has them, of the pair before.
     """
 

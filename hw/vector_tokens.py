@@ -15,7 +15,8 @@ def count_tokens(m: Module, tokens: int, start: Value, passed: Value, name: str)
     tokens : int
         Tokens of a tile. A tile of one needs no register: the result has no bits.
     start, passed : Value
-        An instruction begins; the last word of a token passes. Not in the same cycle.
+        An instruction begins; the last word of a token passes: in one cycle only where an instruction begins
+        as the one before it ends, and then 0 is due.
     name : str
         Name of the register.
     """

@@ -261,6 +261,10 @@ CASES = {
         [("MATMUL", {"rows": 4, "k": 4}), ("ATTEND", {"kv_heads": 1, "group": 1, "head_size": 8})],
         {},
     ),
+    "tape of attention behind a MAP": (
+        [("MAP", {"source": 3, "n": 8}), ("ATTEND", {"kv_heads": 1, "group": 1, "head_size": 8})],
+        {"vector": 0},
+    ),
     "tape of weights behind attention": (
         [("ATTEND", {"kv_heads": 1, "group": 1, "head_size": 8}), ("MATMUL", {"rows": 4, "k": 4})],
         {"attention": 0},

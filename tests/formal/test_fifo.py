@@ -1,10 +1,13 @@
-"""SyncFIFOBuffered, the queue of every unit and of the tape: order, and none lost, for all depths in use."""
+"""Queues: order, and none lost. SyncFIFOBuffered (issue, tape, runs) for all depths in use; UnitQueue."""
 
 import pytest
 from amaranth.asserts import AnySeq
-from amaranth.hdl import Assert, Module, Mux, Signal
+from amaranth.hdl import Assert, Assume, Module, Mux, Signal
 from amaranth.lib import fifo, wiring
 from amaranth.lib.wiring import In, Out
+
+import hw.unit_queue
+from hw.sequencer import UNIT_QUEUE
 
 from .prove import prove
 from .variant import broken, opened
@@ -83,3 +86,54 @@ def test_entries_keep_their_order(depth):
 def test_broken_queue_is_found(old, new):
     with pytest.raises(AssertionError, match="counterexample from reset"):
         prove(Queue(4, broken(fifo, old, new)), depth=12)
+
+
+class BesideUnit(wiring.Component):
+    """As `Queue`, of `UnitQueue`, whose writer keeps to ``w_rdy`` and whose reader to ``r_rdy``."""
+
+    def __init__(self, depth, module=hw.unit_queue):
+        self.depth, self.module = depth, module
+        super().__init__({"w_en": In(1), "w_data": In(WIDTH), "r_en": In(1)})
+
+    def elaborate(self, platform):
+        m, depth = Module(), self.depth
+        m.submodules.dut = dut = self.module.UnitQueue(WIDTH, depth)
+        m.d.comb += [
+            dut.w_en.eq(self.w_en), dut.w_data.eq(self.w_data), dut.r_en.eq(self.r_en),
+            Assume(~self.w_en | dut.w_rdy), Assume(~self.r_en | dut.r_rdy),
+        ]  # fmt: skip
+        level = Signal(range(2 * depth + 2))
+        m.d.sync += level.eq(level + self.w_en - self.r_en)
+        m.d.comb += [
+            Assert(level == dut.level), Assert(level <= depth),
+            Assert(dut.r_rdy == (level != 0)),  # at the output a cycle after it was written
+            Assert(dut.w_rdy | (level == depth)),
+        ]  # fmt: skip
+        inside, ahead, value, pick = Signal(), Signal(range(2 * depth + 2)), Signal(WIDTH), Signal()
+        m.d.comb += pick.eq(AnySeq(1))
+        with m.If(~inside & pick & self.w_en):
+            m.d.sync += [inside.eq(1), ahead.eq(level - self.r_en), value.eq(self.w_data)]
+        with m.If(inside & self.r_en):
+            m.d.sync += [ahead.eq(ahead - 1), inside.eq(ahead != 0)]
+        m.d.comb += Assert(~inside | (ahead != 0) | (dut.r_data == value))
+        return m
+
+
+def test_entries_beside_a_unit_keep_their_order():
+    """Bounded: every way of filling and emptying it within 14 cycles from reset."""
+    prove(BesideUnit(UNIT_QUEUE), depth=14)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("(~moves | behind.r_rdy)", "~moves"),
+        ("(~moves | behind.r_rdy)", "1"),
+        ("Mux(behind.r_rdy, behind.r_data, self.w_data)", "self.w_data"),
+        ("behind.r_rdy | self.w_en", "self.w_en"),
+    ],
+    ids=["dropped", "twice", "overtaken", "lost"],
+)
+def test_broken_queue_beside_a_unit_is_found(old, new):
+    with pytest.raises(AssertionError, match="counterexample from reset"):
+        prove(BesideUnit(4, broken(hw.unit_queue, old, new)), depth=14)

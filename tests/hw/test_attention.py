@@ -75,8 +75,10 @@ class Result:
 class Bench:
     """Executes ATTEND KEY tape, stage, VALUE tape, stage for each tile; a tile follows as soon as it may."""
 
-    def __init__(self, config: MachineConfig, tiles: list[Tile], stall: float, seed: int) -> None:
-        self.config, self.tiles, self.stall = config, tiles, stall
+    def __init__(
+        self, config: MachineConfig, tiles: list[Tile], stall: float, seed: int, held: bool = False
+    ) -> None:
+        self.config, self.tiles, self.stall, self.held = config, tiles, stall, held
         self.rng = random.Random(seed)
         self.dut = Attention(config)
         self.tokens = [[case for tokens in tile for case in tokens] for tile in tiles]
@@ -171,7 +173,7 @@ class Bench:
             want = ctx.get(dut.tape.want)
             ctx.set(dut.tape.enough, level >= want)
             ctx.set(dut.tape.data, int.from_bytes(present, "little"))
-            free = free or rng.random() >= max(stall, 0.8)
+            free = not self.held and (free or rng.random() >= max(stall, 0.8))
             ctx.set(dut.tape_free, free)
             ctx.set(dut.stage.data, stage_data)
             ctx.set(dut.output.ready, rng.random() >= stall)
@@ -233,9 +235,11 @@ class Bench:
                     result.heads.append(([x - (x >> 47 << 48) for x in fields], scales.pop()))
 
 
-def check(config: MachineConfig, tiles: list[Tile], stall: float = 0.3, seed: int = 0) -> list[Result]:
-    """Run the tiles; outputs and counts must be those of each token on its own."""
-    bench = Bench(config, tiles, stall, seed)
+def check(
+    config: MachineConfig, tiles: list[Tile], stall: float = 0.3, seed: int = 0, held: bool = False
+) -> list[Result]:
+    """Run the tiles; outputs and counts must be those of each token on its own. held: not the tape."""
+    bench = Bench(config, tiles, stall, seed, held)
     simulator = Simulator(bench.dut)
     simulator.add_clock(1e-6)
     simulator.add_testbench(bench.run)
@@ -325,6 +329,10 @@ def test_tiles_of_one_feed(feeds: tuple[Feed, ...]):
     tiles = [[sequence((2, 2, 8), *place, 10 * n + i, feeds) for i, place in enumerate(kind)]
              for n, kind in enumerate(TILES[:4])]  # fmt: skip
     check(B8, tiles)
+
+
+def test_rows_of_the_stage_do_not_wait_for_the_tape():
+    check(B8, alone([Case(2, 2, 8, 1, seed=3, feeds=(Feed.STAGE,))]), held=True)
 
 
 def test_idle_tokens_keep_their_queries():

@@ -120,15 +120,22 @@ class Bench:
             ctx.set(dut.accumulator.en, 0)
 
     async def observe(self, ctx) -> None:
-        dut = self.dut
+        dut, owed = self.dut, 0  # bytes of accepted instructions that were not taken
+        sizes = iter([len(tape_of([w], self.config.tables)) for w in self.work])
         while True:
             ready = self.rng.random() < self.ready
             ctx.set(dut.logits.ready, ready)
-            _, _, done, valid, logit, taken, want, lookups, products, active = await ctx.tick().sample(
+            (_, _, done, valid, logit, taken, want, lookups, products, active, holds, offered,
+             accepts) = await ctx.tick().sample(
                 dut.unit.done, dut.logits.valid, dut.logits.payload, dut.tape.take, dut.tape.want,
-                dut.lookups, dut.integer_products, dut.active,
+                dut.lookups, dut.integer_products, dut.active, dut.holds_tape, dut.unit.command.valid,
+                dut.unit.command.ready,
             )  # fmt: skip
             take = want if taken else 0
+            assert holds or not (offered or owed)
+            owed += (next(sizes) if offered and accepts else 0) - take
+            alone = isinstance(self.work[-1], Linear) and self.finished == len(self.work)
+            assert not (alone and holds), "kept the tape"
             self.finished += done
             self.most_unfinished = max(self.most_unfinished, self.issued - self.finished)
             if valid and ready:
