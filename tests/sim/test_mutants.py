@@ -9,9 +9,9 @@ from tests.mutants.surroundings import NUMBER
 
 #: Of the draw that `make bench-proof` runs the first ones, each of a component of its own.
 COUNT = 30
-#: The five that survive: a constant bit of `TritDecode` that changes no byte (proved); an enable that only saves
-#: work; the high word of a counter of 2**32 cycles; in `hw.norm` the sign of a sum of two negative numbers, which
-#: no program here has, and the bounds of a quotient that lies within 2**-64 and 2**64.
+#: The five that survive: a constant bit of `TritDecode` that changes no byte (proved); an enable that only
+#: saves work; the high word of a counter of 2**32 cycles; in `hw.norm` the sign of a sum of two negative
+#: numbers, which no program here has, and the bounds of a quotient that lies within 2**-64 and 2**64.
 CAUGHT = 25
 PROGRAMS = 12
 
