@@ -80,7 +80,7 @@ CASES = (
     Case("deep", "ci", "slow", 16, 2),
     Case("bitnet-0.73b:1", "kv260", "ddr4", 64), Case("bitnet-0.73b:2", "kv260", "ddr4", 512),
     Case("bitnet-0.73b:1", "kv260", "slow", 17), Case("wide", "kv260", "ddr4", 64),
-    Case("bitnet-0.73b:2", "kv260", "ddr4", 16, 8),
+    Case("bitnet-0.73b:2", "kv260", "ddr4", 16, 4),
 )  # fmt: skip
 STEPS = 4
 CHUNK = 32
