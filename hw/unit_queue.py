@@ -25,7 +25,6 @@ class UnitQueue(wiring.Component):
         Write an entry; only while ``w_rdy``, which depends on registers alone.
     r_data, r_rdy, r_en : Out(width), Out(1), In(1)
         The oldest entry, whether there is one, and its taking; only while ``r_rdy``.
-
     level : Out(range(depth + 1))
         Entries.
 

@@ -15,6 +15,17 @@ from .variant import broken, opened
 WIDTH = 4
 
 
+def followed(m, depth, level, wrote, data, read):
+    """One entry, picked as it comes in: whether it is inside, how many are before it, what it is."""
+    inside, ahead, value, pick = Signal(), Signal(range(2 * depth + 2)), Signal(WIDTH), Signal()
+    m.d.comb += pick.eq(AnySeq(1))
+    with m.If(~inside & pick & wrote):
+        m.d.sync += [inside.eq(1), ahead.eq(level - read), value.eq(data)]
+    with m.If(inside & read):
+        m.d.sync += [ahead.eq(ahead - 1), inside.eq(ahead != 0)]
+    return inside, ahead, value
+
+
 class Queue(wiring.Component):
     """Any writes and reads; one entry, picked as it comes in, is followed."""
 
@@ -43,12 +54,8 @@ class Queue(wiring.Component):
         m.d.sync += waited.eq((level != 0) & ~self.r_rdy)
         m.d.comb += Assert(~waited | self.r_rdy)
 
-        inside, ahead, value, pick = Signal(), Signal(range(2 * depth + 2)), Signal(WIDTH), Signal()
-        m.d.comb += pick.eq(AnySeq(1))
-        with m.If(~inside & pick & wrote):
-            m.d.sync += [inside.eq(1), ahead.eq(level - read), value.eq(self.w_data)]
+        inside, ahead, value = followed(m, depth, level, wrote, self.w_data, read)
         with m.If(inside & read):
-            m.d.sync += [ahead.eq(ahead - 1), inside.eq(ahead != 0)]
             m.d.comb += Assert((ahead != 0) | (dut.r_data == value))
 
         # Invariants: the entry is at the output, or in the ring `ahead` places after the reading end.
@@ -109,12 +116,7 @@ class BesideUnit(wiring.Component):
             Assert(dut.r_rdy == (level != 0)),  # at the output a cycle after it was written
             Assert(dut.w_rdy | (level == depth)),
         ]  # fmt: skip
-        inside, ahead, value, pick = Signal(), Signal(range(2 * depth + 2)), Signal(WIDTH), Signal()
-        m.d.comb += pick.eq(AnySeq(1))
-        with m.If(~inside & pick & self.w_en):
-            m.d.sync += [inside.eq(1), ahead.eq(level - self.r_en), value.eq(self.w_data)]
-        with m.If(inside & self.r_en):
-            m.d.sync += [ahead.eq(ahead - 1), inside.eq(ahead != 0)]
+        inside, ahead, value = followed(m, depth, level, self.w_en, self.w_data, self.r_en)
         m.d.comb += Assert(~inside | (ahead != 0) | (dut.r_data == value))
         return m
 
