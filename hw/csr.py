@@ -1,6 +1,6 @@
 """Control and status registers: the host's view of the overlay."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -20,6 +20,9 @@ from .machine import MachineConfig
 from .ports import ENTRY_BITS, POSITION_BITS, TOKEN_BITS, TOKEN_ID_BITS, EntryRead, EntryWrite, TopRead
 from .sequencer import PROGRAM_STRIDE
 from .steps import STEP_BITS, stop_layout
+
+#: Bits of a register as the host sees it.
+_WORD = 32
 
 
 class CsrPort(wiring.Signature):
@@ -171,13 +174,25 @@ class Csr(wiring.Component):
             "PROGRAM_ADDRESS": self.program_address,
             "MEMORY_BASE": self.memory_base,
         }
-        m.d.sync += port.rdata.eq(0)
-        with m.Switch(port.addr):
-            for name, value in values.items():
-                with m.Case(CSR_INDEX[name]):
-                    m.d.sync += port.rdata.eq(value)
-            for i in range(len(COUNTERS)):
-                for half in range(2):
-                    with m.Case(COUNTER_BASE + 2 * i + half):
-                        m.d.sync += port.rdata.eq(self.counter[i][32 * half : 32 * half + 32])
+        # Chosen by bits of the address, as trees of multiplexers: a choice by comparisons would be a wide OR.
+        # It is twice as large, and its many selects make the place where it lies unroutable on an ECP5.
+        registers = [Const(0, _WORD)] * (1 << max(CSR_INDEX.values()).bit_length())
+        for name, value in values.items():
+            registers[CSR_INDEX[name]] = Value.cast(value)
+        counters = [half for value in self.counter for half in (value[:_WORD], value[_WORD:])]
+        window = (COUNTER_BASE - 1).bit_length()
+        assert len(registers) <= COUNTER_BASE and len(counters) <= COUNTER_BASE == 1 << window
+        page = port.addr[window:]
+        with m.If(page == 0):
+            m.d.sync += port.rdata.eq(_chosen(registers, port.addr[:window]))
+        with m.Elif(page == 1):
+            m.d.sync += port.rdata.eq(_chosen(counters, port.addr[:window]))
+        with m.Else():
+            m.d.sync += port.rdata.eq(0)
         return m
+
+
+def _chosen(words: list[Value], index: Value) -> Value:
+    """The word at an index, 0 beyond them."""
+    flat = Cat(Cat(word, Const(0, _WORD))[:_WORD] for word in words)
+    return flat.word_select(index, _WORD)
