@@ -10,7 +10,7 @@ from hw.machine import CI, NARROW, WIDE, MachineConfig
 
 from .dram import DDR3, IDEAL, DramParams
 
-__all__ = ["GRID", "QUICK", "ROUGH", "SLOW"]
+__all__ = ["BYTES", "GRID", "QUICK", "ROUGH", "SLOW"]
 
 #: Slow, stalling, often refreshing.
 ROUGH = DramParams(latency=90, write_latency=70, turn=9, refresh_every=150, refresh_cycles=30,
@@ -45,8 +45,8 @@ MOST = _machine("most", bus_bytes=64, tables=65, head_lanes=64, lanes=16, attent
 #: All tokens share a core, which takes a whole head in a cycle and has room for a larger one.
 HUNGRY = _machine("hungry", bus_bytes=64, tables=7, head_lanes=16, lanes=8, attention_bytes=32, fifo_words=32,
                   burst_beats=16, outstanding=4, tile=8, attention_cores=1, max_query=128)  # fmt: skip
-#: Each byte of trits addresses a table in block RAM.
-BYTES = _machine("bytes", bus_bytes=8, tables=6, head_lanes=8, lanes=4, attention_bytes=8, fifo_words=32,
+#: Each byte of trits addresses a table in block RAM; two tables share up to 4 bytes of one token.
+BYTES = _machine("bytes", bus_bytes=8, tables=9, head_lanes=8, lanes=4, attention_bytes=8, fifo_words=32,
                  burst_beats=8, outstanding=4, tile=2, family="xcup", table_form="byte")  # fmt: skip
 SHALLOW = _machine("shallow", bus_bytes=8, fifo_words=4, burst_beats=2, outstanding=16, queue_depth=4, tile=4)
 

@@ -11,7 +11,7 @@ from compiler.assembler import assemble
 from hw import isa
 from hw.machine import CI, MACHINES, MachineConfig
 from sim.entries import Entry
-from sim.machine_grid import GRID
+from sim.machine_grid import BYTES, GRID
 from sim.random_check import Checker, Found, RandomCase, difference, predict
 from tests.random.program import random_program
 from tests.random.show import show
@@ -31,6 +31,16 @@ def test_interpreter_and_rtl_agree(first: int):
         found = [checker.check(random_program(seed, CI)) for seed in range(first, first + PART)]
     assert [text for text in found if text] == []
     assert checker.errors <= PART // 5, "programs that end early prove little"
+
+
+def test_they_agree_on_a_machine_with_byte_tables():
+    """As kv260 has them, with few bytes, which two tables share, and with more."""
+    cases = [random_program(seed, BYTES) for seed in range(1000, 1000 + PART)]
+    few = 5 * (BYTES.tables // 4 * 2)
+    chunks = [f["k"] for case in cases for name, f in case.rows if name == "MATMUL"]
+    assert sum(5 < k <= few for k in chunks) > 10 and any(k > few for k in chunks)
+    with Checker(BYTES) as checker:
+        assert [text for text in map(checker.check, cases) if text] == []
 
 
 def test_a_seed_gives_one_program():
