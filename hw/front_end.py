@@ -19,6 +19,7 @@ from .ports import (
     header_layout,
     instruction_layout,
 )
+from .split_product import SPLIT, split_product
 
 __all__ = ["PROGRAM_STRIDE", "FrontEnd"]
 
@@ -125,7 +126,7 @@ class FrontEnd(wiring.Component):
         m.d.comb += read.addr.eq(pc)
         opcodes = {name: row.opcode for name, row in BY_NAME.items()}
         passed_on = [op for op, row in BY_OPCODE.items() if row.unit not in (Unit.CONTROL, Unit.FETCH)]
-        skipped = ~self.predicates.bit_select(header.predicate, 1) & (header.predicate != 0)
+        skipped = Signal()
 
         # The tile: its first entry, how many tokens it has beside that, and whether another one follows.
         following, left = Signal(ENTRY_BITS + 1), Signal(ENTRY_BITS + 1)
@@ -152,6 +153,10 @@ class FrontEnd(wiring.Component):
             self.run.payload.as_value().eq(runs.r_data),
             runs.r_en.eq(self.run.ready),
         ]
+        # Of a FETCH: the token, its entry, whether it is not the first, whether it is the last.
+        token, here, later, last = Signal(TOKEN_BITS), Signal(ENTRY_BITS), Signal(), Signal()
+        fetch = data.View(instruction_layout("FETCH"), word)
+        each = (fetch.index == Index.POSITION) | (fetch.index == Index.TOKEN) | (fetch.index == Index.ENTRY)
         m.d.comb += self.running.eq(1)
         with m.FSM():
             with m.State("IDLE"):
@@ -162,9 +167,15 @@ class FrontEnd(wiring.Component):
             with m.State("READ"):
                 m.next = "LATCH"
             with m.State("LATCH"):
-                m.d.sync += [word.eq(read.data[:INSTRUCTION_BITS]), pc.eq(pc + 1)]
+                now = data.View(header_layout(), read.data[:INSTRUCTION_BITS])
+                acts = Cat(Const(1, 1), self.predicates[1:]).bit_select(now.predicate, 1)
+                m.d.sync += [word.eq(now.as_value()), skipped.eq(~acts), pc.eq(pc + 1)]
                 m.next = "DECODE"
             with m.State("DECODE"):
+                m.d.sync += [
+                    token.eq(0), here.eq(self.first), later.eq(0),
+                    last.eq(~fetch.tiled | ~(each | fetch.sequence) | (self.more == 0)),
+                ]  # fmt: skip
                 m.next = "READ"
                 with m.If(skipped):
                     pass
@@ -184,7 +195,7 @@ class FrontEnd(wiring.Component):
                             m.next = "DECODE"
                     with m.Default():
                         m.next = "UNKNOWN"
-            self._fetch(m, word, runs)
+            self._fetch(m, fetch, runs, token, here, later, last)
             with m.State("UNKNOWN"), m.If(self.drained):  # the errors of all before it come first
                 m.d.comb += self.unknown.eq(1)
                 m.next = "DRAIN"
@@ -218,32 +229,41 @@ class FrontEnd(wiring.Component):
         with m.Elif(following < self.tokens):
             m.d.sync += [self.first.eq(following), pc.eq(tile_body)]
 
-    def _fetch(self, m: Module, word: Signal, runs: SyncFIFOBuffered) -> None:
+    def _fetch(
+        self, m: Module, fetch: data.View, runs: SyncFIFOBuffered, token: Signal, here: Signal, later: Signal,
+        last: Signal,
+    ) -> None:  # fmt: skip
         """States of a FETCH, from INDEX back to READ: a run for each token, each sequence, or one."""
-        fetch = data.View(instruction_layout("FETCH"), word)
-        token = Signal(TOKEN_BITS)
-        each = (fetch.index == Index.POSITION) | (fetch.index == Index.TOKEN) | (fetch.index == Index.ENTRY)
-        entry, here = self.entries.entry, Signal(ENTRY_BITS)
+        entry = self.entries.entry
         index, position = Signal(POSITION_BITS), Signal(POSITION_BITS)
-        base, offset, size = Signal(POSITION_BITS), Signal(32), Signal(32)
+        base, size = Signal(POSITION_BITS), Signal(32)
+        # Products as `split_product` has them, the lower one first; `before`: the rows of older tokens.
+        upper = 32 - SPLIT
+        origin, empty = Signal(32), Signal()
+        rows, before, all_bytes = (
+            (Signal(32, name=name), Signal(upper, name=f"{name}_high"))
+            for name in ("rows", "before", "all_bytes")
+        )
         shift = self.config.bus_bytes.bit_length() - 1
         m.d.comb += [
-            here.eq(self.first + token),
+            size.eq(all_bytes[0] + (all_bytes[1] << SPLIT)),
             self.entries.index.eq(here),
             self.kind.eq(fetch.kind),
             self.bytes.eq(size),
             self.beats.eq((size + (self.config.bus_bytes - 1)) >> shift),
-            runs.w_data.eq(Cat((self.memory_base + fetch.base + offset)[:32], size)),
+            runs.w_data.eq(
+                Cat((origin + rows[0] + before[0] + ((rows[1] + before[1])[:upper] << SPLIT))[:32], size)
+            ),
         ]
 
         def another() -> None:
             """The next token, or the end of the instruction."""
-            with m.If((each | fetch.sequence) & fetch.tiled & (token != self.more)):
-                m.d.sync += token.eq(token + 1)
-                m.next = "INDEX"
-            with m.Else():
+            m.d.sync += [
+                token.eq(token + 1), here.eq(here + 1), later.eq(1), last.eq(token + 1 == self.more),
+            ]  # fmt: skip
+            m.next = "INDEX"
+            with m.If(last):
                 m.d.comb += self.fetched.eq(1)
-                m.d.sync += token.eq(0)
                 m.next = "READ"
 
         with m.State("INDEX"):
@@ -259,16 +279,20 @@ class FrontEnd(wiring.Component):
                     with m.Case(which):
                         m.d.sync += index.eq(register)
             m.next = "MULTIPLY"
-            with m.If(fetch.sequence & entry.continues & (token != 0)):
+            with m.If(fetch.sequence & entry.continues & later):
                 another()  # its rows are those of the token before
         with m.State("MULTIPLY"):
             m.d.sync += [
-                offset.eq(index * fetch.stride + base * fetch.bytes),
-                size.eq(position * fetch.bytes),
+                origin.eq(self.memory_base + fetch.base),
+                empty.eq((position == 0) | (fetch.bytes == 0)),
             ]
+            for product, a, b in (
+                (rows, index, fetch.stride), (before, fetch.bytes, base), (all_bytes, fetch.bytes, position),
+            ):  # fmt: skip
+                m.d.sync += [half.eq(now) for half, now in zip(product, split_product(a, b), strict=True)]
             m.next = "APPEND"
         with m.State("APPEND"):
-            m.d.comb += runs.w_en.eq(size != 0)
-            with m.If(runs.w_rdy | (size == 0)):
+            m.d.comb += runs.w_en.eq(~empty)
+            with m.If(runs.w_rdy | empty):
                 m.d.comb += self.appended.eq(1)
                 another()

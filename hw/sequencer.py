@@ -9,7 +9,7 @@ from .front_end import PROGRAM_STRIDE, FrontEnd
 from .isa import BY_OPCODE, NO_WAIT, Unit
 from .machine import MachineConfig
 from .ports import UnitPort, command_layout, header_layout
-from .unit_queue import UnitQueue
+from .unit_queue import UnitQueue, count
 
 __all__ = ["PROGRAM_STRIDE", "UNITS", "UNIT_QUEUE", "Sequencer"]
 
@@ -74,13 +74,14 @@ class Sequencer(wiring.Component):
         outstanding = [
             Signal(range(UNIT_QUEUE + 4), name=f"outstanding_{unit.name.lower()}") for unit in UNITS
         ]
-        drained = Signal()
+        # None unfinished, unit by unit; the queue was empty a cycle ago (and now: END comes cycles later).
+        idle, queue_empty = Signal(len(UNITS), init=-1), Signal(init=1)
+        m.d.sync += queue_empty.eq(queue.level == 0)
         m.d.comb += [
             queue.w_data.eq(front.command.payload),
             queue.w_en.eq(front.command.valid),
             front.command.ready.eq(queue.w_rdy),
-            drained.eq(Cat(*outstanding) == 0),
-            front.drained.eq(drained & (queue.level == 0)),
+            front.drained.eq(idle.all() & queue_empty),
             front.store_done.eq(self.units[UNITS.index(Unit.STORE)].done),
         ]
 
@@ -115,7 +116,9 @@ class Sequencer(wiring.Component):
                 port.command.payload.as_value().eq(fifo.r_data),
                 fifo.r_en.eq(port.command.ready),
             ]
-            m.d.sync += outstanding[i].eq(outstanding[i] + issue - port.done)
+            left = Signal.like(outstanding[i], name=f"left_{i}")
+            m.d.comb += left.eq(count(outstanding[i], issue, port.done))
+            m.d.sync += [outstanding[i].eq(left), idle[i].eq(left == 0)]
             with m.If(issue):
                 m.d.comb += [queue.r_en.eq(1), self.issued.eq(1)]
         return m

@@ -101,25 +101,28 @@ class Steps(wiring.Component):
         write, read = log.write_port(), log.read_port()
         m.d.comb += [read.addr.eq(self.log_index), self.log_token.eq(read.data)]
 
+        many = Signal()  #: chunk > tile
         machine_bits = 1 | 1 << MANY_TILES
         m.d.comb += self.predicates.eq(
-            (self.wanted & Const(~machine_bits, PREDICATES))
-            | Cat(Const(1, MANY_TILES), self.chunk > self.tile)
+            (self.wanted & Const(~machine_bits, PREDICATES)) | Cat(Const(1, MANY_TILES), many)
         )
 
         # After a step, token by token: what was found goes to the log and is an entry of the next chunk.
-        token = Signal(TOKEN_BITS)
+        # Token, entry and what was found are in registers when COLLECT begins, and so is all that a decision
+        # needs but `stop`.
+        token, found = Signal(TOKEN_BITS), Signal(TOKEN_ID_BITS)
+        entry = Signal(ENTRY_BITS)
         place = Signal(range(config.max_context))
         stopped = Signal(config.tile)
-        last, found, stop = Signal(), Signal(TOKEN_ID_BITS), Signal()
-        which = Signal(TOKEN_BITS)
-        at_end = Signal()
+        last, final, stop = Signal(), Signal(), Signal()
+        all_before, stopped_now = Signal(), Signal()
+        following, which = Signal(TOKEN_BITS), Signal(TOKEN_BITS)
         m.d.comb += [
-            which.eq(Mux(self.batch, token, self.more)),
+            which.eq(Mux(self.batch, following, self.more)),
             last.eq(~self.batch | (token == self.more)),
-            found.eq(self.next_token[which] if config.tile > 1 else self.next_token[0]),
             stop.eq(Cat(one.used & (one.token == found) for one in self.stops).any()),
-            self.entries.index.eq(Mux(self.batch, token, self.chunk - 1)),
+            stopped_now.eq((stopped.bit_select(token, 1) if config.tile > 1 else stopped) | stop),
+            self.entries.index.eq(entry),
             self.write.index.eq(token),
             self.write.entry.token.eq(found),
             self.write.entry.position.eq(self.entries.entry.position + 1),
@@ -127,8 +130,11 @@ class Steps(wiring.Component):
             self.write.entry.continues.eq(0),
             write.addr.eq(place),
             write.data.eq(found),
-            at_end.eq((self.generated + 1 == self.steps) | self.failed),
             self.step_tokens.eq(self.chunk),
+        ]
+        m.d.sync += [
+            found.eq(self.next_token[which] if config.tile > 1 else self.next_token[0]),
+            final.eq(self.generated + 1 == self.steps),  # `generated` is older than the end of a step
         ]
         m.d.comb += self.running.eq(1)
         with m.FSM():
@@ -136,31 +142,34 @@ class Steps(wiring.Component):
                 m.d.comb += self.running.eq(0)
                 with m.If(self.start):
                     m.d.sync += [
-                        self.chunk.eq(self.tokens), self.generated.eq(0), place.eq(0), stopped.eq(0),
+                        self.chunk.eq(self.tokens), many.eq(self.tokens > self.tile),
+                        self.generated.eq(0), place.eq(0), stopped.eq(0),
                     ]  # fmt: skip
                     m.next = "BEGIN"
             with m.State("BEGIN"):
                 m.d.comb += self.begin.eq(1)
                 m.d.sync += token.eq(0)
                 m.next = "RUN"
-            with m.State("RUN"), m.If(self.ended):
-                m.d.comb += self.step.eq(1)
-                m.next = "COLLECT"
+            with m.State("RUN"):
+                m.d.sync += [entry.eq(Mux(self.batch, 0, self.chunk - 1)), all_before.eq(1)]
+                with m.If(self.ended):
+                    m.d.comb += self.step.eq(1)
+                    m.next = "COLLECT"
             with m.State("COLLECT"):
-                alive = (2 << Mux(self.batch, self.more, 0)) - 1
-                all_stopped = (stopped | (stop << token) | ~alive)[: config.tile]
-                m.d.comb += [write.en.eq(1), self.write.en.eq(1)]
+                m.d.comb += [write.en.eq(1), self.write.en.eq(1), following.eq(token + 1)]
                 m.d.sync += [
                     place.eq(place + 1),
-                    token.eq(token + 1),
+                    token.eq(following),
+                    entry.eq(following),
                     stopped.eq(stopped | (stop << token)),
+                    all_before.eq(all_before & stopped_now),
                 ]
                 with m.If(last):
                     m.d.sync += self.generated.eq(self.generated + 1)
                     m.next = "BEGIN"
-                    with m.If(at_end | all_stopped.all()):
+                    with m.If(final | self.failed | (all_before & stopped_now)):
                         m.d.comb += self.finished.eq(1)
                         m.next = "IDLE"
                     with m.Elif(~self.batch):
-                        m.d.sync += self.chunk.eq(1)
+                        m.d.sync += [self.chunk.eq(1), many.eq(0)]
         return m

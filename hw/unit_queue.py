@@ -1,11 +1,20 @@
 """The queue between the sequencer and a unit."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["UnitQueue"]
+__all__ = ["UnitQueue", "count"]
+
+
+def count(value: Signal, up: Value, down: Value) -> Value:
+    """``value + up - down`` without a carry chain: of a few bits, each is one look-up table."""
+    changes, bits = up ^ down, []
+    for i in range(len(value)):
+        below = value[:i]
+        bits.append(value[i] ^ (changes & Mux(up, below.all(), ~below.any()) if i else changes))
+    return Cat(*bits)
 
 
 class UnitQueue(wiring.Component):
@@ -22,7 +31,7 @@ class UnitQueue(wiring.Component):
     Members
     -------
     w_data, w_rdy, w_en : In(width), Out(1), In(1)
-        Write an entry; only while ``w_rdy``, which depends on registers alone.
+        Write an entry; only while ``w_rdy``, which is a register.
     r_data, r_rdy, r_en : Out(width), Out(1), In(1)
         The oldest entry, whether there is one, and its taking; only while ``r_rdy``.
     level : Out(range(depth + 1))
@@ -51,10 +60,11 @@ class UnitQueue(wiring.Component):
         m = Module()
         # Those behind the first one.
         m.submodules.behind = behind = SyncFIFO(width=self.width, depth=self.depth - 1)
-        moves = Signal()
+        moves, full = Signal(), Signal()
+        m.d.sync += full.eq(count(behind.level, behind.w_en, behind.r_en) == self.depth - 1)
         m.d.comb += [
             moves.eq(~self.r_rdy | self.r_en),
-            self.w_rdy.eq(behind.w_rdy),
+            self.w_rdy.eq(~full),
             self.level.eq(behind.level + self.r_rdy),
             behind.w_data.eq(self.w_data),
             behind.w_en.eq(self.w_en & (~moves | behind.r_rdy)),

@@ -133,8 +133,10 @@ def test_entries_beside_a_unit_keep_their_order():
         ("(~moves | behind.r_rdy)", "1"),
         ("Mux(behind.r_rdy, behind.r_data, self.w_data)", "self.w_data"),
         ("behind.r_rdy | self.w_en", "self.w_en"),
+        ("count(behind.level, behind.w_en, behind.r_en)", "behind.level"),
+        ("Mux(up, below.all(), ~below.any())", "below.all()"),
     ],
-    ids=["dropped", "twice", "overtaken", "lost"],
+    ids=["dropped", "twice", "overtaken", "lost", "full", "count"],
 )
 def test_broken_queue_beside_a_unit_is_found(old, new):
     with pytest.raises(AssertionError, match="counterexample from reset"):

@@ -19,6 +19,7 @@ from hw.isa import BY_NAME, BY_OPCODE, FETCH_AHEAD, NO_WAIT, Index, Loop, Unit, 
 from hw.machine import CI, NARROW
 from hw.ports import command_layout, entry_layout, header_layout, instruction_layout
 from hw.sequencer import UNIT_QUEUE
+from hw.split_product import SPLIT
 
 from .contract import kept
 from .prove import prove
@@ -219,28 +220,44 @@ class Walk(wiring.Component):
         with m.If(advance):
             m.d.sync += [t.eq(t + 1), due.eq(0), fetching.eq(t + 1 != live)]
 
-        # A run is appended, or found empty, only where one is due, and then enters the queue as the ISA says.
+        # A run is appended, or found empty, only where one is due, and then enters the queue as the ISA says;
+        # that of no bytes may enter it too (it is legal, and yields no burst: test_burst).
         # Products for equal operands are equal, but a solver would have to multiply to see it: they are taken
-        # of the design's own operands, in the cycle in which these are asserted to be the ISA's.
+        # of the design's own operands, in the cycle in which these are asserted to be the ISA's. Nor does it
+        # see that a * (x + (y << n)) == a * x + (a * y << n): products are taken in two parts.
         working, operands = state["MULTIPLY"] | state["APPEND"], data.View(now.shape(), inner.word)
-        offset, size = Signal(32), Signal(32)
-        with m.If(state["MULTIPLY"]):
-            m.d.sync += [
-                offset.eq(inner.index * operands.stride + inner.base * operands.bytes),
-                size.eq(inner.position * operands.bytes),
-            ]
+        start, size, products = Signal(32), Signal(32), {}
+        for name, a, b in (
+            ("rows", inner.index, operands.stride), ("before", operands.bytes, inner.base),
+            ("all_bytes", operands.bytes, inner.position),
+        ):  # fmt: skip
+            halves = Signal(32, name=f"{name}_x"), Signal(32, name=f"{name}_y")
+            with m.If(state["MULTIPLY"]):
+                m.d.sync += [halves[0].eq(a * b[:SPLIT]), halves[1].eq(a * b[SPLIT:])]
+            products[name] = halves
+            with m.If(state["APPEND"]):
+                low, high = getattr(inner, name)
+                m.d.comb += [Assert(low == halves[0]), Assert(high == halves[1][: len(high)])]
+        (x, y), (x_before, y_before), (x_all, y_all) = products.values()
+        m.d.comb += [
+            start.eq(self.memory_base + now.base + x + x_before + ((y + y_before) << SPLIT)),
+            size.eq(x_all + (y_all << SPLIT)),
+        ]
         with m.If(working):
             m.d.comb += [Assert(inner.index == index), Assert(inner.base == begin),
                          Assert(inner.position == rows)]  # fmt: skip
         with m.If(state["APPEND"]):
-            m.d.comb += [Assert(inner.offset == offset), Assert(inner.size == size)]
-        start = (self.memory_base + now.base + offset)[:32]
+            m.d.comb += [
+                Assert(inner.size == size), Assert(inner.origin == (self.memory_base + now.base)[:32]),
+                Assert(inner.empty == ((now.bytes == 0) | (rows == 0))),
+            ]  # fmt: skip
         run = data.View(run_layout(), queue.w_data)
         bus = self.config.bus_bytes
         m.d.comb += [
             Assert(~dut.appended | due),
-            Assert(~queue.w_en | (size != 0) & due),
-            Assert((queue.w_en & queue.w_rdy) == (dut.appended & (size != 0))),
+            Assert(~queue.w_en | (now.bytes != 0) & (rows != 0) & due),
+            Assert(~(queue.w_en & queue.w_rdy) | dut.appended),
+            Assert(~dut.appended | (queue.w_en & queue.w_rdy) | (size == 0)),
             Assert(dut.fetched == (fetching & advance & (t + 1 == live))),
             Assert(~(dut.appended | queue.w_en | fetching) | (now.wait_store == NO_WAIT)
                    | (self.unfinished <= now.wait_store)),
@@ -259,9 +276,13 @@ class Walk(wiring.Component):
         # Invariants.
         m.d.comb += [
             Assert(fetching == (seen | working)), Assert(due == working),
-            Assert(inner.token == Mux(fetching, t, 0)), Assert(~fetching | (t < live)),
+            Assert(~fetching | (t < live)),
         ]  # fmt: skip
+        with m.If(state["DECODE"]):
+            m.d.comb += Assert(inner.skipped == ~self.act)
         with m.If(fetching):
+            m.d.comb += [Assert(inner.token == t), Assert(inner.here == (self.first + t)[:8]),
+                         Assert(inner.later == (t != 0)), Assert(inner.last == (t + 1 == live))]  # fmt: skip
             m.d.comb += Assert(self.head.opcode == BY_NAME["FETCH"].opcode)
             m.d.comb += Assert(now.index <= Index.ENTRY)
 
@@ -324,23 +345,31 @@ ROWS = [encode("FETCH", tiled=1, sequence=1, index=Index.LAYER, bytes=8), encode
         ("self.command.valid & self.command.ready & (header", "self.command.valid & (header", STORES),
         ("with m.If(~self.command.ready):", "with m.If(0):", STORES),
         ("Mux(header.tiled, self.more, 0)", "self.more", STORES),
-        ("runs.w_en.eq(size != 0)", "runs.w_en.eq(1)", ROWS[2:] * 2),
-        ("runs.w_rdy | (size == 0)", "Const(1)", ROWS),
-        ("m.d.sync += token.eq(0)", "pass", ROWS),
-        ("(token != self.more)", "(token != self.tile - 1)", ROWS),
-        ("here.eq(self.first + token)", "here.eq(self.first)", PLACES),
-        ("entry.continues & (token != 0)", "entry.continues", ROWS),
-        ("entry.continues & (token != 0)", "(token != 0)", ROWS),
+        ("runs.w_en.eq(~empty)", "runs.w_en.eq(1)", ROWS[2:] * 2),
+        ("(position == 0) | (fetch.bytes == 0)", "position == 0", ROWS[2:] * 2),
+        ("(position == 0) | (fetch.bytes == 0)", "(position[1:] == 0) | (fetch.bytes == 0)", ROWS),
+        ("runs.w_rdy | empty", "Const(1)", ROWS),
+        ("token.eq(0), here", "here", ROWS),
+        ("last.eq(token + 1 == self.more)", "last.eq(token + 2 == self.tile)", ROWS),
+        ("| (self.more == 0)", "", ROWS),
+        ("here.eq(here + 1)", "here.eq(here)", PLACES),
+        ("here.eq(self.first), later", "later", PLACES),
+        ("entry.continues & later", "entry.continues", ROWS),
+        ("entry.continues & later", "later", ROWS),
         ("Mux(fetch.sequence, entry.base, 0)", "entry.base", ROWS[1:] + ROWS[:1]),
-        ("index * fetch.stride + base * fetch.bytes", "index * fetch.stride", ROWS),
-        ("self.memory_base + fetch.base + offset", "fetch.base + offset", ROWS),
+        ("(before, fetch.bytes, base)", "(before, fetch.bytes, Const(0, 20))", ROWS),
+        ("rows[0] + before[0]", "rows[0]", ROWS),
+        ("(rows[1] + before[1])", "rows[1]", ROWS),
+        ("self.memory_base + fetch.base", "fetch.base", ROWS),
+        ("Cat(Const(1, 1), self.predicates[1:])", "self.predicates", ROWS),
         ("self.layer + 1 < count", "self.layer < count", LAYERS),
         ("following < self.tokens", "following <= self.tokens", TILES),
         ("self.first.eq(following), pc.eq(tile_body)", "self.first.eq(following), pc.eq(layer_body)", TILES),
         ("self.discard.eq(self.drained)", "self.discard.eq(1)", ROWS[3:] * 4),
     ],
-    ids=["bound", "count", "stall", "lost command", "not tiled", "empty", "full", "token", "live", "place",
-         "of a sequence", "sequences", "base", "start", "memory base", "layers", "tiles", "body",
+    ids=["bound", "count", "stall", "lost command", "not tiled", "empty", "no bytes", "one row", "full",
+         "token", "live", "one token", "place", "first place", "of a sequence", "sequences", "base",
+         "older rows", "start", "start above", "memory base", "predicate 0", "layers", "tiles", "body",
          "drain"],
 )  # fmt: skip
 def test_broken_front_end_is_found(old, new, program):

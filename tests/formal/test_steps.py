@@ -97,7 +97,8 @@ class Loop(wiring.Component):
             Assert(dut.finished == (last & over)),
             Assert(~running | (count < self.steps)), Assert(~dut.finished | (count + 1 <= self.steps)),
             Assert(~running | (dut.chunk == Mux(self.batch | (count == 0), self.tokens, 1))),
-            Assert(dut.predicates[0]), Assert(dut.predicates[MANY_TILES] == (dut.chunk > self.tile)),
+            Assert(dut.predicates[0]),
+            Assert(~running | (dut.predicates[MANY_TILES] == (dut.chunk > self.tile))),
             Assert(((dut.predicates ^ self.wanted) & ~(1 | 1 << MANY_TILES)) == 0),
         ]  # fmt: skip
         with m.If(begins):
@@ -134,6 +135,10 @@ class Loop(wiring.Component):
             Assert(~running | (inner.place == place[: len(inner.place)])),
             Assert(~collecting | (wrote == (1 << inner.token) - 1) & (inner.token < live)),
             Assert(~in_step | (inner.token == 0)),
+            Assert(~(running & (in_step | collecting)) | (inner.final == (count + 1 == self.steps))),
+            Assert(~collecting | (inner.found == found)),
+            Assert(~collecting | (inner.entry == Mux(self.batch, which, dut.chunk - 1))),
+            Assert(~collecting | (inner.all_before == (met | ~wrote).all())),
         ]  # fmt: skip
         return m
 
@@ -147,22 +152,27 @@ def test_steps_follow_each_other(config):
     ("old", "new"),
     [
         ("self.generated + 1 == self.steps", "self.generated == self.steps"),
-        ("(self.generated + 1 == self.steps) | self.failed", "(self.generated + 1 == self.steps)"),
+        ("final | self.failed", "final"),
         ("place.eq(0), stopped.eq(0)", "place.eq(0)"),
-        ("stopped | (stop << token) | ~alive", "stopped | (stop << token)"),
+        ("all_before.eq(all_before & stopped_now)", "all_before.eq(stopped_now)"),
+        ("self.failed | (all_before & stopped_now)", "self.failed | stopped.all()"),
+        ("many.eq(self.tokens > self.tile)", "many.eq(self.tokens >= self.tile)"),
+        ("self.chunk.eq(1), many.eq(0)", "self.chunk.eq(1)"),
         ("stopped.eq(stopped | (stop << token))", "stopped.eq(stop << token)"),
         ("one.used & (one.token == found)", "one.token == found"),
         ("self.entries.entry.position + 1", "self.entries.entry.position"),
-        ("Mux(self.batch, token, self.more)", "token"),
-        ("Mux(self.batch, token, self.chunk - 1)", "token"),
+        ("Mux(self.batch, following, self.more)", "following"),
+        ("following.eq(token + 1)", "following.eq(token)"),
+        ("Mux(self.batch, 0, self.chunk - 1)", "0"),
+        ("entry.eq(following)", "entry.eq(token)"),
         ("~self.batch | (token == self.more)", "token == self.more"),
         ("with m.Elif(~self.batch):", "with m.Else():"),
         ("m.d.sync += token.eq(0)", "pass"),
-        ("self.ended):\n                m.d.comb += self.step.eq(1)\n                m.next = \"COLLECT\"",
-         "self.ended):\n                m.d.comb += self.step.eq(1)\n                m.next = \"BEGIN\""),
+        ("self.step.eq(1)\n                    m.next = \"COLLECT\"",
+         "self.step.eq(1)\n                    m.next = \"BEGIN\""),
     ],
-    ids=["steps", "failed", "doorbell", "alive", "stopped", "unused", "position", "last", "entry", "prefill",
-         "chunk", "token", "uncollected"],
+    ids=["steps", "failed", "doorbell", "before", "alive", "many", "many later", "stopped", "unused",
+         "position", "last", "next", "entry", "next entry", "prefill", "chunk", "token", "uncollected"],
 )  # fmt: skip
 def test_broken_steps_are_found(old, new):
     with pytest.raises(AssertionError, match="counterexample from reset"):
