@@ -225,8 +225,7 @@ class IntegerLinear(wiring.Component):
             en.eq(~self.logits.valid | self.logits.ready),
         ]
 
-        row = Signal.like(rows)
-        last_row = row + 1 == rows
+        row, last_row = Signal.like(rows), Signal()
         m.d.comb += [
             finished.eq(result.valid & result.last & last_row),
             self.result.en.eq(result.valid & ~is_head),
@@ -241,5 +240,7 @@ class IntegerLinear(wiring.Component):
         ]
         wiring.connect(m, wiring.flipped(self.top), top_k.read)
         with m.If(en & result.valid & result.last):
-            m.d.sync += row.eq(Mux(last_row, 0, row + 1))
+            m.d.sync += [row.eq(Mux(last_row, 0, row + 1)), last_row.eq(row + 2 == rows)]
+        with m.If(self.command.ready):
+            m.d.sync += last_row.eq(command.rows == 1)
         return m
