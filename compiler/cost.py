@@ -119,7 +119,7 @@ def matmul(machine: MachineConfig, f: Fields, tokens: int) -> MatmulCost:
     whole, rest = divmod(groups, machine.tables)
     chunks = (machine.tables,) * whole + ((rest,) if rest else ())
     split = machine.table_form == "split"
-    look_up = 2 + tree(machine.tables) if split else 3 + entry_tree(machine.tables, machine.family)
+    look_up = 3 + tree(machine.tables) if split else 3 + entry_tree(machine.tables, machine.family)
     built = build_cycles(machine, tokens, groups)
     return MatmulCost(f["rows"], chunks, built, look_up + 1, 1 if split else 2)
 

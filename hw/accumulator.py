@@ -1,12 +1,16 @@
 """Memories of partial sums and of results, of MATMUL and of LINEAR."""
 
+from functools import partial
+
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from .lut_mux import choose
 from .machine import MachineConfig
 from .ports import TOKEN_BITS, AccumulatorRead
+from .rotate import rotate
 from .ternary_engine import row_layout
 
 __all__ = ["Accumulator", "ResultWrite"]
@@ -124,7 +128,7 @@ class Accumulator(wiring.Component):
             port.en.eq(row.valid & ~row.last),
             self.done.eq(row.valid & row.done),
         ]
-        self._results(m, row, after)
+        self._results(m, platform, row, after)
         return m
 
     def _memory(self, shape: data.ArrayLayout, depth: int) -> Memory:
@@ -137,7 +141,7 @@ class Accumulator(wiring.Component):
             attrs={"no_rw_check": 1, **({"ram_style": "ultra"} if large else {})},  # pyright: ignore
         )
 
-    def _results(self, m: Module, row: data.View, sums: data.View) -> None:
+    def _results(self, m: Module, platform: object, row: data.View, sums: data.View) -> None:
         """The banks of results: all live tokens of a row, or one result of LINEAR; and the reader's word."""
         tokens, banks, beside = self.config.tile, self._banks, self._beside
         bank_bits, beside_bits = (banks - 1).bit_length(), (beside - 1).bit_length()
@@ -201,4 +205,5 @@ class Accumulator(wiring.Component):
                 # Back: the row at `first` of this token lies in this bank.
                 read_turn.eq(-(first[:bank_bits] + self.read.token[:token_bits])),
             ]
-        m.d.comb += self.read.data.eq(turned(found, read_turn, "found"))
+        words = rotate(m, found, read_turn, "found", left=True, choose=partial(choose, m, platform))
+        m.d.comb += self.read.data.eq(Cat(words))

@@ -28,12 +28,16 @@ class BlockRead(wiring.Signature):
     -------
     block : Out(16)
         First block.
+    hold : Out(1)
+        Nothing is read: the data stay as they are.
     data : In(ArrayLayout(bits * BLOCK * blocks, tokens))
         Of each token that block and the ones after it, first activation lowest, each of so many bits.
     """
 
     def __init__(self, blocks: int, tokens: int, bits: int = 8) -> None:
-        super().__init__({"block": Out(16), "data": In(data.ArrayLayout(bits * BLOCK * blocks, tokens))})
+        super().__init__({
+            "block": Out(16), "hold": Out(1), "data": In(data.ArrayLayout(bits * BLOCK * blocks, tokens))
+        })  # fmt: skip
 
 
 class ActivationBuffer(wiring.Component):
@@ -104,6 +108,8 @@ class ActivationBuffer(wiring.Component):
                     port.data.eq(self.write.data.replicate(BLOCK // lanes * tokens)),
                     look.addr.eq(read),
                 ]
+                if parts == 1:
+                    m.d.comb += look.en.eq(~self.read.hold)
                 found.append(look.data)
             word = found[0]
             if parts > 1:
@@ -111,11 +117,13 @@ class ActivationBuffer(wiring.Component):
                 m.submodules[f"part{bank}"] = shared(chosen, platform)
                 word = Signal(block_width * tokens, name=f"word{bank}", reset_less=True)
                 m.d.comb += [chosen.select.eq(read[-1]), chosen.i.eq(Cat(*found))]
-                m.d.sync += word.eq(chosen.o)
+                with m.If(~self.read.hold):
+                    m.d.sync += word.eq(chosen.o)
             words.append(data.View(data.ArrayLayout(block_width, tokens), word))
 
         first = Signal(max(1, bank_bits))
-        m.d.sync += first.eq(self.read.block[:bank_bits])
+        with m.If(~self.read.hold):
+            m.d.sync += first.eq(self.read.block[:bank_bits])
         for t in range(tokens):
             blocks = [word[t] for word in words]
             turned = [Cat(*(blocks[(i + by) % banks] for by in range(banks))) for i in range(banks)]

@@ -69,7 +69,7 @@ class ActivationGroups(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         offered = TRITS_PER_BYTE * self.width
-        block, after = Signal(16), Signal(16)
+        after = Signal(16)
         # A block of each token, behind it the one that the buffer holds; what is sent begins at `place`.
         stores = [Signal(8 * BLOCK, name=f"store{t}", reset_less=True) for t in range(self.tokens)]
         place = Signal(range(BLOCK))
@@ -90,16 +90,16 @@ class ActivationGroups(wiring.Component):
         if self.width > 1:
             m.d.comb += [self.groups.p.more.eq(more[TRITS_PER_BYTE]), two.eq(self.both & self.groups.p.more)]
 
-        # Ask for the block that the output of the buffer shall hold in the next cycle.
+        # The next block is asked for in each cycle, and comes where the output of the buffer is passed on.
         first = self.q >> (BLOCK - 1).bit_length()
+        m.d.comb += [
+            self.read.block.eq(Mux(valid | filling, after, first)),
+            self.read.hold.eq(~(self.start | passed)),
+        ]
+        with m.If(passed):
+            m.d.sync += after.eq(after + 1)
         with m.If(self.start):
-            m.d.comb += self.read.block.eq(first)
             m.d.sync += after.eq(first + 1)
-        with m.Else():
-            m.d.comb += self.read.block.eq(Mux(passed, after, block))
-            with m.If(passed):
-                m.d.sync += after.eq(after + 1)
-        m.d.sync += block.eq(self.read.block)
 
         with m.If(passed):
             m.d.sync += [store.eq(self.read.data[t]) for t, store in enumerate(stores)]

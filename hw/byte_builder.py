@@ -21,10 +21,21 @@ __all__ = ["ByteTableBuilder"]
 _LOADED = 2
 
 
-def _move_layout(tokens: int) -> data.StructLayout:
-    """What the entry of each token changes by at the end of a cycle; as in `SoloWalk`."""
+def _step_layout(tokens: int, parts: int) -> data.StructLayout:
+    """What the entry of each token changes by at the end of a cycle, for each part of the tables; as in
+    `SoloWalk`."""
     digit = data.ArrayLayout(range(TRITS_PER_BYTE), tokens)
-    return data.StructLayout({"step": tokens, "digit": digit, "down": tokens})
+    move = data.StructLayout({"step": tokens, "digit": digit, "down": tokens})
+    return data.StructLayout(
+        {"write": 1, "address": range(BYTE_ENTRIES), "ends": 1, "moves": data.ArrayLayout(move, parts)}
+    )
+
+
+def _first_step(layout: data.StructLayout) -> dict[str, object]:
+    """That of each walk: all entries change by their first activation, which is subtracted."""
+    parts = layout.members["moves"]
+    everyone = (1 << parts.elem_shape.members["step"]) - 1
+    return {"moves": [{"step": everyone, "down": everyone}] * parts.length}
 
 
 class ByteBuilder(SharedComponent):
@@ -172,43 +183,53 @@ class ByteTableBuilder(wiring.Component):
         ]
 
         # What the builders of each token do, those of the tables up to ``half`` and of the others.
-        going, writes, ends = Signal(), Signal(), Signal()
+        # The walks are a step ahead of the builders, and all begin with the same one: they take it at once.
+        going, ahead = Signal(), Signal(init=1)
+        m.d.sync += ahead.eq(0)
         live = Signal(tokens)
         group = Signal.like(groups.p.activations)
-        moves = [Signal(_move_layout(tokens), name=f"move{part}") for part in range(2 if self.half else 1)]
+        step_layout = _step_layout(tokens, 2 if self.half else 1)
+        step, following = Signal(step_layout, init=_first_step(step_layout)), Signal(step_layout)
         m.d.comb += [
             live.eq(self.live),
             group.eq(groups.p.activations),
-            self.address.eq(walk.address),
-            writes.eq(walk.write),
-            ends.eq(walk.ends),
+            following.address.eq(walk.address),
+            following.write.eq(walk.write),
+            following.ends.eq(walk.ends),
         ]
-        for move in moves:
+        for move in following.moves:
             m.d.comb += [
-                move.step.eq(walk.en.replicate(tokens)),
+                move.step.eq(-1),
                 move.down.eq(walk.down.replicate(tokens)),
                 move.digit.eq(Cat(walk.digit for _ in range(tokens))),
             ]
+        with m.If(going):
+            m.d.sync += step.eq(following)
+        m.d.comb += self.address.eq(step.address)
         if tokens == 1:
-            m.d.comb += walk.en.eq(going)
+            m.d.comb += walk.en.eq(going | ahead)
         else:
             alone = Signal()
-            m.d.comb += [alone.eq(~self.live[1:].any()), walk.en.eq(going & ~alone)]
+            m.d.comb += [alone.eq(~self.live[1:].any()), walk.en.eq((going & ~alone) | ahead)]
             with m.If(alone):
                 m.d.comb += [
                     live.eq(((1 << lanes_used(tokens)) - 1) | self.twice.replicate(tokens)),
                     group.eq(Cat(groups.p.activations[0] for _ in range(tokens))),
                 ]
-            for lanes in (tokens, 2 * tokens)[: len(moves)]:
+            for lanes in (tokens, 2 * tokens)[: len(following.moves)]:
                 m.submodules[f"solo{lanes}"] = solo = SoloWalk(lanes)
                 chosen = alone & (self.twice == (lanes > tokens))
-                m.d.comb += solo.en.eq(going & chosen)
+                m.d.comb += solo.en.eq((going & chosen) | ahead)
                 with m.If(chosen):
-                    m.d.comb += [self.address.eq(solo.address), writes.eq(solo.write), ends.eq(solo.ends)]
-                    for part, move in enumerate(moves):
+                    m.d.comb += [
+                        following.address.eq(solo.address),
+                        following.write.eq(solo.write),
+                        following.ends.eq(solo.ends),
+                    ]
+                    for part, move in enumerate(following.moves):
                         first = part * tokens % lanes
                         m.d.comb += [
-                            move.step.eq(Mux(going, solo.step[first : first + tokens], 0)),
+                            move.step.eq(solo.step[first : first + tokens]),
                             move.down.eq(solo.down[first : first + tokens]),
                             move.digit.eq(Cat(solo.digit[first + t] for t in range(tokens))),
                         ]
@@ -231,8 +252,8 @@ class ByteTableBuilder(wiring.Component):
                     with m.If(groups.p.last | (loaded + _LOADED >= tables)):
                         m.next = "build"
             with m.State("build"), m.If(self.free):
-                m.d.comb += [going.eq(1), self.write.eq(writes.replicate(tables))]
-                with m.If(ends):
+                m.d.comb += [going.eq(1), self.write.eq(step.write.replicate(tables))]
+                with m.If(step.ends):
                     m.d.comb += self.built.eq(1)
                     m.d.sync += loaded.eq(0)
                     m.next = "load"
@@ -240,16 +261,16 @@ class ByteTableBuilder(wiring.Component):
         for i, bias in enumerate(self.biases):
             builder = ByteBuilder(bias, self.tokens)
             m.submodules[f"table{i}"] = shared(builder, platform)
-            move, loads = moves[0], loaded == i - i % _LOADED
+            move, loads = step.moves[0], loaded == i - i % _LOADED
             if self.half <= i < 2 * self.half:
-                move, loads = moves[1], loads | self.twice & (loaded == i - i % _LOADED - self.half)
+                move, loads = step.moves[1], loads | self.twice & (loaded == i - i % _LOADED - self.half)
             m.d.comb += [
                 builder.live.eq(live),
                 builder.load.eq(taken & loads),
                 builder.clear.eq(taken & (loaded == 0)),
                 builder.group.eq(Cat(part[40 * (i % _LOADED) :][:40] for part in group)),
                 builder.begin.eq(begin),
-                builder.en.eq(move.step),
+                builder.en.eq(Mux(going, move.step, 0)),
                 builder.digit.eq(move.digit),
                 builder.down.eq(move.down),
                 self.value[i].eq(builder.value),

@@ -33,7 +33,7 @@ class IntegerLinear(wiring.Component):
     The first codes are taken 1 cycle after the command and one more for each live token. With one live token
     and one row, ``done`` comes `latency` cycles after the last row scales of a LINEAR were taken, two more in
     a HEAD; another one for each other live token and for each of an odd row. A logit that waits stops
-    everything before it.
+    everything behind it, from the next cycle on.
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ class IntegerLinear(wiring.Component):
         is_head, emit = Signal(), Signal()
         token_scales = Signal(data.ArrayLayout(32, tokens), reset_less=True)
         scaled = Signal.like(more)
-        finished = Signal()
+        finished, ranked = Signal(), Signal()
         en = Signal()
 
         m.d.comb += [
@@ -152,9 +152,12 @@ class IntegerLinear(wiring.Component):
                 m.d.comb += parts.run.eq(1)
                 with m.If(parts.final & parts.last):
                     m.next = "drain"
-            with m.State("drain"), m.If(Mux(is_head, top_k.done, finished)):
-                m.d.comb += self.done.eq(1)
-                m.next = "idle"
+            with m.State("drain"):
+                m.d.sync += ranked.eq(ranked | top_k.done)
+                with m.If(Mux(is_head, en & (top_k.done | ranked), finished)):
+                    m.d.comb += self.done.eq(1)
+                    m.d.sync += ranked.eq(0)
+                    m.next = "idle"
 
         # A pair's row scales are taken when the sums of the one before have been sent or the last one is.
         turns = Signal(range(ROWS * tokens))
@@ -220,16 +223,23 @@ class IntegerLinear(wiring.Component):
             by_row.a.eq(by_token.o),
             by_row.b.eq(scales.r_data.word_select(multiplied.row, 32)),
             scales.r_en.eq(en & multiplied.valid & multiplied.final),
-            self.logits.valid.eq(result.valid & emit),
-            self.logits.payload.eq(by_row.o),
-            en.eq(~self.logits.valid | self.logits.ready),
         ]
-
-        row = Signal.like(rows)
-        last_row = row + 1 == rows
+        # A logit that is not taken at once waits aside, and what follows it in the pipeline.
+        waits, waiting = Signal(), Signal(32, reset_less=True)
+        offered = result.valid & emit
         m.d.comb += [
-            finished.eq(result.valid & result.last & last_row),
-            self.result.en.eq(result.valid & ~is_head),
+            self.logits.valid.eq(waits | offered),
+            self.logits.payload.eq(Mux(waits, waiting, by_row.o)),
+            en.eq(~waits),
+        ]
+        m.d.sync += waits.eq(self.logits.valid & ~self.logits.ready)
+        with m.If(~waits):
+            m.d.sync += waiting.eq(by_row.o)
+
+        row, last_row = Signal.like(rows), Signal()
+        m.d.comb += [
+            finished.eq(en & result.valid & result.last & last_row),
+            self.result.en.eq(en & result.valid & ~is_head),
             self.result.token.eq(result.token),
             self.result.row.eq(acc + row),
             self.result.data.eq(by_row.o),
@@ -241,5 +251,7 @@ class IntegerLinear(wiring.Component):
         ]
         wiring.connect(m, wiring.flipped(self.top), top_k.read)
         with m.If(en & result.valid & result.last):
-            m.d.sync += row.eq(Mux(last_row, 0, row + 1))
+            m.d.sync += [row.eq(Mux(last_row, 0, row + 1)), last_row.eq(row + 2 == rows)]
+        with m.If(self.command.ready):
+            m.d.sync += last_row.eq(command.rows == 1)
         return m

@@ -81,8 +81,9 @@ class IntegerTape(wiring.Component):
         m = Module()
         lanes = self.config.head_lanes
         matrix = Signal(instruction_layout("LINEAR"))
-        #: First activation of the unit that is next; how many are left in the row and in the group.
-        element = Signal(16)
+        #: First activation of the unit after the next one, and of that one in its block; how many are left in
+        #: the row and in the group.
+        ahead, element = Signal(16), Signal(_BLOCK_BITS)
         left = Signal(16)
         group_left = Signal(16)
         rows_left = Signal.like(matrix.rows)
@@ -112,13 +113,24 @@ class IntegerTape(wiring.Component):
             self.tape.starved.eq(may & ~taken),
             self.tape.take.eq(taken),
         ]
-        next_element = Signal(16)
-        m.d.comb += next_element.eq(element)
+        # Activations of the unit after the next one are asked for in each cycle, and come as the next one is
+        # taken: the first ones in the cycle after ``start``.
+        began, advance = Signal(), Signal()
+        m.d.sync += began.eq(self.start)
+        m.d.comb += [
+            advance.eq(began),
+            self.read.block.eq(ahead >> _BLOCK_BITS),
+            self.read.hold.eq(~advance),
+        ]
+        with m.If(advance):
+            m.d.sync += [element.eq(ahead), ahead.eq(ahead + unit)]
         with m.FSM():
             with m.State("codes"):
                 m.d.comb += self.take.eq(taken)
                 with m.If(taken):
-                    m.d.comb += next_element.eq(element + unit)
+                    m.d.comb += advance.eq(1)
+                    with m.If(row_ends):
+                        m.d.sync += ahead.eq(matrix.q)
                     m.d.sync += [
                         left.eq(Mux(row_ends, 0, left - unit)),
                         group_left.eq(group_left - unit),
@@ -142,9 +154,9 @@ class IntegerTape(wiring.Component):
                     may.eq(self.en & self.run & self.free),
                     self.end.eq(taken & ~grouped),
                     self.final.eq(taken),
-                    next_element.eq(matrix.q),
                 ]
                 with m.If(taken):
+                    m.d.comb += advance.eq(1)
                     m.d.sync += [
                         left.eq(matrix.k),
                         group_left.eq(matrix.group),
@@ -153,8 +165,8 @@ class IntegerTape(wiring.Component):
                     ]
                     m.next = "codes"
         with m.If(self.start):
-            m.d.comb += next_element.eq(self.instruction.q)
             m.d.sync += [
+                ahead.eq(self.instruction.q),
                 matrix.eq(self.instruction),
                 left.eq(self.instruction.k),
                 group_left.eq(self.instruction.group),
@@ -170,12 +182,10 @@ class IntegerTape(wiring.Component):
                 self.factors.minimum[r].eq(Mux(matrix.minima & grouped, factors.minimum[r], 0)),
             ]
 
-        # The activations of the unit that is next, a cycle ahead. A small unit is a part of a block, in
-        # halves of `head_lanes`: a unit of int8 has activations in its lower half only.
-        m.d.sync += element.eq(next_element)
-        m.d.comb += self.read.block.eq(next_element >> _BLOCK_BITS)
+        # The activations of the unit that is next. A small unit is a part of a block, in halves of
+        # `head_lanes`: a unit of int8 has activations in its lower half only.
         half = lanes // ROWS
-        part = element[:_BLOCK_BITS][(half - 1).bit_length() :]
+        part = element[(half - 1).bit_length() :]
         width = half * self.config.activation_bits
         for t in range(self.config.tile):
             words = self.read.data[t]

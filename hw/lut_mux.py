@@ -1,12 +1,14 @@
 """Multiplexers of two to sixteen words in as few LUT6s as there can be."""
 
-from amaranth.hdl import Const, Instance, Module, Signal
+from collections.abc import Sequence
+
+from amaranth.hdl import Cat, Const, Instance, Module, Signal, Value
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
-from .shared import SharedComponent, primitives
+from .shared import SharedComponent, primitives, shared
 
-__all__ = ["LutMux"]
+__all__ = ["LutMux", "choose"]
 
 #: LUT6_2, I5 = 1, I4 chooses: O5 of I0 and I1, O6 of I2 and I3.
 _PAIR = sum((i >> (i >> 4 & 1) & 1) << i for i in range(32)) | sum(
@@ -90,3 +92,11 @@ class LutMux(SharedComponent):
                 i_I0=self.i[0][at], i_I1=self.i[1][at], o_O5=self.o[at],
                 i_I2=upper[0], i_I3=upper[1], **({"o_O6": self.o[at + 1]} if two else {}),
             )  # fmt: skip
+
+
+def choose(m: Module, platform: object, name: str, select: Value, words: Sequence[Value]) -> Value:
+    """Word ``select`` of as many as it has values, all of one width, through a `LutMux` of that name."""
+    mux = LutMux(len(words[0]), len(words))
+    m.submodules[name] = shared(mux, platform)
+    m.d.comb += [mux.select.eq(select), mux.i.as_value().eq(Cat(words))]
+    return mux.o

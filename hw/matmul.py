@@ -120,6 +120,7 @@ class Matmul(wiring.Component):
         wiring.connect(m, wiring.flipped(self.q_write), buffer.write)
         m.d.comb += [
             buffer.read.block.eq(Mux(integer.busy, integer.read.block, ternary.read.block)),
+            buffer.read.hold.eq(Mux(integer.busy, integer.read.hold, ternary.read.hold)),
             integer.read.data.eq(buffer.read.data),
         ]
         bits = self.config.activation_bits

@@ -93,8 +93,8 @@ class TapePort(wiring.Signature):
     Members
     -------
     want : Out(0..unit_bytes)
-        Bytes that the next take removes, 1 or more where there is to be one. It should come early in a cycle:
-        ``enough`` follows from it, and ``take``, the decision, from that.
+        Bytes that the next take removes, 1 or more where there is to be one; 0 where another unit takes. It
+        should come early in a cycle: ``enough`` follows from it, and what a take leaves.
     data : In(8 * unit_bytes)
         The next bytes of the tape, the very next one lowest.
     enough : In(1)

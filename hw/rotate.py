@@ -1,6 +1,6 @@
 """Turn a row of lanes round by a number known at run time, in multiplexers of four."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from amaranth.hdl import Const, Module, Mux, Signal, Value
 
@@ -15,12 +15,21 @@ def above(value: Value, number: int) -> Value:
     return found
 
 
-def rotate(m: Module, lanes: Sequence[Value], by: Value, name: str, left: bool = False) -> Sequence[Value]:
+def _choice(name: str, select: Value, words: Sequence[Value]) -> Value:
+    for bit in select:
+        words = [Mux(bit, upper, lower) for lower, upper in zip(words[::2], words[1::2], strict=True)]
+    return words[0]
+
+
+def rotate(
+    m: Module, lanes: Sequence[Value], by: Value, name: str, left: bool = False,
+    choose: Callable[[str, Value, Sequence[Value]], Value] = _choice,
+) -> Sequence[Value]:  # fmt: skip
     """Lane ``(i + by) % len(lanes)`` as the i-th, or with ``left`` lane ``(i - by) % len(lanes)``.
 
     ``lanes`` are as many as ``by`` has values, a power of two, all of one width. A choice of four for each
     two bits of ``by``, one of two for an odd one: 7 bits take 3.5 LUT6 for each bit of a lane. Combinational;
-    ``name`` begins the names of what is between.
+    ``name`` begins the names of what is between. ``choose`` makes a multiplexer: of a name, a select, words.
     """
     count, bits = len(lanes), len(by)
     if count != 1 << bits:
@@ -32,11 +41,8 @@ def rotate(m: Module, lanes: Sequence[Value], by: Value, name: str, left: bool =
         turned = []
         for i in range(count):
             choices = [lanes[(i + step * n) % count] for n in range(1 << taken)]
-            while len(choices) > 1:
-                half, select = len(choices) // 2, by[bits + len(choices).bit_length() - 2]
-                choices = [Mux(select, choices[n + half], choices[n]) for n in range(half)]
             lane = Signal(len(choices[0]), name=f"{name}_{bits}_{i}")
-            m.d.comb += lane.eq(choices[0])
+            m.d.comb += lane.eq(choose(lane.name, by[bits : bits + taken], choices))
             turned.append(lane)
         lanes = turned
     return lanes

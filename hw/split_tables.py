@@ -18,7 +18,7 @@ __all__ = ["SplitTables"]
 
 
 class SplitTable(SharedComponent):
-    """The two tables of one byte, both banks, all tokens: registers of addresses before, of sums behind them.
+    """Both tables of a byte, both banks, all tokens: registers of byte and addresses before, of sums after.
 
     Parameters
     ----------
@@ -31,10 +31,11 @@ class SplitTable(SharedComponent):
         Write an entry of each token; not where one is read.
     three, two : In(ArrayLayout(signed(10), tokens)), In(ArrayLayout(signed(9), tokens))
         What is written.
-    byte, used, addressing : In(8), In(1), In(1)
-        The byte that is looked up, whether it counts or is 0; both are taken in cycles with ``addressing``.
+    byte, used, passing : In(8), In(1), In(2)
+        The byte that is looked up, whether it counts or is 0. ``passing``: the registers of both, and a cycle
+        later those of addresses, take a value.
     bank, adding : In(1), In(tokens)
-        A cycle later: where it is looked up; tokens whose terms change.
+        Two cycles later: where it is looked up; tokens whose terms change.
     terms : Out(ArrayLayout(signed(11), tokens))
         The sums of both tables' entries, a cycle after that.
     """
@@ -54,7 +55,7 @@ class SplitTable(SharedComponent):
             "two": In(self.words["two"]),
             "byte": In(8),
             "used": In(1),
-            "addressing": In(1),
+            "passing": In(2),
             "bank": In(1),
             "adding": In(tokens),
             "terms": Out(data.ArrayLayout(signed(SUM_OF_FIVE_BITS), tokens)),
@@ -64,10 +65,12 @@ class SplitTable(SharedComponent):
         m = Module()
         decode = TritDecode()
         m.submodules.decode = shared(decode, platform)
-        m.d.comb += decode.byte.eq(self.byte)
-        used = Signal()
-        with m.If(self.addressing):
-            m.d.sync += used.eq(self.used)
+        byte, counts, used = Signal(8, reset_less=True), Signal(), Signal()
+        m.d.comb += decode.byte.eq(byte)
+        with m.If(self.passing[0]):
+            m.d.sync += [byte.eq(self.byte), counts.eq(self.used)]
+        with m.If(self.passing[1]):
+            m.d.sync += used.eq(counts)
         entries = []
         for name, depth, code, write, value in (
             ("three", THREE_ENTRIES, decode.three, self.write_three, self.three),
@@ -82,7 +85,7 @@ class SplitTable(SharedComponent):
                 write_port.data.eq(value),
             ]
             address = Signal(address_bits, name=f"{name}_address", reset_less=True)
-            with m.If(self.addressing):
+            with m.If(self.passing[1]):
                 m.d.sync += address.eq(code)
             look_up = memory.read_port(domain="comb")
             m.d.comb += look_up.addr.eq(Cat(address, self.bank))
@@ -126,7 +129,7 @@ class SplitTables(wiring.Component):
     def __init__(self, tables: int, tokens: int) -> None:
         self.tables, self.tokens = tables, tokens
         self.trees = [AdderTree(tables, SUM_OF_FIVE_BITS, tag=0) for _ in range(tokens)]
-        self.latency = 2 + self.trees[0].latency
+        self.latency = 3 + self.trees[0].latency
         super().__init__({"port": In(TableSet(tables, tokens)), "read": Out(BlockRead(1, tokens))})
 
     def elaborate(self, platform: object) -> Module:
@@ -152,30 +155,36 @@ class SplitTables(wiring.Component):
         ]
         m.d.sync += bank.eq(bank ^ builder.built)
 
-        # A row passes the addresses, the terms, and the trees of its live tokens; a cycle for each register.
+        # A row passes the bytes, the addresses, the terms, and the trees of its live tokens; a cycle for each
+        # register. Entries are written a cycle late too: the last row of a bank is looked up before.
         going = Cat(port.row.valid & (port.row.more >= t) for t in range(tokens))
         passing = in_flight(m, going, self.latency)
         adding: Value = Const(0, tokens)
-        for stage in passing[2:]:
+        for stage in passing[3:]:
             adding = adding | stage
-        address_bank = Signal()
-        m.d.sync += address_bank.eq(port.bank)
+        read_bank = delay(m, port.bank, 2)
+        writes = Cat(builder.write_three, builder.write_two, bank, builder.entry)
+        write_three, write_two, write_bank, *entry = delay(m, writes, 1)
         for i in range(self.tables):
             table = SplitTable(tokens)
             m.submodules[f"table{i}"] = shared(table, platform)
+            three, two = (
+                Signal(words, name=f"{name}{i}", reset_less=True) for name, words in table.words.items()
+            )
+            m.d.sync += [three.eq(builder.three[i]), two.eq(builder.two[i])]
             m.d.comb += [
-                table.write_three.eq(builder.write_three),
-                table.write_two.eq(builder.write_two),
-                table.address.eq(builder.entry),
-                table.write_bank.eq(bank),
-                table.three.eq(builder.three[i]),
-                table.two.eq(builder.two[i]),
+                table.write_three.eq(write_three),
+                table.write_two.eq(write_two),
+                table.address.eq(Cat(entry)),
+                table.write_bank.eq(write_bank),
+                table.three.eq(three),
+                table.two.eq(two),
                 # Bytes beyond the chunk's belong to others and count as 0; a chunk has a byte at least.
                 table.used.eq(port.used > i if i else 1),
-                table.addressing.eq(passing[0].any()),
-                table.adding.eq(passing[1]),
+                table.passing.eq(Cat(passing[0].any(), passing[1].any())),
+                table.adding.eq(passing[2]),
                 table.byte.eq(port.data[8 * i : 8 * i + 8]),
-                table.bank.eq(address_bank),
+                table.bank.eq(read_bank),
             ]
             for t, tree in enumerate(self.trees):
                 m.d.comb += tree.i[i].eq(table.terms[t])

@@ -69,9 +69,11 @@ class VectorOperands(wiring.Component):
         of_tape, of_attention, of_accumulator, of_memory, of_two, b_at_once, c_at_once = (
             Signal(name=name) for name in names.split()
         )
+        with m.If(flow.lasts[0] & (flow.token == flow.more)):  # that wants no more
+            m.d.sync += of_tape.eq(0)
         with m.If(flow.start):
             m.d.sync += [
-                of_tape.eq(decoded.map & (decoded.source == Source.TAPE)),
+                of_tape.eq(decoded.map & (decoded.source == Source.TAPE) & decoded.words.any()),
                 of_attention.eq(decoded.map & (decoded.source == Source.ATTENTION)),
                 of_accumulator.eq(
                     decoded.map & ((decoded.source == Source.ACCUMULATOR) | (decoded.source == Source.LINEAR))
@@ -111,7 +113,7 @@ class VectorOperands(wiring.Component):
         with m.If(self.late):
             m.d.comb += flow.available.eq(read_ahead)
         m.d.comb += [
-            self.tape.want.eq(tape_word),
+            self.tape.want.eq(Mux(of_tape, tape_word, 0)),
             self.tape.take.eq(flow.issue & of_tape),
             self.tape.starved.eq(flow.ready & of_tape & ~flow.available),
             self.attention.ready.eq(flow.ready & of_attention),

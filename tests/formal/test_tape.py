@@ -26,8 +26,7 @@ CONSUMERS = 2
 class Order(wiring.Component):
     """Any rows, any taking by one consumer at a time; one byte, picked as it comes in, is followed.
 
-    Where bytes are discarded, what was held is to be forgotten; a row that comes in that cycle is held after
-    it, as `held` says.
+    Where bytes are discarded, what was held is to be forgotten, and a row that comes in that cycle.
     """
 
     def __init__(self, config, module=hw.tape):
@@ -53,7 +52,7 @@ class Order(wiring.Component):
         m.d.comb += Assume(~self.word.valid | ((word.end > lane) & (word.end <= width)))
         came = Mux(self.word.valid & self.word.ready, word.end - lane, 0)
 
-        # One consumer takes, what there is, and not while bytes are discarded; all may want.
+        # One consumer takes, what there is, and not while bytes are discarded; then no other one wants any.
         which, takes, taken = Signal(), Signal(), Signal(range(unit + 1))
         m.d.comb += [which.eq(AnySeq(1)), takes.eq(AnySeq(1)), Assume(~(takes & self.discard))]
         for i, port in enumerate(ports):
@@ -61,13 +60,13 @@ class Order(wiring.Component):
                 port.want.eq(AnySeq(len(port.want))),
                 Assume(port.want <= unit),
                 port.take.eq(takes & (which == i)),
-                Assume(~port.take | port.enough),
-                # Of 0 bytes nothing is said: with a full ring `enough` is then 0.
-                Assert((port.want == 0) | (port.enough == (port.want <= level))),
+                Assume(~port.take | (port.enough & (port.want != 0))),
+                Assume(~takes | (which == i) | (port.want == 0)),
+                Assert(port.enough == (port.want <= level)),
             ]
         m.d.comb += taken.eq(Mux(takes, Mux(which, ports[1].want, ports[0].want), 0))
-        remaining = Mux(self.discard, 0, level - taken)
-        m.d.sync += level.eq(remaining + came)
+        remaining = level - taken
+        m.d.sync += level.eq(Mux(self.discard, 0, remaining + came))
         with m.If(came != 0):
             m.d.sync += lane.eq(word.end)
 
@@ -85,7 +84,7 @@ class Order(wiring.Component):
             # A row that comes again has the bytes that it had.
             with m.If(self.word.valid & (level - ahead <= lane)):
                 m.d.comb += Assume(word.data.word_select((lane + ahead - level)[: len(lane)], 8) == value)
-        with m.Elif(pick & (came != 0) & (at >= lane) & (at < word.end)):
+        with m.Elif(pick & ~self.discard & (came != 0) & (at >= lane) & (at < word.end)):
             m.d.sync += [
                 inside.eq(1),
                 ahead.eq(remaining + at - lane),
@@ -101,7 +100,7 @@ class Order(wiring.Component):
             Assert(self.word.ready | (level > unit + width)),
             # Discard: from the next cycle on every row is taken; it has ended when nothing is held.
             Assert(~discarded | self.word.ready),
-            Assert(~discarded | (level <= width)),
+            Assert(~discarded | (level == 0)),
             Assert(dut.held == ((level != 0) | self.word.valid)),
         ]
 
@@ -109,7 +108,14 @@ class Order(wiring.Component):
         place = (inner.read + ahead)[: (capacity - 1).bit_length()]
         m.d.comb += [
             Assert((inner.filled - inner.read)[: len(inner.read)] == level),
-            Assert(inner.unfilled == ~inner.filled),
+            Assert(inner.level == level),
+            Assert(
+                inner.above_part == Cat(inner.lane[: inner.low] > i for i in range(len(inner.above_part)))
+            ),
+            Assert(
+                inner.above_block == Cat(inner.lane[inner.low :] > i for i in range(len(inner.above_block)))
+            ),
+            Assert(inner.in_block == 1 << inner.lane[inner.low :]),
             Assert(inner.filled % width == lane),
             Assert(inner.read % width + level <= capacity),
             Assert(~inside | (ahead < level)),
@@ -127,20 +133,24 @@ def test_bytes_keep_their_order(config):
     ("old", "new"),
     [
         ("(row ^ read[lane_bits:]) == count", "(row ^ read[lane_bits:]) == 2 * count"),
-        ("(row + end[lane_bits])", "row"),
-        ("unfilled.eq(~after_word)", "unfilled.eq(~filled)"),
-        ("missing.eq(read + unfilled)", "missing.eq(read + unfilled + 1)"),
-        ("Mux(above(lane, i), following[n + 1], following[n])", "following[n]"),
+        ("Mux(accept & end[lane_bits], row + 1, row)", "row"),
+        ("Mux(accept, end[:lane_bits], filled[:lane_bits])", "end[:lane_bits]"),
+        ("Mux(moves, ~left, after_word - read)", "Mux(moves, ~left, filled - read)"),
+        ("behind + ~after_word", "behind + ~filled"),
+        ("Mux(passed, following[n + 1], following[n])", "following[n]"),
+        ("(in_block[i >> low] & above_part[i % (1 << low)])", "above_part[i % (1 << low)]"),
+        ("above(block, i) for", "above(part, i) for"),
         ("which.eq(first + n)", "which.eq(first)"),
-        ("after = Mux(port.take, place, after)", "pass"),
-        ("Mux(self.discard, filled, behind[-1])", "behind[-1]"),
-        ("Mux(self.discard, filled, behind[-1])", "Mux(self.discard, 0, behind[-1])"),
-        (", self.discard).any()", ").any()"),
-        ("(filled != read) | self.word.valid", "filled != read"),
-        ("with m.If(self.word.valid & ~full)", "with m.If(self.word.valid)"),
+        ("port.want for port in consumers)", "port.want for port in consumers[1:])"),
+        ("Mux(self.discard, after_word, behind)", "behind"),
+        ("Mux(self.discard, after_word, behind)", "Mux(self.discard, 0, behind)"),
+        ("consumers), self.discard).any()", "consumers)).any()"),
+        ("level.eq(0)", "level.eq(level)"),
+        ("(level != 0) | self.word.valid", "level != 0"),
+        ("accept.eq(self.word.valid & ~full)", "accept.eq(self.word.valid)"),
     ],
-    ids=["capacity", "row", "fewer", "more", "behind", "window", "consumer", "kept", "start", "discard",
-         "held", "overwrite"],
+    ids=["capacity", "row", "nothing", "fewer", "more", "behind", "lane", "block", "window", "consumer",
+         "kept", "start", "discard", "level", "held", "overwrite"],
 )  # fmt: skip
 def test_broken_reader_is_found(old, new):
     with pytest.raises(AssertionError, match="counterexample from reset"):

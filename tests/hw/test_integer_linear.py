@@ -165,7 +165,7 @@ def run(
     m = Module()
     m.submodules.buffer = buffer = ActivationBuffer(config)
     m.submodules.dut = dut = IntegerLinear(config)
-    m.d.comb += [buffer.read.block.eq(dut.read.block), dut.read.data.eq(buffer.read.data)]
+    wiring.connect(m, dut.read, buffer.read)
     tape = TapeBench(dut, config.unit_bytes, b"".join(w.tape for w in works) + bytes(64), pattern, seed)
     cycles: list[int] = []
 

@@ -68,16 +68,19 @@ def test_bytes_in_order(name: str, offered: float, hungry: float):
 
     async def consume(ctx) -> None:
         cycles = 0
-        want, port = 0, dut.consumer[0]
+        want, which = 0, 0
         while len(taken) < len(content):
             if not want:
-                port = dut.consumer[rng.randrange(3)]
+                which = rng.randrange(3)
                 want = min(rng.choice((1, unit, rng.randint(1, unit))), len(content) - len(taken))
-                for other in dut.consumer:
-                    ctx.set(other.want, rng.randint(0, unit))
+            port = dut.consumer[which]
+            for other in dut.consumer:
+                ctx.set(other.want, rng.randint(0, unit))
             ctx.set(port.want, want)
             take = ctx.get(port.enough) and rng.random() < hungry
             if take:
+                for i in {0, 1, 2} - {which}:
+                    ctx.set(dut.consumer[i].want, 0)
                 taken.extend((ctx.get(port.data) & (1 << 8 * want) - 1).to_bytes(want, "little"))
                 want = 0
             ctx.set(port.take, take)
@@ -86,9 +89,9 @@ def test_bytes_in_order(name: str, offered: float, hungry: float):
             assert taken == content[: len(taken)], f"byte {len(taken)}"
             cycles += 1
             assert cycles < 100 * len(words)
-        ctx.set(port.want, 1)
+        ctx.set(dut.consumer[0].want, 1)
         for _ in range(6):
-            assert not ctx.get(port.enough)
+            assert not ctx.get(dut.consumer[0].enough)
             assert not ctx.get(dut.held)
             await ctx.tick()
 
