@@ -49,7 +49,7 @@ class AttentionCore(wiring.Component):
         The pass is over: no rows remain, and the core is not ``busy``. KEY: the weights are begun; VALUE: the
         output of tokens up to ``last_slot``, which is held.
     part_en, part, tokens, part_ready : In(1), In(part_layout(config)), In(core_tokens), Out(1)
-        A part of such a row is taken, and who sees it; only while ``part_ready``, which does not depend on
+        A part of such a row, and who sees it; taken while ``part_ready``, which does not depend on
         ``part_en``.
     busy : Out(1)
         Steps, scores or sums are under way.
@@ -109,7 +109,7 @@ class AttentionCore(wiring.Component):
             steps.part.payload.eq(self.part),
             steps.part.valid.eq(self.part_en),
             steps.tokens.eq(self.tokens),
-            steps.hold.eq(self.value & ~weights.available),
+            steps.hold.eq(~weights.available),
             self.part_ready.eq(steps.part.ready),
             queries.write_slot.eq(self.query_slot),
             queries.en.eq(steps.en & ~self.value),
