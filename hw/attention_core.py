@@ -1,6 +1,6 @@
 """The attention of some tokens of the tile."""
 
-from amaranth.hdl import Cat, Module, Mux
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -161,14 +161,13 @@ class AttentionCore(wiring.Component):
             sums.step_en.eq(beside[0][1]),
             sums.step.eq(beside[0][2:]),
         ]
-        # A step of KEY in this cycle is in `steps.busy`.
-        m.d.comb += self.busy.eq(
-            steps.busy
-            | Cat(key_flow[1:]).any()
-            | scores.busy
-            | Cat(stage[1] for stage in beside[: sums.LATENCY]).any()
-            | sums.busy
+        # A step in this cycle is in `steps.busy`; those of KEY up to their dot product and of VALUE up to
+        # their sum are found a cycle before.
+        passing = Signal()
+        m.d.sync += passing.eq(
+            steps.en | Cat(key_flow[1:-1]).any() | Cat(stage[1] for stage in beside[: sums.LATENCY - 1]).any()
         )
+        m.d.comb += self.busy.eq(steps.busy | passing | scores.busy | sums.busy)
 
         # The heads, after the last VALUE. A token that saw nothing has a sum of 0.
         m.d.comb += [

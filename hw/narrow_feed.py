@@ -1,6 +1,6 @@
 """A staged K or V row of one token of the tile, read like the tape, a few bytes a cycle."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -104,5 +104,18 @@ class NarrowFeed(wiring.Component):
 
         with m.If(self.start):
             m.d.sync += [running.eq(1), token.eq(self.token), value.eq(self.value), held.eq(0)]
-        m.d.comb += [self.tape.data.eq(Cat(*units)), self.tape.enough.eq(held >= want)]
+        width = max(len(held), len(want))
+        less, _ = _less(*(Cat(x, Const(0, width - len(x))) for x in (held, want)))
+        m.d.comb += [self.tape.data.eq(Cat(*units)), self.tape.enough.eq(~less)]
         return m
+
+
+def _less(a: Value, b: Value) -> tuple[Value, Value]:
+    """Whether ``a < b`` and ``a == b``, by a tree: for few bits faster than a carry chain."""
+    width = max(len(a), len(b))
+    if width == 1:
+        return ~a & b, ~(a ^ b)
+    (low, same_low), (high, same_high) = (
+        _less(x, y) for x, y in ((a[: width // 2], b[: width // 2]), (a[width // 2 :], b[width // 2 :]))
+    )
+    return high | (same_high & low), same_high & same_low
