@@ -127,7 +127,8 @@ class Attention(wiring.Component):
 
         # A run of rows begins with the one that `token` and those that continue it see.
         count = Signal(POSITION_BITS)
-        reach, following, ends = walk(m, token, live, continues, is_stage)
+        reach, next_token, no_token = walk(m, token, live, continues, is_stage)
+        following, ends = Signal.like(token), Signal()
         mask = Signal(config.tile, init=1)
         # Cores that see it; one core sees all.
         sees = [Const(1, 1)] if count_cores == 1 else [Signal(name=f"sees_{c}") for c in range(count_cores)]
@@ -173,6 +174,8 @@ class Attention(wiring.Component):
                 m.d.comb += start.eq(is_stage | self.tape_free)
                 m.d.sync += [
                     mask.eq(reach),
+                    following.eq(next_token),
+                    ends.eq(no_token),
                     shares.eq(sum(reach[1:], reach[0]) * geometry.group),
                 ]
                 if count_cores > 1:

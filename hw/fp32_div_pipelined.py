@@ -92,11 +92,11 @@ class Fp32DivPipelined(wiring.Component):
                 quotient = Cat(bit, quotient)
                 doubled = Cat(Const(0, 1), left[:-1])
             remainder = register(left, self._REMAINDER_BITS, f"remainder_{stage}")
-            quotient = register(quotient, 2 * stage, f"quotient_{stage}")
             divisor = register(divisor, FRACTION_BITS, f"divisor_{stage}")
-            # What waits is shifted in look-up tables, but what is reset is kept in registers: the rounding has
-            # no time for the others.
+            # What waits is shifted in look-up tables, but what is reset is kept in registers, as the rounding
+            # has no time for the others.
             waits = stage < self._QUOTIENT_BITS // 2
+            quotient = register(quotient, 2 * stage, f"quotient_{stage}", waits)
             exponent = register(exponent, signed(10), f"exponent_{stage}", waits)
             kind = register(kind, Kind, f"kind_{stage}", waits)
             bit = quotient[0]
