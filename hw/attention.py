@@ -1,6 +1,6 @@
 """The attention unit."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -127,8 +127,11 @@ class Attention(wiring.Component):
 
         # A run of rows begins with the one that `token` and those that continue it see.
         count = Signal(POSITION_BITS)
-        reach, following, ends = walk(m, token, live, continues, is_stage)
+        reach, next_token, no_token = walk(m, token, live, continues, is_stage)
+        following, ends = Signal.like(token), Signal()
         mask = Signal(config.tile, init=1)
+        # Cores that see it; one core sees all.
+        sees = [Const(1, 1)] if count_cores == 1 else [Signal(name=f"sees_{c}") for c in range(count_cores)]
         shares = Signal(range(config.tile * config.max_group + 1))
 
         start = Signal()
@@ -171,8 +174,12 @@ class Attention(wiring.Component):
                 m.d.comb += start.eq(is_stage | self.tape_free)
                 m.d.sync += [
                     mask.eq(reach),
+                    following.eq(next_token),
+                    ends.eq(no_token),
                     shares.eq(sum(reach[1:], reach[0]) * geometry.group),
                 ]
+                if count_cores > 1:
+                    m.d.sync += [sees[c].eq(reach[c::count_cores].any()) for c in range(count_cores)]
                 with m.If(start):
                     m.next = "run"
             with m.State("run"):
@@ -206,14 +213,13 @@ class Attention(wiring.Component):
             connect_tape(m, rows, feed.tape)
         with m.Else():
             connect_tape(m, rows, self.tape)
-        taken = Signal()
-        m.d.comb += [
-            rows.part.ready.eq(
-                Cat(~mask[c::count_cores].any() | core.part_ready for c, core in enumerate(cores)).all()
-            ),
-            taken.eq(rows.part.valid & rows.part.ready),
-        ]
-        with m.If(taken):
+        can = (
+            [core.part_ready | ~sees[c] for c, core in enumerate(cores)]
+            if count_cores > 1
+            else [cores[0].part_ready]
+        )
+        m.d.comb += rows.part.ready.eq(Cat(can).all())
+        with m.If(rows.part.valid & rows.part.ready):
             m.d.comb += self.products.eq(rows.size * shares)
 
         # The cores.
@@ -228,7 +234,7 @@ class Attention(wiring.Component):
                 core.begin.eq(start & command.first & (token == 0) & alive[0]),
                 core.finish.eq(finish & command.last & alive[0]),
                 core.last_slot.eq((more - c) >> core_bits),
-                core.part_en.eq(taken & mine.any()),
+                core.part_en.eq(Cat(rows.part.valid, sees[c], can[:c], can[c + 1 :]).all()),
                 core.tokens.eq(mine),
                 core.part.eq(rows.part.payload),
             ]

@@ -1,6 +1,6 @@
 """The attention of some tokens of the tile."""
 
-from amaranth.hdl import Cat, Module, Mux
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -49,7 +49,7 @@ class AttentionCore(wiring.Component):
         The pass is over: no rows remain, and the core is not ``busy``. KEY: the weights are begun; VALUE: the
         output of tokens up to ``last_slot``, which is held.
     part_en, part, tokens, part_ready : In(1), In(part_layout(config)), In(core_tokens), Out(1)
-        A part of such a row is taken, and who sees it; only while ``part_ready``, which does not depend on
+        A part of such a row, and who sees it; taken while ``part_ready``, which does not depend on
         ``part_en``.
     busy : Out(1)
         Steps, scores or sums are under way.
@@ -109,7 +109,7 @@ class AttentionCore(wiring.Component):
             steps.part.payload.eq(self.part),
             steps.part.valid.eq(self.part_en),
             steps.tokens.eq(self.tokens),
-            steps.hold.eq(self.value & ~weights.available),
+            steps.hold.eq(~weights.available),
             self.part_ready.eq(steps.part.ready),
             queries.write_slot.eq(self.query_slot),
             queries.en.eq(steps.en & ~self.value),
@@ -161,14 +161,13 @@ class AttentionCore(wiring.Component):
             sums.step_en.eq(beside[0][1]),
             sums.step.eq(beside[0][2:]),
         ]
-        # A step of KEY in this cycle is in `steps.busy`.
-        m.d.comb += self.busy.eq(
-            steps.busy
-            | Cat(key_flow[1:]).any()
-            | scores.busy
-            | Cat(stage[1] for stage in beside[: sums.LATENCY]).any()
-            | sums.busy
+        # A step in this cycle is in `steps.busy`; those of KEY up to their dot product and of VALUE up to
+        # their sum are found a cycle before.
+        passing = Signal()
+        m.d.sync += passing.eq(
+            steps.en | Cat(key_flow[1:-1]).any() | Cat(stage[1] for stage in beside[: sums.LATENCY - 1]).any()
         )
+        m.d.comb += self.busy.eq(steps.busy | passing | scores.busy | sums.busy)
 
         # The heads, after the last VALUE. A token that saw nothing has a sum of 0.
         m.d.comb += [

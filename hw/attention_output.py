@@ -126,7 +126,13 @@ class AttentionOutput(wiring.Component):
         ]
         if words == 1:
             place = Signal(range(max(2, slices)))
-            last_slice = place == Mux(head_end, self.geometry.last, slices) - 1
+            # Known a cycle before.
+            last_slice = Signal(init=slices == 1)
+            if slices > 1:
+                with m.If(self.en):
+                    m.d.sync += last_slice.eq(Mux(last_part, self.geometry.last, slices) == 1)
+                with m.Elif(sent):
+                    m.d.sync += last_slice.eq(place + 2 == Mux(head_end, self.geometry.last, slices))
             if slices == 1:
                 chosen = self.sums
             elif slices in LutMux.WORDS and self.config.family == "xcup":

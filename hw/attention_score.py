@@ -118,6 +118,9 @@ class AttentionScore(wiring.Component):
         for _ in range(self.LATENCY - 1):
             under_way.append(delay(m, under_way[-1], 1))
         valid = under_way[-1]
+        # All but the dot product of this cycle, found a cycle before.
+        beyond = Signal()
+        m.d.sync += beyond.eq(Cat(under_way[:-1]).any())
         at_converted = delay(m, self.dot.at.as_value(), convert.LATENCY)
         m.d.comb += [
             convert.en.eq(1),
@@ -132,7 +135,7 @@ class AttentionScore(wiring.Component):
             fix.a.eq(by_key.o),
             fix.shift.eq(SCORE_FRACTION),
             fix.limit.eq(SCORE_LIMIT),
-            self.busy.eq(Cat(under_way).any()),
+            self.busy.eq(self.dot_en | beyond),
             self.saturated.eq(valid & fix.saturated & fix.o.any()),  # a NaN became 0
         ]
 

@@ -51,7 +51,7 @@ class AttentionWeight(wiring.Component):
     at, maximum, exponent : Out, In(signed(32)), In(8)
         Its port for what is known of a head.
     available : Out(1)
-        A group is there.
+        A group is there; a register.
     index, weight : In(range(core_tokens * max_group)), Out(24)
         Which weight of it is wanted, and this, in the same cycle.
     pop : In(1)
@@ -121,13 +121,14 @@ class AttentionWeight(wiring.Component):
         at_bits = len(score.at.as_value())
         powered = tags[at_bits + 2]
 
-        # s_v arrives with the probability.
+        # s_v arrives a cycle before the probability.
         m.submodules.weigh = weigh = ValueWeight()
+        beside = 1 + power.LATENCY + weigh.LATENCY - weigh.SCALE_LATENCY
         m.d.comb += [
             weigh.en.eq(en),
             weigh.probability.eq(power.o),
-            weigh.scale.eq(delay(m, score.value_scale, 1 + power.LATENCY, en)),
-            weigh.exponent.eq(delay(m, self.exponent, 1 + power.LATENCY, en)),
+            weigh.scale.eq(delay(m, score.value_scale, beside, en)),
+            weigh.exponent.eq(delay(m, self.exponent, beside, en)),
         ]
 
         # Sums. The next score may be of the same head.
@@ -148,7 +149,7 @@ class AttentionWeight(wiring.Component):
         weighed, ends = delay(m, Cat(powered, tags[at_bits + 1]), weigh.LATENCY, en)
         place = Signal.like(self.index)
         filling, using = Signal(), Signal()
-        level = Signal(range(WAITING + 1))
+        full = Signal()
         pushed = Signal()
         m.submodules.groups = groups = memory.Memory(
             shape=PROBABILITY_BITS, depth=WAITING << len(place), init=[]
@@ -156,17 +157,21 @@ class AttentionWeight(wiring.Component):
         put = groups.write_port()
         get = groups.read_port(domain="comb")
         m.d.comb += [
-            en.eq(~(weighed & (level == WAITING))),
+            en.eq(~(weighed & full)),
             put.en.eq(weighed & en),
             put.addr.eq(Cat(place, filling)),
             put.data.eq(weigh.o),
             pushed.eq(put.en & ends),
             get.addr.eq(Cat(self.index, using)),
-            self.available.eq(level != 0),
             self.weight.eq(get.data),
         ]
+        # Of 0 to 2 groups, as flags: `full` is two.
+        with m.If(pushed ^ self.pop):
+            m.d.sync += [
+                self.available.eq(pushed | full),
+                full.eq(pushed & self.available),
+            ]
         m.d.sync += [
-            level.eq(level + pushed - self.pop),
             filling.eq(filling ^ pushed),
             using.eq(using ^ self.pop),
         ]

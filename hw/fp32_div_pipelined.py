@@ -60,8 +60,8 @@ class Fp32DivPipelined(wiring.Component):
         m = Module()
         a, b = Binary32(self.a), Binary32(self.b)
 
-        def register(value: ValueLike, shape: ShapeLike, name: str) -> Signal:
-            taken = Signal(shape, reset_less=True, name=name)
+        def register(value: ValueLike, shape: ShapeLike, name: str, reset_less: bool = True) -> Signal:
+            taken = Signal(shape, reset_less=reset_less, name=name)
             with m.If(self.en):
                 m.d.sync += taken.eq(value)
             return taken
@@ -92,10 +92,13 @@ class Fp32DivPipelined(wiring.Component):
                 quotient = Cat(bit, quotient)
                 doubled = Cat(Const(0, 1), left[:-1])
             remainder = register(left, self._REMAINDER_BITS, f"remainder_{stage}")
-            quotient = register(quotient, 2 * stage, f"quotient_{stage}")
             divisor = register(divisor, FRACTION_BITS, f"divisor_{stage}")
-            exponent = register(exponent, signed(10), f"exponent_{stage}")
-            kind = register(kind, Kind, f"kind_{stage}")
+            # What waits is shifted in look-up tables, but what is reset is kept in registers, as the rounding
+            # has no time for the others.
+            waits = stage < self._QUOTIENT_BITS // 2
+            quotient = register(quotient, 2 * stage, f"quotient_{stage}", waits)
+            exponent = register(exponent, signed(10), f"exponent_{stage}", waits)
+            kind = register(kind, Kind, f"kind_{stage}", waits)
             bit = quotient[0]
             doubled = Cat(Const(0, 1), remainder[:-1])
 

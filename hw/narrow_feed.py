@@ -1,12 +1,14 @@
 """A staged K or V row of one token of the tile, read like the tape, a few bytes a cycle."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from .head_geometry import unit_bytes
+from .lut_greater import LutGreater
 from .machine import MachineConfig
 from .ports import TOKEN_BITS, StageRead, TapePort
+from .shared import shared
 
 __all__ = ["NarrowFeed"]
 
@@ -58,8 +60,12 @@ class NarrowFeed(wiring.Component):
         most = self.config.attention_bytes // unit + _AHEAD + 1
         held = Signal(range(most + 1))
         want = self.tape.want[unit_bits:]
-        kept = Signal.like(held)  # after a take
-        m.d.comb += kept.eq(held - want)
+        kept = Signal(range(_AHEAD + 2))  # after a take; means nothing without one
+        # Without a carry chain, as are all decisions here.
+        borrow: Value = Const(0, 1)
+        for i in range(len(kept)):
+            m.d.comb += kept[i].eq(held[i] ^ want[i] ^ borrow)
+            borrow = Mux(held[i] ^ want[i], want[i], borrow)
 
         # Addresses.
         running, arriving, request = Signal(), Signal(), Signal()
@@ -87,8 +93,9 @@ class NarrowFeed(wiring.Component):
             """Unit i of a word that comes behind so many."""
             with m.If(arriving & (behind == i)):
                 m.d.sync += units[i].eq(low)
-            with m.Elif(arriving & (behind + 1 == i)):
-                m.d.sync += units[i].eq(high)
+            if i:
+                with m.Elif(arriving & (behind == i - 1)):
+                    m.d.sync += units[i].eq(high)
 
         for i, register in enumerate(units):
             with m.If(take):
@@ -104,5 +111,12 @@ class NarrowFeed(wiring.Component):
 
         with m.If(self.start):
             m.d.sync += [running.eq(1), token.eq(self.token), value.eq(self.value), held.eq(0)]
-        m.d.comb += [self.tape.data.eq(Cat(*units)), self.tape.enough.eq(held >= want)]
+        short = LutGreater(max(len(held), len(want)))
+        m.submodules.short = shared(short, platform)
+        m.d.comb += [
+            short.a.eq(want),
+            short.b.eq(held),
+            self.tape.data.eq(Cat(*units)),
+            self.tape.enough.eq(~short.o),
+        ]
         return m

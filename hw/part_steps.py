@@ -50,11 +50,12 @@ class PartSteps(wiring.Component):
     begin : In(1)
         A pass begins: the row that comes next is the first for each token; only while not ``busy``.
     part : In(stream of part_layout)
-        Parts. ``ready`` does not depend on ``valid``, which may be withdrawn.
+        Parts. ``ready`` does not depend on ``valid``, which may be withdrawn and decides only whether steps
+        follow: what comes beside it is kept whenever ``ready``.
     tokens : In(core_tokens)
         Who sees the part, neighbouring tokens of this core, at least one; taken with it.
     hold : In(1)
-        No step in this cycle.
+        VALUE: no step in this cycle. KEY: not looked at.
     en, step : Out(1), Out(step_layout(config))
         A step, in order: row, K/V head, part, token, member.
     data, key_scale, value_scale : Out
@@ -123,9 +124,12 @@ class PartSteps(wiring.Component):
         ]
 
         m.d.comb += [
-            self.en.eq(held & ~self.hold & ~again),
+            self.en.eq(held & ~(self.value & self.hold) & ~again),
             self.busy.eq(held),
-            self.part.ready.eq(~held | (self.en & step.ends)),
+            # From registers and `hold` alone, not `en`: one look-up table.
+            self.part.ready.eq(
+                ~held | (last_member & last_slot & ~(self.value & self.hold) & ~again),
+            ),
         ]
         m.d.sync += again.eq(0)
         with m.If(self.en):
@@ -145,7 +149,6 @@ class PartSteps(wiring.Component):
                 ]
             with m.If(step.ends):
                 m.d.sync += [
-                    held.eq(0),
                     index.eq(0),
                     word.eq(word + 1),
                 ]
@@ -158,9 +161,9 @@ class PartSteps(wiring.Component):
                     m.d.sync += self.unseen.eq(self.unseen & ~tokens)
         with m.If(self.begin):
             m.d.sync += self.unseen.eq(~0)
-        with m.If(self.part.valid & self.part.ready):
+        with m.If(self.part.ready):
             m.d.sync += [
-                held.eq(1),
+                held.eq(self.part.valid),
                 part.eq(self.part.payload),
                 tokens.eq(self.tokens),
                 slot.eq(first_slot),

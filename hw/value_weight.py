@@ -4,6 +4,8 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from .delay_line import delay
+
 __all__ = ["ValueWeight", "biased_ceiling"]
 
 PROBABILITY_BITS = 24
@@ -25,13 +27,16 @@ def biased_ceiling(bits: Value) -> Value:
 class ValueWeight(wiring.Component):
     """A pipelined multiplier: ``o = round_shift(probability * scale / 2**exponent)``.
 
-    The arithmetic of ``numerics.value_weight``. One weight a cycle; the stages are products, their sum
-    with most of the shift, and the rest of it with the rounding (to nearest, halves upwards).
+    The arithmetic of ``numerics.value_weight``. One weight a cycle; the stages are what the scale says,
+    products, their sum with most of the shift, and the rest of it with the rounding (to nearest, halves
+    upwards).
 
     Attributes
     ----------
     LATENCY : int
-        ``o`` belongs to the inputs presented this many enabled cycles earlier.
+        ``o`` belongs to the ``probability`` presented this many enabled cycles earlier.
+    SCALE_LATENCY : int
+        And to the other inputs of this many enabled cycles earlier: one more.
 
     Members
     -------
@@ -49,6 +54,7 @@ class ValueWeight(wiring.Component):
     """
 
     LATENCY = 3
+    SCALE_LATENCY = LATENCY + 1
 
     en: In(1)
     probability: In(PROBABILITY_BITS)
@@ -59,12 +65,21 @@ class ValueWeight(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
 
-        # The significand is s * 2**(23 - its exponent); the shift undoes that, less one bit for the rounding.
-        # Infinity and NaN have the fraction of a power of two. Of the products of the halves the outer ones
-        # do not overlap.
+        # Found before the products, as multipliers are slow. The significand is s * 2**(23 - its exponent);
+        # the shift undoes that, less one bit for the rounding. Infinity and NaN have the fraction of a power
+        # of two. Of the products of the halves the outer ones do not overlap.
         exponent = self.scale[FRACTION_BITS:31]
         fraction = self.scale[:FRACTION_BITS] & ~exponent.all().replicate(FRACTION_BITS)
-        significand = Cat(fraction, Const(1, 1))
+        significand = Signal(PROBABILITY_BITS, reset_less=True)
+        below = Signal(8, reset_less=True)
+        zero = Signal(reset_less=True)
+        with m.If(self.en):
+            m.d.sync += [
+                significand.eq(Cat(fraction, Const(1, 1))),
+                below.eq(self.exponent - exponent),
+                zero.eq(self.scale[:31] == 0),
+            ]
+        below, zero = delay(m, below, 1, self.en), delay(m, zero, 1, self.en)
         halves = [(x[:_LOW], x[_LOW:]) for x in (self.probability, significand)]
         products = [
             [
@@ -73,14 +88,8 @@ class ValueWeight(wiring.Component):
             ]
             for i, p in enumerate(halves[0])
         ]
-        below = Signal(8, reset_less=True)
-        zero = Signal(reset_less=True)
         with m.If(self.en):
-            m.d.sync += [
-                *(products[i][j].eq(halves[0][i] * halves[1][j]) for i in range(2) for j in range(2)),
-                below.eq(self.exponent - exponent),
-                zero.eq(self.scale[:31] == 0),
-            ]
+            m.d.sync += [products[i][j].eq(halves[0][i] * halves[1][j]) for i in range(2) for j in range(2)]
 
         # The shift is done in multiples of 4, then, with the rounding, the rest of it.
         outer = Cat(products[0][0], products[1][1])

@@ -70,8 +70,10 @@ def test_steps(tokens: int, kv_heads: int, group: int, parts: int, stall: float)
                 if place < len(given):
                     ctx.set(dut.part.payload, given[place][0])
                     ctx.set(dut.tokens, given[place][1])
-                ctx.set(dut.hold, rng.random() < stall)
+                hold = rng.random() < stall
+                ctx.set(dut.hold, hold)
                 if ctx.get(dut.en):
+                    assert not (value and hold)
                     step = dut.step
                     found.append((ctx.get(dut.data), ctx.get(dut.key_scale), ctx.get(dut.value_scale),
                                   ctx.get(step.at.slot), ctx.get(step.at.head), ctx.get(step.address),

@@ -59,11 +59,14 @@ def test_weights():
         while len(found) < len(given):
             en = rng.random() < 0.9
             ctx.set(dut.en, en)
-            probability, scale, exponent = given[sent] if en and sent < len(given) else (1, 2, 3)
+            _, scale, exponent = given[sent] if en and sent < len(given) else (1, 2, 3)
+            # Its probability comes later.
+            late = sent - (dut.SCALE_LATENCY - dut.LATENCY)
+            probability, _, _ = given[late] if en and 0 <= late < len(given) else (1, 2, 3)
             ctx.set(dut.probability, probability)
             ctx.set(dut.scale, scale)
             ctx.set(dut.exponent, exponent)
-            if en and sent >= dut.LATENCY:
+            if en and sent >= dut.SCALE_LATENCY:
                 found.append(ctx.get(dut.o))
             await ctx.tick()
             sent += en
