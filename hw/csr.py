@@ -149,9 +149,6 @@ class Csr(wiring.Component):
             "MACHINE": int(self.config.digest()[:8], 16),
             "STATUS": Cat(self.running | self.start, self.irq, self.failed),
             "ENTRY": entry,
-            "ENTRY_TOKEN": shown.token,
-            "ENTRY_POSITION": shown.position,
-            "ENTRY_BASE": Cat(shown.base, Const(0, CONTINUES - POSITION_BITS), shown.continues),
             "TOKENS": self.tokens,
             "TILE": self.tile,
             "STEPS": self.steps,
@@ -171,13 +168,22 @@ class Csr(wiring.Component):
             "PROGRAM_ADDRESS": self.program_address,
             "MEMORY_BASE": self.memory_base,
         }
-        m.d.sync += port.rdata.eq(0)
+        # The token table's come last, from its memory.
+        of_entry, others = Signal(32), Signal(32)
+        m.d.sync += port.rdata.eq(of_entry | others)
+        with m.Switch(port.addr):
+            for name, value in (
+                ("ENTRY_TOKEN", shown.token), ("ENTRY_POSITION", shown.position),
+                ("ENTRY_BASE", Cat(shown.base, Const(0, CONTINUES - POSITION_BITS), shown.continues)),
+            ):  # fmt: skip
+                with m.Case(CSR_INDEX[name]):
+                    m.d.comb += of_entry.eq(value)
         with m.Switch(port.addr):
             for name, value in values.items():
                 with m.Case(CSR_INDEX[name]):
-                    m.d.sync += port.rdata.eq(value)
+                    m.d.comb += others.eq(value)
             for i in range(len(COUNTERS)):
                 for half in range(2):
                     with m.Case(COUNTER_BASE + 2 * i + half):
-                        m.d.sync += port.rdata.eq(self.counter[i][32 * half : 32 * half + 32])
+                        m.d.comb += others.eq(self.counter[i][32 * half : 32 * half + 32])
         return m
