@@ -152,9 +152,6 @@ class Csr(wiring.Component):
             "MACHINE": int(self.config.digest()[:8], 16),
             "STATUS": Cat(self.running | self.start, self.irq, self.failed),
             "ENTRY": entry,
-            "ENTRY_TOKEN": shown.token,
-            "ENTRY_POSITION": shown.position,
-            "ENTRY_BASE": Cat(shown.base, Const(0, CONTINUES - POSITION_BITS), shown.continues),
             "TOKENS": self.tokens,
             "TILE": self.tile,
             "STEPS": self.steps,
@@ -183,12 +180,20 @@ class Csr(wiring.Component):
         window = (COUNTER_BASE - 1).bit_length()
         assert len(registers) <= COUNTER_BASE and len(counters) <= COUNTER_BASE == 1 << window
         page = port.addr[window:]
+        # The token table's come last, from its memory.
+        of_entry, others = Signal(_WORD), Signal(_WORD)
+        m.d.sync += port.rdata.eq(of_entry | others)
+        with m.Switch(port.addr):
+            for name, value in (
+                ("ENTRY_TOKEN", shown.token), ("ENTRY_POSITION", shown.position),
+                ("ENTRY_BASE", Cat(shown.base, Const(0, CONTINUES - POSITION_BITS), shown.continues)),
+            ):  # fmt: skip
+                with m.Case(CSR_INDEX[name]):
+                    m.d.comb += of_entry.eq(value)
         with m.If(page == 0):
-            m.d.sync += port.rdata.eq(_chosen(registers, port.addr[:window]))
+            m.d.comb += others.eq(_chosen(registers, port.addr[:window]))
         with m.Elif(page == 1):
-            m.d.sync += port.rdata.eq(_chosen(counters, port.addr[:window]))
-        with m.Else():
-            m.d.sync += port.rdata.eq(0)
+            m.d.comb += others.eq(_chosen(counters, port.addr[:window]))
         return m
 
 

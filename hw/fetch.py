@@ -111,14 +111,16 @@ class Fetch(wiring.Component):
         tag = data.View(flight_layout, flight.r_data)
         m.d.comb += flight.r_en.eq(beat & r.last)
         bus = config.bus_bytes
-        live, ends = Signal(range(bus + 1)), Signal()
-        at, total = Signal(range(bus)), Signal(range(2 * bus))
+        ends = Signal()
+        at, total, ending = Signal(range(bus)), Signal(range(2 * bus)), Signal(range(2 * bus))
         upper, filled, tail = Signal(), Signal(), Signal()
         m.d.comb += [
             ends.eq(r.last & tag.last),
-            live.eq(Mux(ends, tag.last_bytes, bus)),
-            total.eq(at + live),
-            filled.eq(total[-1]),
+            # The beat comes late: both of its ends are computed beside it. A whole one fills what it begins.
+            ending.eq(at + tag.last_bytes),
+            total.eq(Mux(ends, ending, at + bus)),
+            filled.eq(~ends | ending[-1]),
+            tail.eq(Mux(ends, ending[:-1] != 0, at != 0)),
         ]
         turned = rotate(m, [r.data.word_select(i, 8) for i in range(bus)], at, "turned", left=True)
         kept = [Signal(8, name=f"kept{i}", reset_less=True) for i in range(bus)]
@@ -135,7 +137,6 @@ class Fetch(wiring.Component):
         word, push = Signal(word_layout(config)), Signal()
         full, sent, late = Signal(), Signal(), Signal()
         m.d.comb += [
-            tail.eq(total[:-1] != 0),
             full.eq(filled & upper),
             sent.eq(beat & (full | (ends & ~(filled & tail)))),
         ]
@@ -166,16 +167,20 @@ class Fetch(wiring.Component):
         m.d.sync += give.eq(read + (beat & r.last & unused[0]) + (late & sent))
 
         # What the bus did.
-        owed = Signal()
+        owed, pushed = (
+            Signal(),
+            Signal(),
+        )  #: a word entered the FIFO a cycle ago, and may not be at its output
+        m.d.sync += pushed.eq(push)
         m.d.comb += [
             owed.eq(offered | flight.r_rdy),
             self.beat.eq(beat),
             self.wait.eq(~beat & owed),
             self.full.eq(~beat & ~owed & burst.valid & ~room),
             self.free.eq(~beat & ~owed & ~(burst.valid & ~room)),
-            self.empty.eq(~push & ~late & (fifo.level == 0)),
+            self.empty.eq(~push & ~late & ~pushed & ~fifo.r_rdy),
             self.idle.eq(
-                ~self.run.valid & splitter.run.ready & ~burst.valid & ~owed & (flight.level == 0) & self.empty
+                ~self.run.valid & splitter.run.ready & ~burst.valid & ~owed & self.empty
             ),
         ]  # fmt: skip
         return m

@@ -81,6 +81,12 @@ class Store(wiring.Component):
             queue.w_en.eq(self.logits.valid),
             self.logits.ready.eq(queue.w_rdy),
         ]
+        waiting = Signal(range(words + 1))  #: logits in the queue
+        enters, leaves = self.logits.valid & queue.w_rdy, queue.r_en & queue.r_rdy
+        with m.If(enters & ~leaves):
+            m.d.sync += waiting.eq(waiting + 1)
+        with m.If(leaves & ~enters):
+            m.d.sync += waiting.eq(waiting - 1)
         command = self.unit.command
         fields = data.View(instruction_layout("STORE"), command.payload.word)
         connect(m, flipped(self.entries), runs.entries)
@@ -108,15 +114,19 @@ class Store(wiring.Component):
 
         partial, filled = Signal(8 * bus), Signal(range(bus // 4 + 1))
         emit, beat = Signal(), Signal(8 * bus)
-        live = Signal(range(bus + 1))
-        m.d.comb += live.eq(Mux(burst.last & (left == 0), burst.last_bytes, bus))
+        # Bytes of the next beat, whether it ends the burst, whether the next word completes it.
+        live, final, full = Signal(range(bus + 1)), Signal(), Signal()
+        after = Mux(burst.last & (left == 1), burst.last_bytes, bus)  # `live` of the beat after the next
         with m.If(emit):
             m.d.sync += [
                 w.valid.eq(1),
                 w.payload.data.eq(beat),
                 w.payload.strb.eq((1 << live) - 1),
-                w.payload.last.eq(left == 0),
+                w.payload.last.eq(final),
                 left.eq(left - 1),
+                final.eq(left == 1),
+                live.eq(after),
+                full.eq(after[2:] == 1),
             ]
         m.d.comb += [
             self.kv_bytes.eq(Mux(emit & ~logits & ~spill, live, 0)),
@@ -149,6 +159,10 @@ class Store(wiring.Component):
         def begin_run(first: Value) -> None:
             m.d.sync += [offset.eq(0), word_address.eq(first), asked.eq(0), held.eq(0)]
 
+        taken = Mux(logits, queue.r_data, word[:32])
+        joined = partial | Cat(*[Mux(filled == i, taken, 0) for i in range(bus // 4)])
+        m.d.comb += beat.eq(Mux(logits | spill, joined, self.stage.data))
+
         with m.FSM() as fsm:
             m.d.comb += self.busy.eq(~fsm.ongoing("IDLE"))
             with m.State("IDLE"):
@@ -168,13 +182,20 @@ class Store(wiring.Component):
                         m.next = "SPLIT"
             with m.State("SPLIT"):
                 here = Signal()
-                burst_bytes = (splitter.burst.payload.len * bus) + splitter.burst.payload.last_bytes
-                m.d.comb += here.eq(~logits | ((queue.level << 2) >= burst_bytes))
+                beyond = (splitter.burst.payload.last_bytes[2:] - 1)[: (bus // 4).bit_length() - 1]
+                m.d.comb += here.eq(~logits | (waiting > Cat(beyond, splitter.burst.payload.len)))
                 with m.If(splitter.burst.valid & ~self.write.aw.valid & here):
                     m.d.comb += [splitter.burst.ready.eq(1), launched.eq(1)]
+                    one, of_burst = splitter.burst.payload.len == 0, Signal.like(live)
+                    m.d.comb += of_burst.eq(
+                        Mux(splitter.burst.payload.last & one, splitter.burst.payload.last_bytes, bus)
+                    )
                     m.d.sync += [
                         burst.eq(splitter.burst.payload),
                         left.eq(splitter.burst.payload.len),
+                        final.eq(one),
+                        live.eq(of_burst),
+                        full.eq(of_burst[2:] == 1),
                         self.write.aw.payload.addr.eq(splitter.burst.payload.address),
                         self.write.aw.payload.len.eq(splitter.burst.payload.len),
                         self.write.aw.valid.eq(1),
@@ -185,12 +206,9 @@ class Store(wiring.Component):
                     there = Mux(logits, queue.r_rdy, held != 0)
                     m.d.comb += [queue.r_en.eq(w_free & logits), cut.eq(w_free & spill & there)]
                     with m.If(w_free & there):
-                        full, taken = Signal(), Signal(32)
-                        m.d.comb += taken.eq(Mux(logits, queue.r_data, word))
-                        m.d.comb += full.eq((filled + 1) << 2 == live)
-                        placed = (Mux(filled == i, taken, 0) for i in range(bus // 4))
-                        m.d.comb += beat.eq(partial | Cat(*placed))
-                        m.d.sync += [partial.eq(Mux(full, 0, beat)), filled.eq(Mux(full, 0, filled + 1))]
+                        with m.If(~full):
+                            m.d.sync += full.eq(filled + 2 == live[2:])
+                        m.d.sync += [partial.eq(Mux(full, 0, joined)), filled.eq(Mux(full, 0, filled + 1))]
                         m.d.comb += emit.eq(full)
                 with m.Else():
                     # The stage's word for `offset` is there one cycle after the address: fetch, then emit.
@@ -198,12 +216,11 @@ class Store(wiring.Component):
                     m.d.sync += fetched.eq(1)
                     m.d.comb += self.stage.en.eq(1)
                     with m.If(fetched & self.stage.there & w_free):
-                        m.d.comb += [emit.eq(1), beat.eq(self.stage.data)]
-                        m.d.comb += self.stage.address.eq(offset + bus)
+                        m.d.comb += [emit.eq(1), self.stage.address.eq(offset + bus)]
                         m.d.sync += offset.eq(offset + bus)
-                    with m.If(emit & (left == 0)):
+                    with m.If(emit & final):
                         m.d.sync += fetched.eq(0)
-                with m.If(emit & (left == 0)):
+                with m.If(emit & final):
                     m.next = "SPLIT"
                     with m.If(burst.last):
                         m.d.sync += [token.eq(token + 1), runs_left.eq(runs_left - 1)]

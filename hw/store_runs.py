@@ -1,6 +1,7 @@
 """Where STORE writes: one run of memory for each token."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.hdl._ast import Assign
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -8,6 +9,7 @@ from .burst import run_layout
 from .isa import Payload
 from .machine import MachineConfig
 from .ports import ENTRY_BITS, POSITION_BITS, EntryRead, command_layout, instruction_layout
+from .split_product import SPLIT, split_product
 
 __all__ = ["StoreRuns"]
 
@@ -35,7 +37,7 @@ class StoreRuns(wiring.Component):
     run : stream of `run_layout`
 
     Latency: 2 cycles from start to the first run (LOGITS 1), 2 from one to the next. Each product is a path
-    from register to register.
+    from register to register, of a size that one multiplier block takes.
     """
 
     def __init__(self, config: MachineConfig):
@@ -55,10 +57,18 @@ class StoreRuns(wiring.Component):
         fields = data.View(instruction_layout("STORE"), self.command.word)
         place = Signal(ENTRY_BITS)  #: entry of the token whose row is computed next
         left = Signal(range(self.config.tile))  #: runs after the one that is offered
-        spill = Signal()
-        base, by_layer, by_row = Signal(32), Signal(32), Signal(32)
+        spill, logits, fresh = Signal(), Signal(), Signal()
+        # Products as `split_product` has them, the lower one first.
+        upper = 32 - SPLIT
+        base, bytes_of_one, bytes_of_more = Signal(32), Signal.like(fields.bytes), Signal(32)
+        by_layer, by_row = (
+            (Signal(32, name=name), Signal(upper, name=f"{name}_high")) for name in ("by_layer", "by_row")
+        )
         step = Signal.like(fields.step)
         row = Signal(POSITION_BITS + 1)
+
+        def products(halves: tuple[Signal, Signal], a: Value, b: Value) -> list[Assign]:
+            return [half.eq(now) for half, now in zip(halves, split_product(a, b), strict=True)]
 
         def take_row(is_spill: Signal) -> None:
             entry = self.entries.entry
@@ -67,33 +77,38 @@ class StoreRuns(wiring.Component):
                 place.eq(self.entries.index + 1),
             ]
 
+        # LOGITS have no row: what is added to their base is `by_layer`, which else is in it by then.
+        offset = [Mux(logits, *halves) for halves in zip(by_layer, by_row, strict=True)]
         m.d.comb += [
             self.entries.index.eq(place),
-            self.run.payload.address.eq(base + by_layer + by_row),
+            self.run.payload.address.eq(base + offset[0] + (offset[1] << SPLIT)),
+            self.run.payload.bytes.eq(bytes_of_one + Mux(logits, bytes_of_more, 0)),
         ]
         with m.FSM():
             with m.State("IDLE"):
                 m.d.comb += self.entries.index.eq(self.command.first)
+                # The start decides of the state only: until then the registers follow what the command is.
+                of_logits = fields.payload == Payload.LOGITS
+                m.d.sync += [
+                    base.eq(self.memory_base + fields.base),
+                    *products(by_layer, self.command.layer, fields.stride),
+                    step.eq(fields.step),
+                    left.eq(Mux(of_logits, 0, self.command.more)),
+                    spill.eq(fields.payload == Payload.ACTIVATION),
+                    logits.eq(of_logits),
+                    fresh.eq(1),
+                    bytes_of_one.eq(fields.bytes),
+                    bytes_of_more.eq(fields.bytes * self.command.more),
+                ]
+                take_row(fields.payload == Payload.ACTIVATION)
                 with m.If(self.start):
-                    m.d.sync += [
-                        base.eq(self.memory_base + fields.base),
-                        by_layer.eq(self.command.layer * fields.stride),
-                        by_row.eq(0),
-                        step.eq(fields.step),
-                        left.eq(self.command.more),
-                        spill.eq(fields.payload == Payload.ACTIVATION),
-                        self.run.payload.bytes.eq(fields.bytes),
-                    ]
-                    take_row(fields.payload == Payload.ACTIVATION)
                     m.next = "ROW"
-                    with m.If(fields.payload == Payload.LOGITS):
-                        m.d.sync += [
-                            left.eq(0),
-                            self.run.payload.bytes.eq(fields.bytes * (self.command.more + 1)),
-                        ]
+                    with m.If(of_logits):
                         m.next = "OFFER"
             with m.State("ROW"):
-                m.d.sync += by_row.eq(row * step)
+                m.d.sync += [*products(by_row, step, row), fresh.eq(0)]
+                with m.If(fresh):
+                    m.d.sync += base.eq(base + by_layer[0] + (by_layer[1] << SPLIT))
                 m.next = "OFFER"
             with m.State("OFFER"):
                 m.d.comb += self.run.valid.eq(1)

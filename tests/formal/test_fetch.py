@@ -78,6 +78,7 @@ class Reader(wiring.Component):
             Assert(dut.error == (r.valid & (r.payload.resp != 0))),
             Assert(~dut.idle | ((count == 0) & ~ar.valid & ~self.word.valid)),
             Assert(~dut.empty | ~(self.word.valid | inner.push | inner.late)),
+            Assert(~dut.empty | (inner.fifo.level == 0)),
         ]
 
         # Invariants: every word of the FIFO is free, filled, on its way, or due for a burst: two beats are
@@ -214,8 +215,11 @@ def test_broken_engine_breaks_a_rule(old, new):
      ("late.eq(beat & ends & filled & tail)", "late.eq(0)"),
      ("Mux(beat & new, turned[i], kept[i])", "Mux(beat, turned[i], kept[i])"),
      ("upper + (beat & filled)", "upper"),
-     ("beat & (filled | new)", "beat & new")],
-    ids=["swapped", "tail", "lost", "kept", "end", "beyond"],
+     ("beat & (filled | new)", "beat & new"),
+     ("Mux(ends, ending[:-1] != 0, at != 0)", "at != 0"),
+     ("~ends | ending[-1]", "ending[-1]"),
+     ("~push & ~late & ~pushed", "~push & ~late")],
+    ids=["swapped", "tail", "lost", "kept", "end", "beyond", "left over", "whole", "idle"],
 )  # fmt: skip
 def test_broken_engine_loses_bytes(old, new):
     with pytest.raises(AssertionError, match="counterexample from reset"):

@@ -105,6 +105,7 @@ class Writer(wiring.Component):
             Assert(inner.in_flight == bursts + sending + last_waits),
             Assert(~aw.valid | (aw.payload.len == inner.burst.len)),
             Assert(~new | (kept_count < 2)),
+            Assert(inner.waiting == inner.queue.level),
         ]
         with m.If(sending):
             m.d.comb += [
@@ -112,6 +113,8 @@ class Writer(wiring.Component):
                 Assert(Mux(last_waits, now[1], now[0]) == inner.burst.len),
                 Assert(inner.left == inner.burst.len - Mux(last_waits, 0, beats + w.valid)),
                 Assert(inner.left <= inner.burst.len),
+                Assert(inner.final == (inner.left == 0)),
+                Assert(inner.live == Mux(inner.burst.last & inner.final, inner.burst.last_bytes, bus)),
                 Assert((inner.burst.last_bytes != 0) & (inner.burst.last_bytes <= bus)),
             ]
         with m.Else():
@@ -319,9 +322,11 @@ def test_runs_are_written(payloads, depth):
         ("splitter.burst.valid & ~self.write.aw.valid", "splitter.burst.valid"),
         ("(in_flight == 0) & ~w.valid & ~self.write.aw.valid", "~w.valid & ~self.write.aw.valid"),
         ("fetched & self.stage.there & w_free", "fetched & self.stage.there"),
-        ("w.payload.last.eq(left == 0)", "w.payload.last.eq(burst.last & (left == 0))"),
+        ("w.payload.last.eq(final)", "w.payload.last.eq(burst.last & final)"),
+        ("final.eq(left == 1)", "final.eq(left == 0)"),
+        ("final.eq(one)", "final.eq(0)"),
     ],
-    ids=["address", "answers", "beat", "last"],
+    ids=["address", "answers", "beat", "last", "end", "one beat"],
 )
 def test_broken_unit_breaks_a_rule(old, new):
     with pytest.raises(AssertionError, match="counterexample from reset"):
@@ -331,14 +336,19 @@ def test_broken_unit_breaks_a_rule(old, new):
 @pytest.mark.parametrize(
     ("old", "new", "payloads"),
     [
-        ("Mux(burst.last & (left == 0), burst.last_bytes, bus)", "bus", STAGED),
+        ("Mux(burst.last & (left == 1), burst.last_bytes, bus)", "Value.cast(bus)", STAGED),
+        ("Mux(splitter.burst.payload.last & one, splitter.burst.payload.last_bytes, bus)", "bus", STAGED),
+        ("filled + 2 == live[2:]", "filled + 1 == live[2:]", SPILLED),
+        ("full.eq(of_burst[2:] == 1)", "full.eq(1)", SPILLED),
+        ("full.eq(after[2:] == 1)", "full.eq(1)", SPILLED),
         ("self.stage.address.eq(offset + bus)", "self.stage.address.eq(offset)", STAGED),
         ("self.stage.token.eq(token)", "self.stage.token.eq(0)", STAGED),
         ("self.activation.token.eq(token)", "self.activation.token.eq(0)", SPILLED),
         ("asked[1] &", "asked[0] &", SPILLED),
         ("begin_run(element)", "begin_run(word_address)", SPILLED),
     ],
-    ids=["strobe", "stage", "token", "spilled_token", "word", "element"],
+    ids=["strobe", "strobe of one", "completed", "word of one", "word after",
+         "stage", "token", "spilled_token", "word", "element"],
 )  # fmt: skip
 def test_broken_unit_writes_wrong(old, new, payloads):
     with pytest.raises(AssertionError, match="counterexample from reset"):
@@ -348,12 +358,15 @@ def test_broken_unit_writes_wrong(old, new, payloads):
 @pytest.mark.parametrize(
     ("old", "new", "payloads"),
     [
-        ("base + by_layer + by_row", "base + by_layer", STAGED),
+        ("base + offset[0] +", "base +", STAGED),
+        ("base + by_layer[0] +", "base +", STAGED),
+        ("with m.If(fresh):", "with m.If(1):", STAGED),
+        ("Mux(logits, *halves)", "halves[1]", LOGITS),
         ("entry.base + entry.position", "entry.position", STAGED),
         ("place.eq(self.entries.index + 1)", "place.eq(self.entries.index)", SPILLED),
-        ("fields.bytes * (self.command.more + 1)", "fields.bytes", LOGITS),
+        ("fields.bytes * self.command.more", "0", LOGITS),
     ],
-    ids=["row", "base", "next", "logits"],
+    ids=["row", "layer", "layers", "layer of logits", "base", "next", "logits"],
 )
 def test_broken_runs_lie_elsewhere(old, new, payloads):
     with pytest.raises(AssertionError, match="counterexample from reset"):
