@@ -5,7 +5,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 
-from .delay_line import any_in_flight, delay
+from .delay_line import delay, in_flight
 from .integer_dots import ROWS, WEIGHT_BITS, CascadeDots, integer_dots, pairs_layout
 from .machine import MachineConfig
 from .shared import SharedComponent, primitives, shared
@@ -212,7 +212,11 @@ class IntegerEngine(wiring.Component):
         lanes, tokens, bits = self.config.head_lanes, self.config.tile, self.config.activation_bits
         en = self.en
         # Nothing moves while nothing passes.
-        passing = any_in_flight(m, self.take | self.end | self.final, self.latency, en)
+        enables = in_flight(m, self.take | self.end | self.final, self.latency, en)
+        behind = Signal()
+        with m.If(en):
+            m.d.sync += behind.eq(Cat(*enables[:-1]).any())
+        passing = enables[0] | behind
 
         # Weights of both rows, lane by lane. Only half of the lanes have codes of int8.
         codes = data.View(data.ArrayLayout(signed(8), lanes), self.codes)

@@ -238,8 +238,8 @@ class IntegerLinear(wiring.Component):
 
         row, last_row = Signal.like(rows), Signal()
         m.d.comb += [
-            finished.eq(en & result.valid & result.last & last_row),
-            self.result.en.eq(en & result.valid & ~is_head),
+            finished.eq(result.valid & result.last & last_row),
+            self.result.en.eq(result.valid & ~is_head),
             self.result.token.eq(result.token),
             self.result.row.eq(acc + row),
             self.result.data.eq(by_row.o),

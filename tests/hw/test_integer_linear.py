@@ -232,6 +232,7 @@ def run(
             assert [ctx.get(dut.next_token[t]) for t in range(config.tile)] == next_token
             for _ in range(5):
                 assert not ctx.get(dut.busy)
+                assert not ctx.get(dut.tape.want)
                 assert not ctx.get(dut.logits.valid)
                 await ctx.tick()
 

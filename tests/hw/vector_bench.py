@@ -308,6 +308,8 @@ class Bench:
             if len(spilled) > 2 and (words := spilled.pop(0)) is not None:
                 wanted = sum(bits << 32 * i for i, bits in enumerate(words))
                 assert ctx.get(dut.activation.data) == wanted
+            later = sum(len(step.tape) for step in program.steps[finished + 1 :])
+            assert not want or (taken and len(tape) > later), "wants what belongs to another unit"
             take = want if ctx.get(dut.tape.take) else 0
             assert take <= level
             assert not (take and ctx.get(dut.tape.starved))
