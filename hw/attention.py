@@ -5,7 +5,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from .attention_core import AttentionCore
-from .head_geometry import connect_geometry, head_geometry_layout
+from .head_geometry import connect_geometry, head_geometry_layout, unit_bytes
 from .isa import Feed, Pass
 from .kv_row import RowReader
 from .machine import MachineConfig
@@ -220,7 +220,11 @@ class Attention(wiring.Component):
         )
         m.d.comb += rows.part.ready.eq(Cat(can).all())
         with m.If(rows.part.valid & rows.part.ready):
-            m.d.comb += self.products.eq(rows.size * shares)
+            # Added up by look-up tables: a multiplier would be too slow for what follows.
+            unit_bits = unit_bytes(config).bit_length() - 1
+            units = rows.size[unit_bits:]
+            terms = [Mux(bit, shares << i, 0) for i, bit in enumerate(units)]
+            m.d.comb += self.products.eq(sum(terms[1:], terms[0]) << unit_bits)
 
         # The cores.
         m.d.comb += self.score_saturated.eq(sum(core.score_saturated for core in cores))
