@@ -5,8 +5,9 @@ from amaranth.lib.data import ArrayLayout
 from amaranth.lib.wiring import In, Out
 
 from .delay_line import delay
-from .fp32_format import FRACTION_BITS, Binary32, is_zero, significand
-from .shared import SharedComponent
+from .dsp48_product import product
+from .fp32_format import Binary32, is_zero, significand
+from .shared import SharedComponent, primitives
 
 __all__ = ["SquareSum"]
 
@@ -86,29 +87,28 @@ class SquareSum(SharedComponent):
         # below it, a term that fits is at most that, shifted right. The grid's share of the shift is one sum.
         # Of the products of the halves of a significand the squares do not overlap.
         terms, overs = [], []
+        blocks = primitives(platform)
         for lane in range(self.lanes):
             x = Binary32(self.x[lane])
             right = Signal(signed(11), name=f"right_{lane}")
             m.d.comb += right.eq(self.grid + (2 * 150 + _SPARE_BITS) - (x.exponent << 1))
             low, high = significand(x)[:_LOW], significand(x)[_LOW:]
-            low_square = Signal(2 * _LOW, reset_less=True, name=f"low_square_{lane}")
+            low_square = product(m, f"low_square_{lane}", 1, low, low, blocks)
+            across = product(m, f"across_{lane}", 1, high, low, blocks)
             high_square = Signal(_PRODUCT_BITS - 2 * _LOW, reset_less=True, name=f"high_square_{lane}")
-            across = Signal(FRACTION_BITS + 1, reset_less=True, name=f"across_{lane}")
             amount = Signal(signed(11), reset_less=True, name=f"amount_{lane}")
             zero = Signal(reset_less=True, name=f"zero_{lane}")
             full = Signal(reset_less=True, name=f"full_{lane}")
             m.d.sync += [
-                low_square.eq(low * low),
                 high_square.eq(high * high),
-                across.eq(low * high),
                 amount.eq(right),
                 zero.eq(is_zero(x)),
                 full.eq(x.exponent.all()),
             ]
 
             squares = Cat(low_square, high_square)
-            product = Cat(squares[: _LOW + 1], (squares[_LOW + 1 :] + across)[: _PRODUCT_BITS - _LOW - 1])
-            shifted: Value = Cat(Const(0, _SPARE_BITS), product)
+            square = Cat(squares[: _LOW + 1], (squares[_LOW + 1 :] + across)[: _PRODUCT_BITS - _LOW - 1])
+            shifted: Value = Cat(Const(0, _SPARE_BITS), square)
             for bit in reversed(range(1, 6)):
                 step = Signal(TOTAL_BITS + 1, name=f"right_{1 << bit}_{lane}")
                 m.d.comb += step.eq(Mux(amount[bit], shifted >> (1 << bit), shifted))
