@@ -1,6 +1,6 @@
 """The sequencer: walks the program, feeds the fetch engine, issues to the units in order."""
 
-from amaranth.hdl import Cat, Const, Module, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out, connect, flipped
@@ -21,6 +21,15 @@ UNIT_QUEUE = 4
 _FRONT = ("start", "running", "finished", "program_en", "program_address", "program_data", "tokens", "tile",
           "memory_base", "predicates", "entries", "run", "fetched", "appended", "kind", "bytes", "beats",
           "layer", "more", "fetch_idle", "tape_held", "discard", "leftover", "unknown")  # fmt: skip
+
+
+def count(value: Signal, up: Value, down: Value) -> Value:
+    """``value + up - down`` without a carry chain: of a few bits, each is one look-up table."""
+    changes, bits = up ^ down, []
+    for i in range(len(value)):
+        below = value[:i]
+        bits.append(value[i] ^ (changes & Mux(up, below.all(), ~below.any()) if i else changes))
+    return Cat(*bits)
 
 
 class Sequencer(wiring.Component):
@@ -74,13 +83,14 @@ class Sequencer(wiring.Component):
         outstanding = [
             Signal(range(UNIT_QUEUE + 4), name=f"outstanding_{unit.name.lower()}") for unit in UNITS
         ]
-        drained = Signal()
+        # None unfinished, unit by unit; the queue was empty a cycle ago (and now: END comes cycles later).
+        idle, queue_empty = Signal(len(UNITS), init=-1), Signal(init=1)
+        m.d.sync += queue_empty.eq(queue.level == 0)
         m.d.comb += [
             queue.w_data.eq(front.command.payload),
             queue.w_en.eq(front.command.valid),
             front.command.ready.eq(queue.w_rdy),
-            drained.eq(Cat(*outstanding) == 0),
-            front.drained.eq(drained & (queue.level == 0)),
+            front.drained.eq(idle.all() & queue_empty),
             front.store_done.eq(self.units[UNITS.index(Unit.STORE)].done),
         ]
 
@@ -115,7 +125,9 @@ class Sequencer(wiring.Component):
                 port.command.payload.as_value().eq(fifo.r_data),
                 fifo.r_en.eq(port.command.ready),
             ]
-            m.d.sync += outstanding[i].eq(outstanding[i] + issue - port.done)
+            left = Signal.like(outstanding[i], name=f"left_{i}")
+            m.d.comb += left.eq(count(outstanding[i], issue, port.done))
+            m.d.sync += [outstanding[i].eq(left), idle[i].eq(left == 0)]
             with m.If(issue):
                 m.d.comb += [queue.r_en.eq(1), self.issued.eq(1)]
         return m

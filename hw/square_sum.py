@@ -7,7 +7,8 @@ from amaranth.lib.wiring import In, Out
 from .delay_line import delay
 from .dsp48_product import product
 from .fp32_format import Binary32, is_zero, significand
-from .shared import SharedComponent, primitives
+from .lut_mux import LutMux
+from .shared import SharedComponent, primitives, shared
 
 __all__ = ["SquareSum"]
 
@@ -95,12 +96,11 @@ class SquareSum(SharedComponent):
             low, high = significand(x)[:_LOW], significand(x)[_LOW:]
             low_square = product(m, f"low_square_{lane}", 1, low, low, blocks)
             across = product(m, f"across_{lane}", 1, high, low, blocks)
-            high_square = Signal(_PRODUCT_BITS - 2 * _LOW, reset_less=True, name=f"high_square_{lane}")
+            high_square = product(m, f"high_square_{lane}", 1, high, high, blocks)
             amount = Signal(signed(11), reset_less=True, name=f"amount_{lane}")
             zero = Signal(reset_less=True, name=f"zero_{lane}")
             full = Signal(reset_less=True, name=f"full_{lane}")
             m.d.sync += [
-                high_square.eq(high * high),
                 amount.eq(right),
                 zero.eq(is_zero(x)),
                 full.eq(x.exponent.all()),
@@ -109,21 +109,25 @@ class SquareSum(SharedComponent):
             squares = Cat(low_square, high_square)
             square = Cat(squares[: _LOW + 1], (squares[_LOW + 1 :] + across)[: _PRODUCT_BITS - _LOW - 1])
             shifted: Value = Cat(Const(0, _SPARE_BITS), square)
-            for bit in reversed(range(1, 6)):
+            for bit in reversed(range(2, 6)):
                 step = Signal(TOTAL_BITS + 1, name=f"right_{1 << bit}_{lane}")
                 m.d.comb += step.eq(Mux(amount[bit], shifted >> (1 << bit), shifted))
                 shifted = step
             term = Signal(TOTAL_BITS + 1, reset_less=True, name=f"term_{lane}")
-            half = Signal(reset_less=True, name=f"half_{lane}")
-            counts = Signal(reset_less=True, name=f"counts_{lane}")
+            rest = Signal(2, reset_less=True, name=f"rest_{lane}")
+            counts = ~zero & (amount[-1] | ~amount[6:-1].any())
             over = Signal(reset_less=True, name=f"over_{lane}")
             m.d.sync += [
                 term.eq(shifted),
-                half.eq(amount[0]),
-                counts.eq(~zero & (amount[-1] | ~amount[6:-1].any())),
+                rest.eq(amount[:2]),
                 over.eq(full | (~zero & amount[-1])),
             ]
-            last = Mux(half, term[1:], term) & counts.replicate(TOTAL_BITS + 1)
+            with m.If(~counts):
+                m.d.sync += term.eq(0)
+            by_rest = LutMux(TOTAL_BITS + 1, 4)
+            m.submodules[f"last_{lane}"] = shared(by_rest, platform)
+            last = by_rest.o
+            m.d.comb += [by_rest.select.eq(rest), *(by_rest.i[i].eq(term >> i) for i in range(4))]
             terms.append(last[:TOTAL_BITS])
             overs.append(over | last[-1])
 

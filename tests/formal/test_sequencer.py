@@ -74,6 +74,7 @@ class Issue(wiring.Component):
                 Assert(~port.command.valid | (waiting != 0)),
                 Assert(waiting + inside <= self.module.UNIT_QUEUE + 2),
                 Assert(inner.outstanding[i] == waiting + inside),
+                Assert(inner.idle[i] == (waiting + inside == 0)),
                 Assert(fifo.level == waiting),
                 Assert(~issue | fifo.w_rdy),
             ]
@@ -83,6 +84,9 @@ class Issue(wiring.Component):
         m.d.comb += Assert(dut.issued == Cat(entering).any())
         m.d.comb += Assert(sum(entering[1:], entering[0]) <= 1)
         m.d.comb += Assert(dut.issued == (inner.queue.r_en & inner.queue.r_rdy))
+        entered = Signal()
+        m.d.sync += entered.eq(inner.queue.w_en & inner.queue.w_rdy)
+        m.d.comb += Assert(~inner.queue_empty | (inner.queue.level == 0) | entered)
         for i in range(len(UNITS)):
             bound = head[WAITS[i]]
             m.d.comb += Assert(~dut.issued | (bound == NO_WAIT) | (unfinished[i] <= bound))
@@ -100,10 +104,12 @@ def test_issue_keeps_its_bounds():
         ("(unfinished <= wait)", "(unfinished <= wait + 1)"),
         ("may_issue.eq(queue.r_rdy & clear)", "may_issue.eq(clear)"),
         ("may_issue & mine & fifo.w_rdy", "may_issue & mine"),
-        ("outstanding[i] + issue - port.done", "outstanding[i] + issue"),
-        ("drained.eq(Cat(*outstanding) == 0)", "drained.eq(1)"),
+        ("count(outstanding[i], issue, port.done)", "count(outstanding[i], issue, Const(0))"),
+        ("Mux(up, below.all(), ~below.any())", "below.all()"),
+        ("idle.all() & queue_empty", "queue_empty"),
+        ("idle.all() & queue_empty", "idle.all()"),
     ],
-    ids=["bound", "empty", "full", "count", "drain"],
+    ids=["bound", "empty", "full", "count", "down", "drain", "queued"],
 )
 def test_broken_sequencer_is_found(old, new):
     shallow = broken(hw.sequencer, "UNIT_QUEUE = 4", "UNIT_QUEUE = 2")
