@@ -86,7 +86,8 @@ class SquareSum(SharedComponent):
 
         # x^2 = product * 2^(2 (exponent - 150)), and the product lies in [2^46, 2^48): with the spare bits
         # below it, a term that fits is at most that, shifted right. The grid's share of the shift is one sum.
-        # Of the products of the halves of a significand the squares do not overlap.
+        # Of the products of the halves of a significand the squares do not overlap. The shift by 0 to 3 waits for
+        # the next stage.
         terms, overs = [], []
         blocks = primitives(platform)
         for lane in range(self.lanes):
@@ -109,25 +110,31 @@ class SquareSum(SharedComponent):
             squares = Cat(low_square, high_square)
             square = Cat(squares[: _LOW + 1], (squares[_LOW + 1 :] + across)[: _PRODUCT_BITS - _LOW - 1])
             shifted: Value = Cat(Const(0, _SPARE_BITS), square)
-            for bit in reversed(range(2, 6)):
+            for bit in (5, 4):
                 step = Signal(TOTAL_BITS + 1, name=f"right_{1 << bit}_{lane}")
                 m.d.comb += step.eq(Mux(amount[bit], shifted >> (1 << bit), shifted))
                 shifted = step
             term = Signal(TOTAL_BITS + 1, reset_less=True, name=f"term_{lane}")
+            by_four, by_rest = LutMux(TOTAL_BITS + 1, 4), LutMux(TOTAL_BITS + 1, 4)
+            m.submodules[f"by_four_{lane}"] = shared(by_four, platform)
+            m.submodules[f"by_rest_{lane}"] = shared(by_rest, platform)
             rest = Signal(2, reset_less=True, name=f"rest_{lane}")
             counts = ~zero & (amount[-1] | ~amount[6:-1].any())
             over = Signal(reset_less=True, name=f"over_{lane}")
             m.d.sync += [
-                term.eq(shifted),
+                term.eq(by_four.o),
                 rest.eq(amount[:2]),
                 over.eq(full | (~zero & amount[-1])),
             ]
             with m.If(~counts):
                 m.d.sync += term.eq(0)
-            by_rest = LutMux(TOTAL_BITS + 1, 4)
-            m.submodules[f"last_{lane}"] = shared(by_rest, platform)
             last = by_rest.o
-            m.d.comb += [by_rest.select.eq(rest), *(by_rest.i[i].eq(term >> i) for i in range(4))]
+            m.d.comb += [
+                by_four.select.eq(amount[2:4]),
+                *(by_four.i[i].eq(shifted >> 4 * i) for i in range(4)),
+                by_rest.select.eq(rest),
+                *(by_rest.i[i].eq(term >> i) for i in range(4)),
+            ]
             terms.append(last[:TOTAL_BITS])
             overs.append(over | last[-1])
 
