@@ -86,8 +86,8 @@ class SquareSum(SharedComponent):
 
         # x^2 = product * 2^(2 (exponent - 150)), and the product lies in [2^46, 2^48): with the spare bits
         # below it, a term that fits is at most that, shifted right. The grid's share of the shift is one sum.
-        # Of the products of the halves of a significand the squares do not overlap. The shift by 0 to 3 waits for
-        # the next stage.
+        # Of the products of the halves of a significand the squares do not overlap. The shift by 0 to 3 waits
+        # for the next stage.
         terms, overs = [], []
         blocks = primitives(platform)
         for lane in range(self.lanes):
