@@ -56,18 +56,18 @@ class Fp32Add(SharedComponent):
         m = Module()
 
         # Order by magnitude, so that a difference is not negative. The difference of the exponents has the
-        # sign that says which is larger: of equal ones the distance is 0, whatever the order.
+        # sign that says which is larger: of equal ones the distance is 0, whatever the order. From
+        # 32 on it is 31.
         a, b = Binary32(self.a), Binary32(self.b)
         swap = self.a[:31] < self.b[:31]
         ahead, behind = Signal(9), Signal(9)
-        distance = Signal(8)
         m.d.comb += [
             ahead.eq(a.exponent - b.exponent),
             behind.eq(b.exponent - a.exponent),
-            distance.eq(Mux(ahead[-1], behind, ahead)),
         ]
 
         # A zero adds nothing to the other operand. What kind of result there is, is found a stage later.
+        far_ahead, far_behind = ahead[5:8].any(), behind[5:8].any()
         augend = Signal(FRACTION_BITS + 1, reset_less=True)
         addend = Signal(FRACTION_BITS + 1, reset_less=True)
         shift = Signal(5, reset_less=True)
@@ -79,7 +79,9 @@ class Fp32Add(SharedComponent):
             m.d.sync += [
                 augend.eq(Cat(Mux(swap, b.fraction, a.fraction), 1)),
                 addend.eq(Mux(swap, parts[0], parts[1])),
-                shift.eq(distance[:5] | distance[5:].any().replicate(5)),
+                shift.eq(
+                    Mux(ahead[-1], behind[:5] | far_behind.replicate(5), ahead[:5] | far_ahead.replicate(5))
+                ),
                 exponent.eq(Mux(ahead[-1], b.exponent, a.exponent)),
                 swapped.eq(swap),
                 *(known.eq(classified(x)) for known, x in zip(classes, (a, b), strict=True)),

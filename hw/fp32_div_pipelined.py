@@ -8,6 +8,7 @@ from .fp32_format import (
     BIAS,
     FRACTION_BITS,
     Binary32,
+    Bounds,
     Class,
     Kind,
     Unrounded,
@@ -80,8 +81,9 @@ class Fp32DivPipelined(wiring.Component):
         )
         quotient = Cat()
         bit = Const(1, 1)
-        doubled = remainder
+        doubled, before, early = remainder, exponent, quotient
         for stage in range(1, self._QUOTIENT_BITS // 2 + 1):
+            early = quotient
             for half in range(2):
                 # 2 r - b as 2 r + ~b + 1; the 1 is carried in from a place below.
                 step = Signal(self._REMAINDER_BITS + 1, name=f"step_{stage}_{half}")
@@ -97,19 +99,25 @@ class Fp32DivPipelined(wiring.Component):
             # has no time for the others.
             waits = stage < self._QUOTIENT_BITS // 2
             quotient = register(quotient, 2 * stage, f"quotient_{stage}", waits)
+            before = exponent
             exponent = register(exponent, signed(10), f"exponent_{stage}", waits)
             kind = register(kind, Kind, f"kind_{stage}", waits)
             bit = quotient[0]
             doubled = Cat(Const(0, 1), remainder[:-1])
 
-        # An exact quotient has 24 bits at most, so after a guard bit of 1 there is always more: no tie.
+        # An exact quotient has 24 bits at most, so after a guard bit of 1 there is always more: no tie. Which
+        # range it lies in says its first bit; so all but its last bits take their place a stage ahead.
         exact = Signal(Unrounded)
-        from_one = quotient[-1]
+        upper = register(Mux(early[-1], early[1:-1], early[:-2]), len(early) - 2, "upper")
+        below_one = register(~early[-1], 1, "below_one")
         m.d.comb += [
-            Cat(exact.guard, exact.fraction).eq(Mux(from_one, quotient[1:-1], quotient[:-2])),
+            Cat(exact.guard, exact.fraction).eq(
+                Cat(Mux(below_one, quotient[0], quotient[1]), Mux(below_one, quotient[1], quotient[2]), upper)
+            ),
             exact.sticky.eq(1),
-            exact.exponent.eq(exponent - ~from_one),
+            exact.exponent.eq(register(before - ~early[-1], signed(10), "exponent")),
             exact.kind.eq(kind),
         ]
-        m.d.comb += self.o.eq(register(rounded(exact, bounds_less(exponent, ~from_one)), 32, "result"))
+        within = Bounds(register(bounds_less(before, ~early[-1]), Bounds.size, "within"))
+        m.d.comb += self.o.eq(register(rounded(exact, within), 32, "result"))
         return m

@@ -1,12 +1,19 @@
 """Conversion of integers to binary32."""
 
-from amaranth.hdl import Cat, Const, Module, Signal, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib.wiring import In, Out
 
 from .fp32_format import BIAS, FRACTION_BITS, Unrounded, normalise_coarsely, normalise_finely, rounded_integer
 from .shared import SharedComponent
 
 __all__ = ["Fp32FromInt"]
+
+
+def _choice(values: list[Value], index: Value) -> Value:
+    """The value of that index; the lowest bit, which comes last, selects last."""
+    if len(values) == 1:
+        return values[0]
+    return Mux(index[0], _choice(values[1::2], index[1:]), _choice(values[::2], index[1:]))
 
 
 class Fp32FromInt(SharedComponent):
@@ -70,12 +77,17 @@ class Fp32FromInt(SharedComponent):
         digits = FRACTION_BITS + 6
         wide = Cat(Const(0, max(0, digits - self.width)), magnitude)
         coarse, fours = normalise_coarsely(m, wide)
+        # What the shift by each count leaves below: found beside the shift.
+        below = len(wide) + 1 - digits
+        sticky = _choice(
+            [wide[: max(0, below - 4 * count)].any() for count in range(-(-len(wide) // 4))], fours
+        )
         held = Signal(digits, reset_less=True)
         exponent = Signal(8, reset_less=True)
         sign = Signal(reset_less=True)
         with m.If(self.en):
             m.d.sync += [
-                held.eq(Cat(coarse[: 1 - digits].any(), coarse[1 - digits :])),
+                held.eq(Cat(sticky, coarse[1 - digits :])),
                 exponent.eq(BIAS - self.point + self.width - 1 - (fours << 2)),
                 sign.eq(negative),
             ]

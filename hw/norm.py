@@ -29,6 +29,11 @@ class Norm(wiring.Component):
     reciprocal of the one before that are computed at the same time. A saturated S is computed like any other
     number.
 
+    Parameters
+    ----------
+    mantissas : bool
+        Whether there are scales of mantissas. Else ``mantissa`` is 0.
+
     Attributes
     ----------
     LATENCY : int
@@ -42,9 +47,12 @@ class Norm(wiring.Component):
     i : In(stream.Signature(NormOperands))
         Operands. ``normalise`` may change only while nothing is under way.
     maximum : In(32)
-        The absmax that the next result is of, from the transfer on ``i`` to ``done``.
+        The absmax that the next result is of, from the transfer on ``i`` to ``done``; without ``normalise``
+        in the cycle of the transfer.
     mantissa : In(1)
         The next result is the scale of mantissas; with ``maximum``.
+    saturated : Out(1)
+        The total of the last transfer with ``normalise`` is saturated; until the next one, or for its cycle.
     done : Out(1)
         ``o`` is the next result, in this cycle only.
     o : Out(32)
@@ -58,8 +66,13 @@ class Norm(wiring.Component):
     i: In(stream.Signature(NormOperands))
     maximum: In(32)
     mantissa: In(1)
+    saturated: Out(1)
     done: Out(1)
     o: Out(32)
+
+    def __init__(self, mantissas: bool = True) -> None:
+        self.mantissas = mantissas
+        super().__init__()
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -72,7 +85,9 @@ class Norm(wiring.Component):
         # Operands stand still, so a pipelined unit's result is there after its latency and stays; where the
         # end of an earlier token takes the multiplier, the wait for it begins again.
         operands = Signal(NormOperands, reset_less=True)
-        absmax = Mux(self.mantissa, live_exponent(self.maximum), live(self.maximum))
+        absmax = live(self.maximum)
+        if self.mantissas:
+            absmax = Mux(self.mantissa, live_exponent(self.maximum), absmax)
         factor, reciprocal = Signal(32, reset_less=True), Signal(32, reset_less=True)
         scale = Signal()
         passes = Signal()
@@ -121,12 +136,13 @@ class Norm(wiring.Component):
             sqrt.o.ready.eq(div.i.ready),
             div.o.ready.eq(1),
             self.done.eq(passes | delay(m, scale, Fp32Mul.LATENCY)),
-            self.o.eq(Mux(passes, absmax, mul.o)),
+            self.o.eq(Mux(passes, factor, mul.o)),
+            self.saturated.eq(operands.normalise & operands.total.all()),
         ]
-        m.d.sync += scale.eq(div.o.valid)
+        m.d.sync += [
+            scale.eq(div.o.valid),
+            factor.eq(absmax),
+        ]
         with m.If(div.o.valid):
-            m.d.sync += [
-                factor.eq(absmax),
-                reciprocal.eq(div.o.payload),
-            ]
+            m.d.sync += reciprocal.eq(div.o.payload)
         return m

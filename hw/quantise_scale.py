@@ -44,6 +44,11 @@ class QuantiseScale(wiring.Component):
     for mantissas where the power of two above the maximum is infinite, or the maximum is NaN. The factor of
     mantissas, 2048 by that power, is computed as 1024 by the one below: the maximum without its fraction.
 
+    Parameters
+    ----------
+    mantissas : bool
+        Whether there are mantissas. Else ``i.mantissa`` is 0.
+
     Attributes
     ----------
     LATENCY : int
@@ -65,10 +70,14 @@ class QuantiseScale(wiring.Component):
     i: In(Levels)
     o: Out(32)
 
+    def __init__(self, mantissas: bool = True) -> None:
+        self.mantissas = mantissas
+        super().__init__()
+
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.div = div = Fp32DivPipelined()
-        maximum, mantissa = self.i.maximum, self.i.mantissa
+        maximum, mantissa = self.i.maximum, self.i.mantissa if self.mantissas else Const(0, 1)
         levels = Mux(self.i.wide, _INT16_LEVELS, _INT8_LEVELS)
         huge = mantissa & maximum[24:31].all()
         nothing = huge | (maximum[23:31] < _MIN_EXPONENT)

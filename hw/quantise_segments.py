@@ -8,6 +8,8 @@ from .delay_line import delay
 from .isa import STATISTICS
 from .quantise_scale import QuantiseScale, live
 from .vector_decode import MAX_TAP, VectorPlan
+from .vector_lane import VectorLane
+from .vector_memory import VectorMemory
 from .vector_tokens import count_tokens
 
 __all__ = ["QuantiseSegments"]
@@ -27,6 +29,8 @@ class QuantiseSegments(wiring.Component):
         Tokens of a tile.
     ahead : int
         Cycles by which the scale of a query is wanted before its write.
+    mantissas : bool
+        Whether the machine has 12-bit mantissas.
 
     Attributes
     ----------
@@ -51,8 +55,8 @@ class QuantiseSegments(wiring.Component):
 
     QUEUE = 32
 
-    def __init__(self, tokens: int, ahead: int) -> None:
-        self.tokens, self.ahead = tokens, ahead
+    def __init__(self, tokens: int, ahead: int, mantissas: bool) -> None:
+        self.tokens, self.ahead, self.mantissas = tokens, ahead, mantissas
         super().__init__({
             "start": In(1), "decoded": In(VectorPlan), "plan": In(VectorPlan), "more": In(range(tokens)),
             "marks": In(MAX_TAP + 1),
@@ -63,7 +67,7 @@ class QuantiseSegments(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         plan, decoded = self.plan, self.decoded
-        m.submodules.divide = divide = QuantiseScale()
+        m.submodules.divide = divide = QuantiseScale(self.mantissas)
         m.submodules.scales = scales = memory.Memory(shape=32, depth=self.QUEUE, init=[])
 
         # Walk the segments into the divider.
@@ -90,12 +94,15 @@ class QuantiseSegments(wiring.Component):
                 walking.eq(decoded.quantise & decoded.words.any()),
             ]
 
-        # The mark that waits for the first quotient begins so many cycles before it.
+        # The mark that waits for the first quotient begins so many cycles before it: `x_at` of a QUANTISE.
         wait = Signal(range(divide.LATENCY + 1))
         with m.If(wait != 0):
             m.d.sync += wait.eq(wait - 1)
         with m.If(self.start):
-            m.d.sync += wait.eq(divide.LATENCY - decoded.x_at)
+            at = VectorMemory.LATENCY
+            m.d.sync += wait.eq(
+                Mux(decoded.control.scaled, divide.LATENCY - at - VectorLane.SCALE, divide.LATENCY - at)
+            )
 
         take = self.marks.bit_select(plan.x_at, 1)
         m.d.comb += [

@@ -3,12 +3,13 @@
 import math
 from itertools import pairwise
 
-from amaranth.hdl import Const, Module, Mux, Signal, signed
+from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib.data import StructLayout
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from .shared import SharedComponent
+from .dsp48_product import interpolated
+from .shared import SharedComponent, primitives
 
 __all__ = ["Sigmoid"]
 
@@ -73,21 +74,8 @@ class Sigmoid(SharedComponent):
                 negative.eq(self.t[-1]),
             ]
 
-        product = Signal(25, reset_less=True)
-        base = Signal(24, reset_less=True)
-        product_negative = Signal(reset_less=True)
-        with m.If(self.en):
-            m.d.sync += [
-                product.eq(entry.data.rise * offset),
-                base.eq(entry.data.base),
-                product_negative.eq(negative),
-            ]
-
-        half = Const(1 << _STEP_BITS - 1)
-        positive = Signal(25)
-        result = Signal(25, reset_less=True)
-        m.d.comb += positive.eq(base + ((product + half) >> _STEP_BITS))
-        with m.If(self.en):
-            m.d.sync += result.eq(Mux(product_negative, (1 << 24) - positive, positive))
+        result = interpolated(
+            m, self.en, entry.data.base, entry.data.rise, offset, negative, primitives(platform)
+        )
         m.d.comb += self.o.eq(result)
         return m

@@ -5,8 +5,10 @@ from amaranth.lib.data import ArrayLayout
 from amaranth.lib.wiring import In, Out
 
 from .delay_line import delay
-from .fp32_format import FRACTION_BITS, Binary32, is_zero, significand
-from .shared import SharedComponent
+from .dsp48_product import product
+from .fp32_format import Binary32, is_zero, significand
+from .lut_mux import LutMux
+from .shared import SharedComponent, primitives, shared
 
 __all__ = ["SquareSum"]
 
@@ -84,46 +86,55 @@ class SquareSum(SharedComponent):
 
         # x^2 = product * 2^(2 (exponent - 150)), and the product lies in [2^46, 2^48): with the spare bits
         # below it, a term that fits is at most that, shifted right. The grid's share of the shift is one sum.
-        # Of the products of the halves of a significand the squares do not overlap.
+        # Of the products of the halves of a significand the squares do not overlap. The shift by 0 to 3 waits
+        # for the next stage.
         terms, overs = [], []
+        blocks = primitives(platform)
         for lane in range(self.lanes):
             x = Binary32(self.x[lane])
             right = Signal(signed(11), name=f"right_{lane}")
             m.d.comb += right.eq(self.grid + (2 * 150 + _SPARE_BITS) - (x.exponent << 1))
             low, high = significand(x)[:_LOW], significand(x)[_LOW:]
-            low_square = Signal(2 * _LOW, reset_less=True, name=f"low_square_{lane}")
-            high_square = Signal(_PRODUCT_BITS - 2 * _LOW, reset_less=True, name=f"high_square_{lane}")
-            across = Signal(FRACTION_BITS + 1, reset_less=True, name=f"across_{lane}")
+            low_square = product(m, f"low_square_{lane}", 1, low, low, blocks)
+            across = product(m, f"across_{lane}", 1, high, low, blocks)
+            high_square = product(m, f"high_square_{lane}", 1, high, high, blocks)
             amount = Signal(signed(11), reset_less=True, name=f"amount_{lane}")
             zero = Signal(reset_less=True, name=f"zero_{lane}")
             full = Signal(reset_less=True, name=f"full_{lane}")
             m.d.sync += [
-                low_square.eq(low * low),
-                high_square.eq(high * high),
-                across.eq(low * high),
                 amount.eq(right),
                 zero.eq(is_zero(x)),
                 full.eq(x.exponent.all()),
             ]
 
             squares = Cat(low_square, high_square)
-            product = Cat(squares[: _LOW + 1], (squares[_LOW + 1 :] + across)[: _PRODUCT_BITS - _LOW - 1])
-            shifted: Value = Cat(Const(0, _SPARE_BITS), product)
-            for bit in reversed(range(1, 6)):
+            square = Cat(squares[: _LOW + 1], (squares[_LOW + 1 :] + across)[: _PRODUCT_BITS - _LOW - 1])
+            shifted: Value = Cat(Const(0, _SPARE_BITS), square)
+            for bit in (5, 4):
                 step = Signal(TOTAL_BITS + 1, name=f"right_{1 << bit}_{lane}")
                 m.d.comb += step.eq(Mux(amount[bit], shifted >> (1 << bit), shifted))
                 shifted = step
             term = Signal(TOTAL_BITS + 1, reset_less=True, name=f"term_{lane}")
-            half = Signal(reset_less=True, name=f"half_{lane}")
-            counts = Signal(reset_less=True, name=f"counts_{lane}")
+            by_four, by_rest = LutMux(TOTAL_BITS + 1, 4), LutMux(TOTAL_BITS + 1, 4)
+            m.submodules[f"by_four_{lane}"] = shared(by_four, platform)
+            m.submodules[f"by_rest_{lane}"] = shared(by_rest, platform)
+            rest = Signal(2, reset_less=True, name=f"rest_{lane}")
+            counts = ~zero & (amount[-1] | ~amount[6:-1].any())
             over = Signal(reset_less=True, name=f"over_{lane}")
             m.d.sync += [
-                term.eq(shifted),
-                half.eq(amount[0]),
-                counts.eq(~zero & (amount[-1] | ~amount[6:-1].any())),
+                term.eq(by_four.o),
+                rest.eq(amount[:2]),
                 over.eq(full | (~zero & amount[-1])),
             ]
-            last = Mux(half, term[1:], term) & counts.replicate(TOTAL_BITS + 1)
+            with m.If(~counts):
+                m.d.sync += term.eq(0)
+            last = by_rest.o
+            m.d.comb += [
+                by_four.select.eq(amount[2:4]),
+                *(by_four.i[i].eq(shifted >> 4 * i) for i in range(4)),
+                by_rest.select.eq(rest),
+                *(by_rest.i[i].eq(term >> i) for i in range(4)),
+            ]
             terms.append(last[:TOTAL_BITS])
             overs.append(over | last[-1])
 

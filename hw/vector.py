@@ -128,21 +128,22 @@ class Vector(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         lanes, tokens, bits = self.config.lanes, self.config.tile, self.config.activation_bits
+        mantissas = bits > 8
         m.submodules.memory = memory = self.memory
-        m.submodules.decode = decode = VectorDecode(lanes, mantissas=bits > 8)
+        m.submodules.decode = decode = VectorDecode(lanes, mantissas)
         m.submodules.issue = issue = VectorIssue(tokens)
         m.submodules.operands = operands = VectorOperands(self.config)
         m.submodules.product = product = Fp32Mul()
-        m.submodules.segments = segments = QuantiseSegments(tokens, product.LATENCY)
+        m.submodules.segments = segments = QuantiseSegments(tokens, product.LATENCY, mantissas)
         m.submodules.targets = targets = QuantiseTargets(lanes, tokens, bits)
         m.submodules.statistics = statistics = VectorStatistics(lanes, tokens)
-        m.submodules.norm = norm = VectorNorm(tokens)
+        m.submodules.norm = norm = VectorNorm(tokens, mantissas)
         flow, plan = issue.flow, issue.flow.plan
 
         # Take a command.
         command = self.unit.command
         accept = command.valid & command.ready
-        fresh = Signal()
+        fresh, empty = Signal(), Signal()
         m.d.comb += [
             command.ready.eq(~self.busy | self.unit.done),
             decode.word.eq(command.payload.word),
@@ -150,7 +151,7 @@ class Vector(wiring.Component):
             issue.decoded.eq(decode.plan),
             issue.more.eq(command.payload.more),
         ]
-        m.d.sync += fresh.eq(accept)
+        m.d.sync += [fresh.eq(accept), empty.eq(~decode.plan.norm & ~decode.plan.words.any())]
         with m.If(self.unit.done):
             m.d.sync += self.busy.eq(0)
         with m.If(accept):
@@ -167,7 +168,9 @@ class Vector(wiring.Component):
             segments.more.eq(flow.more),
             segments.marks.eq(flow.marks),
             memory.slot.eq(segments.read_slot),
-            memory.maximum_token.eq(Mux(plan.norm, norm.late_token, segments.read_token)),
+            memory.maximum_token.eq(
+                Mux(plan.norm, Mux(plan.normalise, norm.late_token, norm.token), segments.read_token)
+            ),
             segments.maximum.eq(memory.maximum),
             issue.divided.eq(segments.divided),
         ]
@@ -188,7 +191,9 @@ class Vector(wiring.Component):
             memory.index_2.eq(self.scalar.index),
             self.scalar.value.eq(memory.value_2),
             product.en.eq(1),
-            product.a.eq(Mux(plan.quantise, segments.scale, memory.value_1)),
+            memory.instead_en.eq(plan.quantise),
+            memory.instead.eq(segments.scale),
+            product.a.eq(memory.value_1),
             product.b.eq(memory.value_0),
         ]
 
@@ -260,8 +265,9 @@ class Vector(wiring.Component):
         z_ends = at_z["lasts"] if tokens > 1 else Const(0, 1)
         z_token = count_tokens(m, tokens, accept, z_ends, "z_due")
         banked = plan.quantise | (plan.dest == Dest.ACTIVATION)
-        with m.If(written):
-            m.d.sync += d.eq(d + lanes)
+        # NORM writes scalar by scalar.
+        with m.If(written | norm.en):
+            m.d.sync += d.eq(d + Cat(plan.norm, Const(0, (lanes - 1).bit_length() - 1), ~plan.norm))
         with m.If(fresh | (z_ends & banked)):
             m.d.sync += d.eq(plan.d)
         m.d.comb += [
@@ -314,13 +320,12 @@ class Vector(wiring.Component):
             norm.c.eq(memory.value_0),
             norm.eps.eq(memory.value_1),
             memory.scalar_en.eq(norm.en),
-            memory.scalar_index.eq(plan.d + norm.late_token),
             memory.scalar_value.eq(norm.value),
             self.error.eq(norm.error),
         ]
 
         # Finish.
-        nothing = fresh & ~plan.norm & (plan.words == 0)
+        nothing = fresh & empty
         done = passing(m, flow, later("lasts"), plan.done_at, "done")
         done_token = count_tokens(m, tokens, accept, done if tokens > 1 else Const(0, 1), "done_due")
         last = done & (done_token == flow.more)

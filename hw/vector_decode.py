@@ -1,6 +1,6 @@
 """What an instruction of the vector unit asks for, and when its words pass the points of the pipeline."""
 
-from amaranth.hdl import Const, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Const, Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.data import StructLayout
 from amaranth.lib.wiring import In, Out
@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 from .fp32_mul import Fp32Mul
 from .isa import BY_NAME, HEADER, INSTRUCTION_BITS, SCALARS, STATISTICS, Function, Source, Target
 from .ports import instruction_layout
-from .vector_lane import LaneControl, VectorLane
+from .vector_lane import LaneControl, VectorLane, lane_choice
 from .vector_memory import VectorMemory
 from .vector_statistics import VectorStatistics
 
@@ -36,6 +36,17 @@ VectorPlan = StructLayout({
     "x_at": _TAP, "b_at": _TAP, "c_at": _TAP, "z_at": _TAP, "y_at": _TAP, "done_at": _TAP,
     "b_at_once": 1, "c_at_once": 1,
 })  # fmt: skip
+
+
+def _patterns(codes: list[int]) -> list[str]:
+    """Patterns that tell the codes apart by as few bits as dropping one after another leaves."""
+    bits = list(range(HEADER[0].bits))
+    for bit in reversed(range(len(bits))):
+        fewer = [other for other in bits if other != bit]
+        if len({tuple(code >> other & 1 for other in fewer) for code in codes}) == len(codes):
+            bits = fewer
+    places = list(reversed(range(HEADER[0].bits)))
+    return ["".join(str(code >> i & 1) if i in bits else "-" for i in places) for code in codes]
 
 
 class VectorDecode(wiring.Component):
@@ -71,16 +82,30 @@ class VectorDecode(wiring.Component):
         m = Module()
         plan = self.plan
         opcode = self.word[: HEADER[0].bits]
+        a_map, a_quantise, a_norm = _patterns([BY_NAME[name].opcode for name in ("MAP", "QUANTISE", "NORM")])
+        n, segment, segmented = Signal(16), Signal(16), Signal()
+        for name, pattern in (("MAP", a_map), ("QUANTISE", a_quantise)):
+            fields = instruction_layout(name)(self.word)
+            with m.If(opcode.matches(pattern)):
+                m.d.comb += [n.eq(fields.n), segment.eq(fields.segment), segmented.eq(fields.segment.any())]
+        shift = (self.lanes - 1).bit_length()
+        segment_words = segment >> shift
+        m.d.comb += [
+            plan.words.eq(n >> shift),
+            plan.words_less_2.eq(plan.words - 2),
+            plan.segment_words.eq(Mux(segmented, segment_words, plan.words)),
+            plan.segment_less_2.eq(Mux(segmented, segment_words - 2, plan.words_less_2)),
+        ]
+        lane_choice(m, plan.control)
         with m.Switch(opcode):
-            with m.Case(BY_NAME["MAP"].opcode):
+            with m.Case(a_map):
                 self._map(m)
-            with m.Case(BY_NAME["QUANTISE"].opcode):
+            with m.Case(a_quantise):
                 self._quantise(m)
-            with m.Case(BY_NAME["NORM"].opcode):
+            with m.Case(a_norm):
                 norm = instruction_layout("NORM")(self.word)
                 m.d.comb += [
                     plan.norm.eq(1),
-                    plan.words_less_2.eq(-2),
                     plan.normalise.eq(norm.normalise),
                     plan.mantissa.eq(norm.mantissa & self.mantissas),
                     plan.index_0.eq(norm.c),
@@ -90,20 +115,9 @@ class VectorDecode(wiring.Component):
                 ]
         return m
 
-    def _lengths(self, m: Module, n: Value, segment: Value) -> None:
-        shift = (self.lanes - 1).bit_length()
-        words, segment_words = n >> shift, Mux(segment.any(), segment, n) >> shift
-        m.d.comb += [
-            self.plan.words.eq(words),
-            self.plan.words_less_2.eq(words - 2),
-            self.plan.segment_words.eq(segment_words),
-            self.plan.segment_less_2.eq(segment_words - 2),
-        ]
-
     def _map(self, m: Module) -> None:
         plan, lane = self.plan, VectorLane
         fields = instruction_layout("MAP")(self.word)
-        self._lengths(m, fields.n, fields.segment)
         attention = fields.source == Source.ATTENTION
         integer = attention | (fields.source == Source.ACCUMULATOR)
         second_operand = Const(0, 1)
@@ -162,7 +176,6 @@ class VectorDecode(wiring.Component):
     def _quantise(self, m: Module) -> None:
         plan, lane = self.plan, VectorLane
         fields = instruction_layout("QUANTISE")(self.word)
-        self._lengths(m, fields.n, fields.segment)
         m.d.comb += [
             plan.quantise.eq(1),
             plan.control.quantise.eq(1),

@@ -1,7 +1,7 @@
 """One lane of the vector unit: the floating-point units that MAP and QUANTISE share."""
 
-from amaranth.hdl import Module, Mux, Signal, signed
-from amaranth.lib.data import StructLayout
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
+from amaranth.lib.data import StructLayout, View
 from amaranth.lib.wiring import In, Out
 
 from .delay_line import delay
@@ -15,19 +15,58 @@ from .ports import ATTENTION_SUM_BITS
 from .shared import SharedComponent, shared
 from .sigmoid import Sigmoid
 
-__all__ = ["LaneControl", "VectorLane"]
+__all__ = ["LaneControl", "VectorLane", "lane_choice"]
 
+#: What multiplexers take: of `_choose`, for ``x`` and three units; of ``b`` for the unit ``first``; of ``z``.
+_LaneChoice = StructLayout({"x": 2, "first": 2, "add": 2, "round": 2, "factor": 3, "z": 2})
 #: What one instruction asks of every lane, constant while its words are in flight: ``integer``, the operand
 #: is an integer; ``scaled``, it is multiplied by `factor`; ``function``, of `hw.isa.Function`; ``quantise``,
-#: the product with `inverse` is rounded instead; ``wide``, to 16 bits; ``mantissa``, to 12.
+#: the product with `inverse` is rounded instead; ``wide``, to 16 bits; ``mantissa``, to 12. The rest follows
+#: from these (`lane_choice`): what ``function`` is; choices.
 LaneControl = StructLayout({
     "integer": 1, "scaled": 1, "function": 3, "quantise": 1, "wide": 1, "mantissa": 1,
+    "rope": 1, "gated": 1, "relu2": 1, "choice": _LaneChoice,
 })  # fmt: skip
+_B, _INVERSE, _COSINE, _LATE, _SIGMA = range(5)
+_X, _ADD, _FIRST, _SECOND = range(4)
 
 _SIGMOID_FRACTION = 12
 _SIGMOID_LIMIT = 16 << _SIGMOID_FRACTION
 #: Units of the sigmoid are 2^-24.
 _SIGMOID_BITS = 24
+
+
+def lane_choice(m: Module, control: View) -> None:
+    """Drive those members of ``control``, a view of `LaneControl`, that follow from the others."""
+    function, choice = control.function, control.choice
+    rope, relu2 = function == Function.ROPE, function == Function.RELU2_MULTIPLY
+    gated = (function == Function.SILU_MULTIPLY) | relu2
+    x = Cat(control.integer & ~control.scaled, control.scaled)
+    m.d.comb += [
+        control.rope.eq(rope),
+        control.gated.eq(gated),
+        control.relu2.eq(relu2),
+        choice.x.eq(x),
+        choice.first.eq(x | gated.replicate(2)),
+        choice.add.eq(x | rope.replicate(2)),
+        choice.round.eq(x | control.quantise.replicate(2)),
+        choice.z.eq(_X),
+    ]
+    with m.Switch(function):
+        with m.Case(Function.ADD, Function.ROPE):
+            m.d.comb += choice.z.eq(_ADD)
+        with m.Case(Function.MULTIPLY):
+            m.d.comb += choice.z.eq(_FIRST)
+        with m.Case(Function.SILU_MULTIPLY, Function.RELU2_MULTIPLY):
+            m.d.comb += choice.z.eq(_SECOND)
+    with m.If(control.quantise):
+        m.d.comb += choice.factor.eq(_INVERSE)
+    with m.Else():
+        m.d.comb += choice.factor.eq(Mux(rope, _COSINE, Mux(relu2, _LATE, Mux(gated, _SIGMA, _B))))
+
+
+def _choose(choice: Value, of: tuple[Value, Value, Value, Value]) -> Value:
+    return Mux(choice[1], Mux(choice[0], of[3], of[2]), Mux(choice[0], of[1], of[0]))
 
 
 class VectorLane(SharedComponent):
@@ -150,21 +189,22 @@ class VectorLane(SharedComponent):
             m.submodules[name] = shared(unit, platform)
             m.d.comb += unit.en.eq(self.en)
         control = self.control
-        rope = control.function == Function.ROPE
-        relu2 = control.function == Function.RELU2_MULTIPLY
-        gated = (control.function == Function.SILU_MULTIPLY) | relu2
+        choice, gated, relu2 = control.choice, control.gated, control.relu2
 
-        number = Mux(control.integer, convert.o, self.word[:32])
+        def x_or(choice: Value, other: Value) -> Value:
+            """``x``, or where the choice is 3 the other, in one multiplexer."""
+            return _choose(choice, (self.word[:32], convert.o, scale.o, other))
+
         m.d.comb += [
             convert.i.eq(self.word),
-            scale.a.eq(Mux(self.again, scale.o, number)),
+            scale.a.eq(Mux(self.again, scale.o, Mux(control.integer, convert.o, self.word[:32]))),
             scale.b.eq(self.factor),
-            self.x.eq(Mux(control.scaled, scale.o, number)),
+            self.x.eq(x_or(choice.x, scale.o)),
         ]
 
         levels = Mux(control.wide, 32767, Mux(control.mantissa, 2047, 127))
         m.d.comb += [
-            to_int.a.eq(Mux(control.quantise, first.o, self.x)),
+            to_int.a.eq(x_or(choice.round, first.o)),
             to_int.shift.eq(Mux(control.quantise, 0, _SIGMOID_FRACTION)),
             to_int.limit.eq(Mux(control.quantise, levels, _SIGMOID_LIMIT)),
             self.q.eq(to_int.o),
@@ -179,34 +219,21 @@ class VectorLane(SharedComponent):
         late = delay(m, x & ~(relu2 & negative).replicate(32), self._SIGMOID - 1, self.en)
 
         m.d.comb += [
-            first.a.eq(Mux(gated, late, self.x)),
+            first.a.eq(x_or(choice.first, late)),
             second.a.eq(Mux(gated, first.o, self.other)),
             second.b.eq(Mux(gated, self.b, self.sine)),
         ]
-        with m.If(control.quantise):
-            m.d.comb += first.b.eq(self.inverse)
-        with m.Elif(rope):
-            m.d.comb += first.b.eq(self.cosine)
-        with m.Elif(gated):
-            m.d.comb += first.b.eq(Mux(relu2, late, sigma.o))
-        with m.Else():
-            m.d.comb += first.b.eq(self.b)
+        # The factors of `_B` to `_SIGMA`.
+        factors = (self.b, self.inverse, self.cosine, late)
+        m.d.comb += first.b.eq(Mux(choice.factor[2], sigma.o, _choose(choice.factor, factors)))
 
         # x0 cos - x1 sin in the even lane, x1 cos + x0 sin in the odd one.
         rotated = second.o if self.odd else second.o ^ (1 << 31)
         m.d.comb += [
-            add.a.eq(Mux(rope, first.o, self.x)),
-            add.b.eq(Mux(rope, rotated, self.b)),
+            add.a.eq(x_or(choice.add, first.o)),
+            add.b.eq(Mux(control.rope, rotated, self.b)),
+            self.z.eq(_choose(choice.z, (self.x, add.o, first.o, second.o))),
         ]
-        with m.Switch(control.function):
-            with m.Case(Function.ADD, Function.ROPE):
-                m.d.comb += self.z.eq(add.o)
-            with m.Case(Function.MULTIPLY):
-                m.d.comb += self.z.eq(first.o)
-            with m.Case(Function.SILU_MULTIPLY, Function.RELU2_MULTIPLY):
-                m.d.comb += self.z.eq(second.o)
-            with m.Default():
-                m.d.comb += self.z.eq(self.x)
 
         m.d.comb += [
             weigh.a.eq(self.z),

@@ -1,6 +1,6 @@
 """The memories of the vector unit: activations, constants, scalars and statistics."""
 
-from typing import cast
+from typing import Any, cast
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
@@ -9,15 +9,19 @@ from amaranth.lib.memory import Memory, MemoryData
 from amaranth.lib.wiring import In, Out
 
 from .isa import SCALARS, STATISTICS, Dest
+from .lut_mux import LutMux
 from .machine import MachineConfig
 from .ports import ActivationRead
+from .shared import shared
 from .square_sum import TOTAL_BITS
 from .vector_statistics import StatisticsWrite
 
 __all__ = ["VectorMemory"]
 
-#: No answer is needed to a read of what is being written; large memories are made of UltraRAM.
-_ULTRA = {"ram_style": "ultra", "no_rw_check": 1}
+#: No answer is needed to a read of what is being written.
+_UNCHECKED: Any = {"no_rw_check": 1}
+#: Large memories are made of UltraRAM.
+_ULTRA: Any = {"ram_style": "ultra"} | _UNCHECKED
 _ULTRA_WORDS = 1 << 14
 
 
@@ -57,10 +61,12 @@ class VectorMemory(wiring.Component):
     write_en, write_dest, write_token, write_address, write_word
         : In(1), In(2), In(range(tile)), In(16), In(ArrayLayout(32, lanes))
         Write a word to a memory of `hw.isa.Dest`; the token matters for ACTIVATION.
-    scalar_en, scalar_index, scalar_value : In(1), In(range(SCALARS)), In(32)
-        Write one scalar; not in a cycle in which a word is written to the scalars.
+    scalar_en, scalar_value : In(1), In(32)
+        Write one scalar, that of ``write_address``; not in a cycle with ``write_en``.
     index_0, index_1, index_2, value_0, value_1, value_2 : In(range(SCALARS)), Out(32)
         Three scalars, read in the same cycle.
+    instead_en, instead : In(1), In(32)
+        ``value_1`` is this number instead.
     slot, total_token, total, maximum_token, maximum
         : In(range(STATISTICS)), In(range(tile)), Out(63), In(range(tile)), Out(32)
         A statistics slot, of one token for the total and of one for the maximum, read in the same cycle.
@@ -102,7 +108,6 @@ class VectorMemory(wiring.Component):
                 "write_address": In(16),
                 "write_word": In(word),
                 "scalar_en": In(1),
-                "scalar_index": In(index),
                 "scalar_value": In(32),
                 "index_0": In(index),
                 "index_1": In(index),
@@ -110,6 +115,8 @@ class VectorMemory(wiring.Component):
                 "value_0": Out(32),
                 "value_1": Out(32),
                 "value_2": Out(32),
+                "instead_en": In(1),
+                "instead": In(32),
                 "slot": In(slot),
                 "total_token": In(token),
                 "total": Out(TOTAL_BITS),
@@ -121,9 +128,9 @@ class VectorMemory(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        attrs = _ULTRA if self._ultra else {}
+        attrs = _ULTRA if self._ultra else _UNCHECKED
         m.submodules.activation = activation = Memory(self.activation, attrs=attrs)
-        m.submodules.constant = constant = Memory(self.constant)
+        m.submodules.constant = constant = Memory(self.constant, attrs=_UNCHECKED)
         m.submodules.scalar = scalar = Memory(self.scalar)
         m.submodules.totals = totals = Memory(self.totals)
         m.submodules.maxima = maxima = Memory(self.maxima)
@@ -164,29 +171,32 @@ class VectorMemory(wiring.Component):
             ]
 
         port = scalar.write_port(granularity=1)
+        m.d.comb += port.addr.eq(self.write_address[in_word:])
         with m.If(self.scalar_en):
-            m.d.comb += [
-                port.addr.eq(self.scalar_index[in_word:]),
-                port.en.eq(1 << self.scalar_index[:in_word]),
-            ]
+            m.d.comb += port.en.eq(1 << self.write_address[:in_word])
             for lane in range(self.lanes):
                 m.d.comb += cast(View, port.data)[lane].eq(self.scalar_value)
         with m.Else():
             m.d.comb += [
-                port.addr.eq(self.write_address[in_word:]),
                 port.data.eq(self.write_word),
                 port.en.eq((self.write_en & (self.write_dest == Dest.SCALAR)).replicate(self.lanes)),
             ]
-        for index, value in (
+        for i, (index, value) in enumerate((
             (self.index_0, self.value_0),
             (self.index_1, self.value_1),
             (self.index_2, self.value_2),
-        ):
+        )):  # fmt: skip
             port = scalar.read_port(domain="comb")
+            element = LutMux(32, self.lanes)
+            m.submodules[f"scalar_{i}"] = shared(element, platform)
             m.d.comb += [
                 port.addr.eq(index[in_word:]),
-                value.eq(cast(View, port.data)[index[:in_word]]),
+                element.i.eq(port.data),
+                element.select.eq(index[:in_word]),
+                value.eq(element.o),
             ]
+        with m.If(self.instead_en):
+            m.d.comb += self.value_1.eq(self.instead)
 
         write = self.statistics
         for memory, en, slot, value, token, found in (

@@ -21,6 +21,8 @@ class VectorNorm(wiring.Component):
     ----------
     tokens : int
         Tokens of a tile.
+    mantissas : bool
+        Whether the machine has 12-bit mantissas.
 
     Members
     -------
@@ -37,17 +39,17 @@ class VectorNorm(wiring.Component):
     late_token : Out(range(tokens))
         The token whose result comes next.
     maximum : In(32)
-        Absmax of ``late_token``.
+        Absmax of ``late_token``, without ``normalise`` of ``token``.
     en, value : Out(1), Out(32)
-        The result of ``late_token``.
+        The result of the first token, then of each further one.
     done : Out(1)
         With ``en``: it is the last one.
     error : Out(1)
         With ``done``: a sum that ``normalise`` needed was saturated.
     """
 
-    def __init__(self, tokens: int) -> None:
-        self.tokens = tokens
+    def __init__(self, tokens: int, mantissas: bool) -> None:
+        self.tokens, self.mantissas = tokens, mantissas
         super().__init__({
             "start": In(1), "more": In(range(tokens)), "normalise": In(1), "mantissa": In(1),
             "token": Out(range(tokens)), "total": In(TOTAL_BITS), "c": In(32), "eps": In(32),
@@ -57,9 +59,9 @@ class VectorNorm(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.norm = norm = Norm()
+        m.submodules.norm = norm = Norm(self.mantissas)
         feed = Signal()
-        begins = Signal()
+        begins, begun = Signal(), Signal()
         saturated = Signal()
         token = count_tokens(m, self.tokens, self.start, begins, "begun")
         late_token = count_tokens(m, self.tokens, self.start, self.en, "finished")
@@ -79,11 +81,11 @@ class VectorNorm(wiring.Component):
             self.done.eq(self.en & (late_token == self.more)),
             self.error.eq(self.done & saturated),
         ]
+        m.d.sync += begun.eq(begins)
         with m.If(begins):
-            m.d.sync += [
-                feed.eq(token != self.more),
-                saturated.eq(saturated | (self.normalise & self.total.all())),
-            ]
+            m.d.sync += feed.eq(token != self.more)
+        with m.If(begun):
+            m.d.sync += saturated.eq(saturated | norm.saturated)
         with m.If(self.start):
             m.d.sync += [
                 feed.eq(1),

@@ -124,7 +124,7 @@ def _vector_memory(machine: MachineConfig) -> list[Hook]:
         word("ACT", Dest.ACTIVATION, token="write_token"),
         word("CONST", Dest.CONSTANT),
         word("SCALAR", Dest.SCALAR, "~scalar_en"),
-        Hook("SCALAR", at, "scalar_en", "scalar_index", "scalar_value", 32),
+        Hook("SCALAR", at, "scalar_en", "write_address", "scalar_value", 32),
         Hook("STAT_TOTAL", at, "statistics.total_en", "statistics.total_slot", "statistics.total", 64,
              token="statistics.total_token"),
         Hook("STAT_MAXIMUM", at, "statistics.maximum_en", "statistics.maximum_slot", "statistics.maximum", 32,

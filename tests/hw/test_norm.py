@@ -81,6 +81,7 @@ def run(cases: list[dict[str, int]], starts: list[int]) -> list[tuple[int, int]]
 
     async def bench(ctx) -> None:
         taken: list[int] = []
+        saturated = None
         now = 0
         while len(times) < len(cases):
             begun, due = len(taken), len(times)
@@ -89,15 +90,21 @@ def run(cases: list[dict[str, int]], starts: list[int]) -> list[tuple[int, int]]
             ctx.set(dut.i.valid, offer)
             ctx.set(dut.i.payload, {name: operands[name] for name in operands if name not in LATE})
             accepted = offer and ctx.get(dut.i.ready)
-            # The absmax is that of the next result as soon as its operands are taken, and so is its kind.
-            known = due < begun + accepted
-            ctx.set(dut.mantissa, cases[due]["mantissa"] if known else rng.getrandbits(1))
-            ctx.set(dut.maximum, cases[due]["maximum"] if known else rng.getrandbits(32))
+            # The absmax is that of the next result as soon as its operands are taken, and so is its kind;
+            # without `normalise` that of the operands that are taken.
+            late = due if cases[0]["normalise"] else begun
+            known = late < begun + accepted
+            ctx.set(dut.mantissa, cases[late]["mantissa"] if known else rng.getrandbits(1))
+            ctx.set(dut.maximum, cases[late]["maximum"] if known else rng.getrandbits(32))
+            if saturated is not None:
+                assert ctx.get(dut.saturated) == saturated
             if ctx.get(dut.done):
                 found, wanted = ctx.get(dut.o), expected(cases[due])
                 assert found == wanted, f"{cases[due]}: wanted {wanted:#010x}, found {found:#010x}"
                 times.append((taken[due], now))
+            saturated = None
             if accepted:
+                saturated = operands["normalise"] and operands["total"] == SATURATED
                 taken.append(now)
             await ctx.tick()
             now += 1

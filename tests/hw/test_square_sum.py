@@ -1,6 +1,7 @@
 """SquareSum against numerics: segments of random lengths with gaps, at every grid."""
 
 import random
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 from hw.square_sum import SquareSum
 from models import numerics
 
+from .cell_forms import equal_forms
 from .test_fp32_format import check_verilog, simulate
 from .test_fp32_reference import corners, random_bits, with_exponent
 
@@ -125,3 +127,17 @@ def test_edges(segment, total):
 
 def test_verilog():
     check_verilog(SquareSum(4))
+
+
+@pytest.mark.parametrize("change", [("", ""), (".OPMODE(9'h005)", ".OPMODE(9'h015)")])
+def test_cells(change: tuple[str, str], tmp_path: Path):
+    """The form of UltraScale+ cells has the sums of the plain form; a wrong block is seen."""
+    stimuli = """
+        uint32_t x[2];
+        for (auto& word : x) word = (90 + draw() % 46) << 23 | (draw() & 0x7fffff);
+        std::memcpy(&top.x, x, sizeof x);
+        top.valid = draw() % 8 != 0; top.last = draw() % 4 == 0; top.grid = -44;
+    """
+    inputs, results = {"valid": 1, "last": 1, "x": 64, "grid": 8}, {"done": 1, "total": 63}
+    same = equal_forms(lambda: SquareSum(2), inputs, results, stimuli, "dsp48e2_product.v", tmp_path, change)
+    assert same == (not change[0])
