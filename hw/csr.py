@@ -1,5 +1,7 @@
 """Control and status registers: the host's view of the overlay."""
 
+from collections.abc import Sequence
+
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
@@ -173,7 +175,7 @@ class Csr(wiring.Component):
         }
         # Chosen by bits of the address, as trees of multiplexers: a choice by comparisons would be a wide OR.
         # It is twice as large, and its many selects make the place where it lies unroutable on an ECP5.
-        registers = [Const(0, _WORD)] * (1 << max(CSR_INDEX.values()).bit_length())
+        registers: list[Value] = [Const(0, _WORD)] * (1 << max(CSR_INDEX.values()).bit_length())
         for name, value in values.items():
             registers[CSR_INDEX[name]] = Value.cast(value)
         counters = [half for value in self.counter for half in (value[:_WORD], value[_WORD:])]
@@ -197,7 +199,7 @@ class Csr(wiring.Component):
         return m
 
 
-def _chosen(words: list[Value], index: Value) -> Value:
+def _chosen(words: Sequence[Value], index: Value) -> Value:
     """The word at an index, 0 beyond them."""
     flat = Cat(Cat(word, Const(0, _WORD))[:_WORD] for word in words)
     return flat.word_select(index, _WORD)
