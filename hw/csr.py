@@ -52,7 +52,7 @@ class Csr(wiring.Component):
     start : Out(1)
         Pulse of the doorbell. finished : In(1), pulse at the end. running : In(1).
     write, entries : Out(EntryWrite()), Out(EntryRead())
-        The token table, for the host.
+        The token table, for the host: ENTRY_* show an entry one cycle after ENTRY has its index.
     tokens, tile, steps, batch, stops, memory_base, predicates : Out
         Registers.
     program_en, program_address, program_data : Out
@@ -103,7 +103,9 @@ class Csr(wiring.Component):
         m = Module()
         port, errors = self.csr, Signal(24)
         entry, token, position = Signal(ENTRY_BITS), Signal(TOKEN_ID_BITS), Signal(POSITION_BITS)
-        shown = self.entries.entry
+        # What the memory has at ENTRY, kept: the ways through it and to the host are long ones.
+        shown = Signal.like(self.entries.entry, name="shown")
+        m.d.sync += shown.eq(self.entries.entry)
         m.d.comb += [
             self.entries.index.eq(entry),
             self.write.index.eq(entry),
@@ -154,6 +156,9 @@ class Csr(wiring.Component):
             "MACHINE": int(self.config.digest()[:8], 16),
             "STATUS": Cat(self.running | self.start, self.irq, self.failed),
             "ENTRY": entry,
+            "ENTRY_TOKEN": shown.token,
+            "ENTRY_POSITION": shown.position,
+            "ENTRY_BASE": Cat(shown.base, Const(0, CONTINUES - POSITION_BITS), shown.continues),
             "TOKENS": self.tokens,
             "TILE": self.tile,
             "STEPS": self.steps,
@@ -182,20 +187,12 @@ class Csr(wiring.Component):
         window = (COUNTER_BASE - 1).bit_length()
         assert len(registers) <= COUNTER_BASE and len(counters) <= COUNTER_BASE == 1 << window
         page = port.addr[window:]
-        # The token table's come last, from its memory.
-        of_entry, others = Signal(_WORD), Signal(_WORD)
-        m.d.sync += port.rdata.eq(of_entry | others)
-        with m.Switch(port.addr):
-            for name, value in (
-                ("ENTRY_TOKEN", shown.token), ("ENTRY_POSITION", shown.position),
-                ("ENTRY_BASE", Cat(shown.base, Const(0, CONTINUES - POSITION_BITS), shown.continues)),
-            ):  # fmt: skip
-                with m.Case(CSR_INDEX[name]):
-                    m.d.comb += of_entry.eq(value)
         with m.If(page == 0):
-            m.d.comb += others.eq(_chosen(registers, port.addr[:window]))
+            m.d.sync += port.rdata.eq(_chosen(registers, port.addr[:window]))
         with m.Elif(page == 1):
-            m.d.comb += others.eq(_chosen(counters, port.addr[:window]))
+            m.d.sync += port.rdata.eq(_chosen(counters, port.addr[:window]))
+        with m.Else():
+            m.d.sync += port.rdata.eq(0)
         return m
 
 

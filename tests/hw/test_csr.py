@@ -65,6 +65,7 @@ def test_registers_doorbell_interrupt_and_errors():
             ctx.set(csr.csr.write, 0)
         assert await read(ctx, csr, CSR_INDEX["ENTRY"]) == 7
         ctx.set(csr.entries.entry, {"token": 9, "position": 8, "base": 7, "continues": 1})
+        await ctx.tick()
         for name, value in (("ENTRY_TOKEN", 9), ("ENTRY_POSITION", 8), ("ENTRY_BASE", 7 | 1 << 31)):
             assert await read(ctx, csr, CSR_INDEX[name]) == value
 
