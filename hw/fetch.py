@@ -113,14 +113,13 @@ class Fetch(wiring.Component):
         bus = config.bus_bytes
         ends = Signal()
         at, total, ending = Signal(range(bus)), Signal(range(2 * bus)), Signal(range(2 * bus))
-        upper, filled, tail = Signal(), Signal(), Signal()
+        upper, filled = Signal(), Signal()
         m.d.comb += [
             ends.eq(r.last & tag.last),
             # The beat comes late: both of its ends are computed beside it. A whole one fills what it begins.
             ending.eq(at + tag.last_bytes),
             total.eq(Mux(ends, ending, at + bus)),
             filled.eq(~ends | ending[-1]),
-            tail.eq(Mux(ends, ending[:-1] != 0, at != 0)),
         ]
         turned = rotate(m, [r.data.word_select(i, 8) for i in range(bus)], at, "turned", left=True)
         kept = [Signal(8, name=f"kept{i}", reset_less=True) for i in range(bus)]
@@ -135,12 +134,10 @@ class Fetch(wiring.Component):
 
         # A row is sent when it is full or its run ends: `late`, a cycle later, where that is beyond the half.
         word, push = Signal(word_layout(config)), Signal()
-        full, sent, late = Signal(), Signal(), Signal()
-        m.d.comb += [
-            full.eq(filled & upper),
-            sent.eq(beat & (full | (ends & ~(filled & tail)))),
-        ]
-        m.d.sync += [late.eq(beat & ends & filled & tail), push.eq(sent | late)]
+        sent, late = Signal(), Signal()
+        beyond = ending[-1] & (ending[:-1] != 0)  #: the run's end is, in its last beat
+        m.d.comb += sent.eq(beat & Mux(ends, upper | ~beyond, upper))
+        m.d.sync += [late.eq(beat & ends & beyond), push.eq(sent | late)]
         with m.If(beat | late):
             end = Mux(beat, Mux(filled, 0, total[:-1]), at)
             m.d.sync += [
@@ -148,11 +145,12 @@ class Fetch(wiring.Component):
                 word.end.eq(Cat(end, upper + (beat & filled))),
             ]
 
-        # Words reserved for the burst so far, without those that it sends.
-        odd, spare, unused = Signal(), Signal(), Signal(2)
-        m.d.comb += unused.eq(spare + ~odd + ends - full - (ends & (tail | ~full)))
+        # Words reserved for the burst so far, without those that it sends: `spare` before this beat, `unused`
+        # with it. Two beats have one word, the end of a run one more; each is 0 or 1.
+        odd, spare, unused = Signal(), Signal(), Signal()
+        m.d.comb += unused.eq(Mux(ends, Mux(odd, spare, 1) ^ (upper & beyond), ~odd & ~upper))
         with m.If(beat):
-            m.d.sync += [odd.eq(~odd & ~r.last), spare.eq(unused & ~r.last)]
+            m.d.sync += [odd.eq(~odd & ~r.last), spare.eq(~odd & ~upper & ~r.last)]
 
         m.submodules.fifo = fifo = SyncFIFOBuffered(width=word_layout(config).size, depth=config.fifo_words)
         m.d.comb += [
@@ -164,7 +162,7 @@ class Fetch(wiring.Component):
         ]
         # What is late may go with what follows, as one word.
         read = self.word.valid & self.word.ready
-        m.d.sync += give.eq(read + (beat & r.last & unused[0]) + (late & sent))
+        m.d.sync += give.eq(read + (beat & r.last & unused) + (late & sent))
 
         # What the bus did.
         owed, pushed = (

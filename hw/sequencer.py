@@ -74,8 +74,9 @@ class Sequencer(wiring.Component):
         outstanding = [
             Signal(range(UNIT_QUEUE + 4), name=f"outstanding_{unit.name.lower()}") for unit in UNITS
         ]
-        # None unfinished, unit by unit; the queue was empty a cycle ago (and now: END comes cycles later).
-        idle, queue_empty = Signal(len(UNITS), init=-1), Signal(init=1)
+        # Unit by unit: none unfinished; fewer than there may be. The queue was empty a cycle ago (and now:
+        # END comes cycles later).
+        idle, below, queue_empty = Signal(len(UNITS), init=-1), Signal(len(UNITS), init=-1), Signal(init=1)
         m.d.sync += queue_empty.eq(queue.level == 0)
         m.d.comb += [
             queue.w_data.eq(front.command.payload),
@@ -96,8 +97,13 @@ class Sequencer(wiring.Component):
         clear = Const(1)
         for wait, unfinished in zip(waits, outstanding, strict=True):
             clear = clear & ((wait == NO_WAIT) | (unfinished <= wait))
-        may_issue = Signal()
-        m.d.comb += may_issue.eq(queue.r_rdy & clear)
+        may_issue, takes = Signal(), Signal(len(UNITS))  #: units that take the head
+        m.d.comb += [
+            may_issue.eq(queue.r_rdy & clear),
+            # The queue's depth comes after it: of all units side by side.
+            queue.r_en.eq(may_issue & takes.any()),
+            self.issued.eq(queue.r_en),
+        ]
         for i, unit in enumerate(UNITS):
             fifo = UnitQueue(width=command_layout().size, depth=UNIT_QUEUE)
             m.submodules[f"{unit.name.lower()}_queue"] = fifo
@@ -109,7 +115,8 @@ class Sequencer(wiring.Component):
             codes = [row.opcode for row in BY_OPCODE.values() if row.unit == unit]
             m.d.comb += [
                 mine.eq(Cat(*[head_fields.opcode == code for code in codes]).any()),
-                issue.eq(may_issue & mine & fifo.w_rdy & (outstanding[i] < UNIT_QUEUE + 2)),
+                takes[i].eq(mine & fifo.w_rdy & below[i]),
+                issue.eq(may_issue & takes[i]),
                 fifo.w_en.eq(issue),
                 fifo.w_data.eq(queue.r_data),
                 port.command.valid.eq(fifo.r_rdy),
@@ -118,7 +125,5 @@ class Sequencer(wiring.Component):
             ]
             left = Signal.like(outstanding[i], name=f"left_{i}")
             m.d.comb += left.eq(count(outstanding[i], issue, port.done))
-            m.d.sync += [outstanding[i].eq(left), idle[i].eq(left == 0)]
-            with m.If(issue):
-                m.d.comb += [queue.r_en.eq(1), self.issued.eq(1)]
+            m.d.sync += [outstanding[i].eq(left), idle[i].eq(left == 0), below[i].eq(left < UNIT_QUEUE + 2)]
         return m

@@ -105,15 +105,18 @@ class Store(wiring.Component):
         with m.If(w.ready):
             m.d.sync += w.valid.eq(0)
 
-        in_flight = Signal(16)  #: bursts without an answer
+        in_flight, none = Signal(16), Signal(init=1)  #: bursts without an answer, and whether it is 0
         launched = Signal()
         answered = Signal()
         m.d.comb += [self.write.b.ready.eq(1), answered.eq(self.write.b.valid)]
         m.d.comb += self.error.eq(self.write.b.valid & (self.write.b.payload != 0))
         m.d.sync += in_flight.eq(in_flight + launched - answered)
+        m.d.sync += none.eq(Mux(launched, none & answered, none | (answered & (in_flight == 1))))
 
         partial, filled = Signal(8 * bus), Signal(range(bus // 4 + 1))
         emit, beat = Signal(), Signal(8 * bus)
+        # Staged rows: the word of `offset` is here; it leaves. Else: the word that completes the beat is.
+        fetched, staged, whole = Signal(), Signal(), Signal()
         # Bytes of the next beat, whether it ends the burst, whether the next word completes it.
         live, final, full = Signal(range(bus + 1)), Signal(), Signal()
         after = Mux(burst.last & (left == 1), burst.last_bytes, bus)  # `live` of the beat after the next
@@ -136,8 +139,13 @@ class Store(wiring.Component):
         m.d.comb += [
             self.stage.token.eq(token),
             self.stage.value.eq(payload == Payload.VALUE),
-            self.stage.address.eq(offset),
+            # `w_free` comes late, and what waits for it in one look-up table.
+            staged.eq(fetched & self.stage.there & w_free),
+            emit.eq(staged | (whole & w_free)),
+            self.stage.address.eq(Mux(staged, offset + bus, offset)),
         ]
+        with m.If(staged):
+            m.d.sync += offset.eq(offset + bus)
 
         # Activations: a word is cut while the next one is on its way, two cycles after its address is taken.
         # It is asked for until it is loaded.
@@ -205,21 +213,15 @@ class Store(wiring.Component):
                 with m.If(logits | spill):
                     there = Mux(logits, queue.r_rdy, held != 0)
                     m.d.comb += [queue.r_en.eq(w_free & logits), cut.eq(w_free & spill & there)]
+                    m.d.comb += whole.eq(full & there)
                     with m.If(w_free & there):
                         with m.If(~full):
                             m.d.sync += full.eq(filled + 2 == live[2:])
                         m.d.sync += [partial.eq(Mux(full, 0, joined)), filled.eq(Mux(full, 0, filled + 1))]
-                        m.d.comb += emit.eq(full)
                 with m.Else():
                     # The stage's word for `offset` is there one cycle after the address: fetch, then emit.
-                    fetched = Signal()
-                    m.d.sync += fetched.eq(1)
+                    m.d.sync += fetched.eq(~(emit & final))
                     m.d.comb += self.stage.en.eq(1)
-                    with m.If(fetched & self.stage.there & w_free):
-                        m.d.comb += [emit.eq(1), self.stage.address.eq(offset + bus)]
-                        m.d.sync += offset.eq(offset + bus)
-                    with m.If(emit & final):
-                        m.d.sync += fetched.eq(0)
                 with m.If(emit & final):
                     m.next = "SPLIT"
                     with m.If(burst.last):
@@ -228,7 +230,7 @@ class Store(wiring.Component):
                         with m.If(runs_left == 0):
                             m.next = "ANSWER"
             with m.State("ANSWER"):
-                with m.If((in_flight == 0) & ~w.valid & ~self.write.aw.valid):
+                with m.If(none & ~w.valid & ~self.write.aw.valid):
                     m.d.comb += self.unit.done.eq(1)
                     m.next = "IDLE"
         with m.If(self.write.aw.valid & self.write.aw.ready):

@@ -73,7 +73,7 @@ class StoreRuns(wiring.Component):
         def take_row(is_spill: Signal) -> None:
             entry = self.entries.entry
             m.d.sync += [
-                row.eq(Mux(is_spill, self.entries.index, entry.base + entry.position)),
+                row.eq(Mux(is_spill, self.entries.index, entry.base) + Mux(is_spill, 0, entry.position)),
                 place.eq(self.entries.index + 1),
             ]
 

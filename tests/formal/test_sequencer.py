@@ -75,6 +75,7 @@ class Issue(wiring.Component):
                 Assert(waiting + inside <= self.module.UNIT_QUEUE + 2),
                 Assert(inner.outstanding[i] == waiting + inside),
                 Assert(inner.idle[i] == (waiting + inside == 0)),
+                Assert(inner.below[i] == (waiting + inside < self.module.UNIT_QUEUE + 2)),
                 Assert(fifo.level == waiting),
                 Assert(fifo.w_rdy == (waiting != self.module.UNIT_QUEUE)),
                 Assert(~issue | fifo.w_rdy),
@@ -104,12 +105,14 @@ def test_issue_keeps_its_bounds():
     [
         ("(unfinished <= wait)", "(unfinished <= wait + 1)"),
         ("may_issue.eq(queue.r_rdy & clear)", "may_issue.eq(clear)"),
-        ("may_issue & mine & fifo.w_rdy", "may_issue & mine"),
+        ("mine & fifo.w_rdy & below[i]", "mine & below[i]"),
+        ("mine & fifo.w_rdy & below[i]", "mine & fifo.w_rdy"),
+        ("may_issue & takes.any()", "queue.r_rdy & takes.any()"),
         ("count(outstanding[i], issue, port.done)", "count(outstanding[i], issue, Const(0))"),
         ("idle.all() & queue_empty", "queue_empty"),
         ("idle.all() & queue_empty", "idle.all()"),
     ],
-    ids=["bound", "empty", "full", "count", "drain", "queued"],
+    ids=["bound", "empty", "full", "below", "left", "count", "drain", "queued"],
 )
 def test_broken_sequencer_is_found(old, new):
     shallow = broken(hw.sequencer, "UNIT_QUEUE = 4", "UNIT_QUEUE = 2")
