@@ -125,7 +125,7 @@ class ByteTableBuilder(wiring.Component):
     start, q, k : In(1), In(16), In(16)
         As in `TableSet`.
     live : In(tokens)
-        As in `TableSet`; only their entries are built.
+        As in `TableSet`, constant from the cycle after ``start`` on; only their entries are built.
     read : Out(BlockRead(1, tokens))
         Port of the activation buffer; activations are within +-127.
     free : In(1)
@@ -209,8 +209,10 @@ class ByteTableBuilder(wiring.Component):
         if tokens == 1:
             m.d.comb += walk.en.eq(going | ahead)
         else:
+            # Known by the time the first group is there, 2 cycles after `start`.
             alone = Signal()
-            m.d.comb += [alone.eq(~self.live[1:].any()), walk.en.eq((going & ~alone) | ahead)]
+            m.d.sync += alone.eq(~self.live[1:].any())
+            m.d.comb += walk.en.eq((going & ~alone) | ahead)
             with m.If(alone):
                 m.d.comb += [
                     live.eq(((1 << lanes_used(tokens)) - 1) | self.twice.replicate(tokens)),
@@ -237,7 +239,7 @@ class ByteTableBuilder(wiring.Component):
                 few = Signal()
                 with m.If(self.start):
                     m.d.sync += few.eq(self.k <= TRITS_PER_BYTE * self.half)
-                m.d.comb += self.twice.eq(few & alone)
+                m.d.sync += self.twice.eq(few & ~self.live[1:].any())
 
         with m.FSM():
             with m.State("load"):

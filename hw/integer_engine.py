@@ -181,6 +181,8 @@ class IntegerEngine(wiring.Component):
         A group ends: not with ``take``, nor two of them in successive cycles.
     final : In(1)
         The pair ends, with its last group or later; not before the next unit is a ``take`` of the next pair.
+    begins : In(1)
+        Any of ``take``, ``end`` and ``final``: the registers' enable, known before them.
     valid, sums : Out(1), Out(ArrayLayout(signed(48), 2 * tile))
         Sums of the even row for each token, then of the odd row, modulo 2^48; they stay until the pipeline
         advances.
@@ -203,6 +205,7 @@ class IntegerEngine(wiring.Component):
             "end": In(1),
             "factors": In(factors_layout()),
             "final": In(1),
+            "begins": In(1),
             "valid": Out(1),
             "sums": Out(data.ArrayLayout(signed(SUM_BITS), ROWS * tokens)),
         })  # fmt: skip
@@ -212,7 +215,7 @@ class IntegerEngine(wiring.Component):
         lanes, tokens, bits = self.config.head_lanes, self.config.tile, self.config.activation_bits
         en = self.en
         # Nothing moves while nothing passes.
-        enables = in_flight(m, self.take | self.end | self.final, self.latency, en)
+        enables = in_flight(m, self.begins, self.latency, en)
         behind = Signal()
         with m.If(en):
             m.d.sync += behind.eq(Cat(*enables[:-1]).any())
