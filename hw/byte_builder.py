@@ -175,6 +175,8 @@ class ByteTableBuilder(wiring.Component):
         m.d.comb += [feed.start.eq(self.start), feed.q.eq(self.q), feed.k.eq(self.k)]
 
         loaded = Signal(range(tables + 1))
+        # The tables that are loaded next, one bit for those of a cycle.
+        due = Signal(-(-tables // _LOADED), init=1)
         begin = Signal()
         taken = Signal()
         m.d.comb += [
@@ -249,6 +251,7 @@ class ByteTableBuilder(wiring.Component):
                     m.d.comb += feed.both.eq(loaded != tables - 1)
                     m.d.sync += [
                         loaded.eq(loaded + 1 + (groups.p.more & feed.both)),
+                        due.eq(due << 1),
                         self.last.eq(groups.p.last),
                     ]
                     with m.If(groups.p.last | (loaded + _LOADED >= tables)):
@@ -257,19 +260,19 @@ class ByteTableBuilder(wiring.Component):
                 m.d.comb += [going.eq(1), self.write.eq(step.write.replicate(tables))]
                 with m.If(step.ends):
                     m.d.comb += self.built.eq(1)
-                    m.d.sync += loaded.eq(0)
+                    m.d.sync += [loaded.eq(0), due.eq(1)]
                     m.next = "load"
 
         for i, bias in enumerate(self.biases):
             builder = ByteBuilder(bias, self.tokens)
             m.submodules[f"table{i}"] = shared(builder, platform)
-            move, loads = step.moves[0], loaded == i - i % _LOADED
+            move, loads = step.moves[0], due[i // _LOADED]
             if self.half <= i < 2 * self.half:
-                move, loads = step.moves[1], loads | self.twice & (loaded == i - i % _LOADED - self.half)
+                move, loads = step.moves[1], loads | (self.twice & due[(i - self.half) // _LOADED])
             m.d.comb += [
                 builder.live.eq(live),
                 builder.load.eq(taken & loads),
-                builder.clear.eq(taken & (loaded == 0)),
+                builder.clear.eq(taken & due[0]),
                 builder.group.eq(Cat(part[40 * (i % _LOADED) :][:40] for part in group)),
                 builder.begin.eq(begin),
                 builder.en.eq(Mux(going, move.step, 0)),

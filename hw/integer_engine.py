@@ -2,7 +2,7 @@
 
 from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
-from amaranth.lib.fifo import SyncFIFO
+from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from .delay_line import delay, in_flight
@@ -234,20 +234,25 @@ class IntegerEngine(wiring.Component):
         # Marks on their way beside the products, and factors that wait for them.
         marks = data.StructLayout({"take": 1, "end": 1, "final": 1})
         summed = data.View(marks, delay(m, Cat(self.take, self.end, self.final), self.to_sums, en))
-        depth = (self.to_sums + 1) // 2 + 1
-        m.submodules.waiting = waiting = SyncFIFO(width=factors_layout().size, depth=depth)
-        factors = data.View(factors_layout(), waiting.r_data)
+        # No more can wait than end in the time of a product, so that nothing is full.
+        waiting_bits = ((self.to_sums + 1) // 2).bit_length()
+        m.submodules.waiting = waiting = Memory(shape=factors_layout(), depth=1 << waiting_bits, init=[])
+        put, get = waiting.write_port(), waiting.read_port(domain="comb")
+        factors = get.data
         # A group's second product follows its first.
         second = Signal()
         fresh = Signal(init=1)
         operand = Signal(data.StructLayout({"valid": 1, "first": 1}))
         product = Signal(operand.shape())
         m.d.comb += [
-            waiting.w_en.eq(en & self.end),
-            waiting.w_data.eq(self.factors),
-            waiting.r_en.eq(en & second),
+            put.en.eq(en & self.end),
+            put.data.eq(self.factors),
             self.valid.eq(delay(m, summed.final, _GROUP_LATENCY, en)),
         ]
+        with m.If(put.en):
+            m.d.sync += put.addr.eq(put.addr + 1)
+        with m.If(en & second):
+            m.d.sync += get.addr.eq(get.addr + 1)
         with m.If(en):
             m.d.sync += [
                 second.eq(summed.end),
