@@ -125,7 +125,7 @@ class ByteTableBuilder(wiring.Component):
     start, q, k : In(1), In(16), In(16)
         As in `TableSet`.
     live : In(tokens)
-        As in `TableSet`; only their entries are built.
+        As in `TableSet`, constant from the cycle after ``start`` on; only their entries are built.
     read : Out(BlockRead(1, tokens))
         Port of the activation buffer; activations are within +-127.
     free : In(1)
@@ -175,6 +175,8 @@ class ByteTableBuilder(wiring.Component):
         m.d.comb += [feed.start.eq(self.start), feed.q.eq(self.q), feed.k.eq(self.k)]
 
         loaded = Signal(range(tables + 1))
+        # The tables that are loaded next, one bit for those of a cycle.
+        due = Signal(-(-tables // _LOADED), init=1)
         begin = Signal()
         taken = Signal()
         m.d.comb += [
@@ -209,8 +211,10 @@ class ByteTableBuilder(wiring.Component):
         if tokens == 1:
             m.d.comb += walk.en.eq(going | ahead)
         else:
+            # Known by the time the first group is there, 2 cycles after `start`.
             alone = Signal()
-            m.d.comb += [alone.eq(~self.live[1:].any()), walk.en.eq((going & ~alone) | ahead)]
+            m.d.sync += alone.eq(~self.live[1:].any())
+            m.d.comb += walk.en.eq((going & ~alone) | ahead)
             with m.If(alone):
                 m.d.comb += [
                     live.eq(((1 << lanes_used(tokens)) - 1) | self.twice.replicate(tokens)),
@@ -237,7 +241,7 @@ class ByteTableBuilder(wiring.Component):
                 few = Signal()
                 with m.If(self.start):
                     m.d.sync += few.eq(self.k <= TRITS_PER_BYTE * self.half)
-                m.d.comb += self.twice.eq(few & alone)
+                m.d.sync += self.twice.eq(few & ~self.live[1:].any())
 
         with m.FSM():
             with m.State("load"):
@@ -247,6 +251,7 @@ class ByteTableBuilder(wiring.Component):
                     m.d.comb += feed.both.eq(loaded != tables - 1)
                     m.d.sync += [
                         loaded.eq(loaded + 1 + (groups.p.more & feed.both)),
+                        due.eq(due << 1),
                         self.last.eq(groups.p.last),
                     ]
                     with m.If(groups.p.last | (loaded + _LOADED >= tables)):
@@ -255,19 +260,19 @@ class ByteTableBuilder(wiring.Component):
                 m.d.comb += [going.eq(1), self.write.eq(step.write.replicate(tables))]
                 with m.If(step.ends):
                     m.d.comb += self.built.eq(1)
-                    m.d.sync += loaded.eq(0)
+                    m.d.sync += [loaded.eq(0), due.eq(1)]
                     m.next = "load"
 
         for i, bias in enumerate(self.biases):
             builder = ByteBuilder(bias, self.tokens)
             m.submodules[f"table{i}"] = shared(builder, platform)
-            move, loads = step.moves[0], loaded == i - i % _LOADED
+            move, loads = step.moves[0], due[i // _LOADED]
             if self.half <= i < 2 * self.half:
-                move, loads = step.moves[1], loads | self.twice & (loaded == i - i % _LOADED - self.half)
+                move, loads = step.moves[1], loads | (self.twice & due[(i - self.half) // _LOADED])
             m.d.comb += [
                 builder.live.eq(live),
                 builder.load.eq(taken & loads),
-                builder.clear.eq(taken & (loaded == 0)),
+                builder.clear.eq(taken & due[0]),
                 builder.group.eq(Cat(part[40 * (i % _LOADED) :][:40] for part in group)),
                 builder.begin.eq(begin),
                 builder.en.eq(Mux(going, move.step, 0)),

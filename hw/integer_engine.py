@@ -2,7 +2,7 @@
 
 from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
-from amaranth.lib.fifo import SyncFIFO
+from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from .delay_line import delay, in_flight
@@ -181,6 +181,8 @@ class IntegerEngine(wiring.Component):
         A group ends: not with ``take``, nor two of them in successive cycles.
     final : In(1)
         The pair ends, with its last group or later; not before the next unit is a ``take`` of the next pair.
+    begins : In(1)
+        Any of ``take``, ``end`` and ``final``: the registers' enable, known before them.
     valid, sums : Out(1), Out(ArrayLayout(signed(48), 2 * tile))
         Sums of the even row for each token, then of the odd row, modulo 2^48; they stay until the pipeline
         advances.
@@ -203,6 +205,7 @@ class IntegerEngine(wiring.Component):
             "end": In(1),
             "factors": In(factors_layout()),
             "final": In(1),
+            "begins": In(1),
             "valid": Out(1),
             "sums": Out(data.ArrayLayout(signed(SUM_BITS), ROWS * tokens)),
         })  # fmt: skip
@@ -212,7 +215,7 @@ class IntegerEngine(wiring.Component):
         lanes, tokens, bits = self.config.head_lanes, self.config.tile, self.config.activation_bits
         en = self.en
         # Nothing moves while nothing passes.
-        enables = in_flight(m, self.take | self.end | self.final, self.latency, en)
+        enables = in_flight(m, self.begins, self.latency, en)
         behind = Signal()
         with m.If(en):
             m.d.sync += behind.eq(Cat(*enables[:-1]).any())
@@ -231,20 +234,25 @@ class IntegerEngine(wiring.Component):
         # Marks on their way beside the products, and factors that wait for them.
         marks = data.StructLayout({"take": 1, "end": 1, "final": 1})
         summed = data.View(marks, delay(m, Cat(self.take, self.end, self.final), self.to_sums, en))
-        depth = (self.to_sums + 1) // 2 + 1
-        m.submodules.waiting = waiting = SyncFIFO(width=factors_layout().size, depth=depth)
-        factors = data.View(factors_layout(), waiting.r_data)
+        # No more can wait than end in the time of a product, so that nothing is full.
+        waiting_bits = ((self.to_sums + 1) // 2).bit_length()
+        m.submodules.waiting = waiting = Memory(shape=factors_layout(), depth=1 << waiting_bits, init=[])
+        put, get = waiting.write_port(), waiting.read_port(domain="comb")
+        factors = get.data
         # A group's second product follows its first.
         second = Signal()
         fresh = Signal(init=1)
         operand = Signal(data.StructLayout({"valid": 1, "first": 1}))
         product = Signal(operand.shape())
         m.d.comb += [
-            waiting.w_en.eq(en & self.end),
-            waiting.w_data.eq(self.factors),
-            waiting.r_en.eq(en & second),
+            put.en.eq(en & self.end),
+            put.data.eq(self.factors),
             self.valid.eq(delay(m, summed.final, _GROUP_LATENCY, en)),
         ]
+        with m.If(put.en):
+            m.d.sync += put.addr.eq(put.addr + 1)
+        with m.If(en & second):
+            m.d.sync += get.addr.eq(get.addr + 1)
         with m.If(en):
             m.d.sync += [
                 second.eq(summed.end),

@@ -183,6 +183,7 @@ class IntegerLinear(wiring.Component):
             engine.end.eq(parts.end),
             engine.factors.eq(parts.factors),
             engine.final.eq(parts.final),
+            engine.begins.eq(parts.tape.take),
             in_turn.en.eq(en),
             in_turn.more.eq(more),
             in_turn.i_valid.eq(engine.valid),

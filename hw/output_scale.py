@@ -110,10 +110,20 @@ class OutputScale(wiring.Component):
             m.d.sync += wanted.eq(self.exponent)
         beside = delay(m, wanted, convert.LATENCY + divide.LATENCY + by_level.LATENCY - 1, advance)
         empty = delay(m, by_level.o[FRACTION_BITS:-1].all(), by_power.LATENCY, advance)
+        m.d.comb += by_power.b.eq(Cat(Const(0, FRACTION_BITS), beside))
+
+        # One that is not taken at once stands aside, so that whether all go on depends on a register alone.
+        coming = delay(m, walking, self.LATENCY - 2, advance)
+        there = delay(m, coming, 1, advance)
+        found = Cat(by_power.o, empty)
+        aside, held = Signal(33, reset_less=True), Signal()
+        shown = Mux(held, aside, found)
+        left = self.scale.valid & ~self.scale.ready
         m.d.comb += [
-            by_power.b.eq(Cat(Const(0, FRACTION_BITS), beside)),
-            advance.eq(~self.scale.valid | self.scale.ready),
-            self.scale.valid.eq(delay(m, walking, self.LATENCY - 1, advance)),
-            self.scale.payload.eq(Mux(empty, 0, by_power.o)),
+            advance.eq(~held),
+            self.scale.payload.eq(Mux(shown[-1], 0, shown[:-1])),
         ]
+        m.d.sync += [held.eq(left), self.scale.valid.eq(left | Mux(held, there, coming))]
+        with m.If(advance):
+            m.d.sync += aside.eq(found)
         return m

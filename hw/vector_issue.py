@@ -61,9 +61,10 @@ def token_ends(flow: wiring.FlippedInterface | wiring.PureInterface, tap: Value 
 
 def passing(m: Module, flow: wiring.PureInterface, taps: Value, at: Value, name: str) -> Signal:
     """What passes tap ``at``, 1 or more, of ``taps`` (of ``flow``): in a register of that name, chosen among
-    the taps a cycle ahead."""
+    the taps a cycle ahead, the first tap, which is no register, after the others."""
     found = Signal(name=name)
-    m.d.sync += found.eq(~flow.start & taps.bit_select((at - 1)[: len(at)], 1))
+    chosen = Cat(Const(0, 1), taps[1:]).bit_select((at - 1)[: len(at)], 1)
+    m.d.sync += found.eq(~flow.start & (chosen | (taps[0] & (at == 1))))
     return found
 
 

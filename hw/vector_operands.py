@@ -138,30 +138,20 @@ class VectorOperands(wiring.Component):
             m.d.sync += self.b.eq(self.b + lanes)
         with m.If(b_ends):
             m.d.sync += self.b.eq(plan.b)
+        # What ends a segment or a token is a word too: it enables, and that it ends one chooses last.
         rope = plan.control.function == Function.ROPE
-        row = plan.c
-        if self.tokens > 1:
+        row, c_begins, first = plan.c, flow.start, flow.decoded.c
+        if several:
             row = Signal(16)
-        with m.If(c_words):
-            m.d.sync += self.c.eq(self.c + lanes)
-        with m.If(rope & c_ends):
-            m.d.sync += self.c.eq(row)
-        if self.tokens > 1:
             segment = Cat(Const(0, (lanes - 1).bit_length()), plan.segment_words)
-            first = (Mux(rope, row + segment, plan.c))[:16]
-            with m.If(asked(flow.lasts, plan.c_at, c_at_once, "c_lasts")):
-                m.d.sync += [
-                    self.c.eq(first),
-                    row.eq(first),
-                ]
-            with m.If(flow.start):
-                m.d.sync += row.eq(flow.decoded.c)
+            c_begins = flow.start | asked(flow.lasts, plan.c_at, c_at_once, "c_lasts")
+            first = Mux(flow.start, flow.decoded.c, Mux(rope, row + segment, plan.c)[:16])
+            with m.If(c_begins):
+                m.d.sync += row.eq(first)
+        with m.If(flow.start | c_words):
+            m.d.sync += self.c.eq(Mux(c_begins, first, Mux(rope & c_ends, row, self.c + lanes)))
         with m.If(flow.start):
-            m.d.sync += [
-                self.a.eq(flow.decoded.a),
-                self.b.eq(flow.decoded.b),
-                self.c.eq(flow.decoded.c),
-            ]
+            m.d.sync += [self.a.eq(flow.decoded.a), self.b.eq(flow.decoded.b)]
 
         # As late as words of memory: partial sums come one cycle after their address, the others at once.
         early = Signal.like(self.streamed, reset_less=True)

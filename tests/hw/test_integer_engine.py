@@ -101,6 +101,7 @@ def test_pairs(lanes: int, tokens: int, bits: int, family: str):
             ctx.set(dut.en, enable)
             for name, value in event.items():
                 ctx.set(getattr(dut, name), value)
+            ctx.set(dut.begins, any(event[name] for name in idle))
             _, _, valid, sums = await ctx.tick().sample(dut.valid, dut.sums)
             if enable:
                 since_final = [age + 1 for age in since_final]
