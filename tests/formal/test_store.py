@@ -365,7 +365,7 @@ def test_broken_unit_writes_wrong(old, new, payloads):
         ("base + by_layer[0] +", "base +", STAGED),
         ("with m.If(fresh):", "with m.If(1):", STAGED),
         ("Mux(logits, *halves)", "halves[1]", LOGITS),
-        ("entry.base + entry.position", "entry.position", STAGED),
+        ("Mux(is_spill, self.entries.index, entry.base) +", "", STAGED),
         ("place.eq(self.entries.index + 1)", "place.eq(self.entries.index)", SPILLED),
         ("fields.bytes * self.command.more", "0", LOGITS),
     ],
