@@ -80,6 +80,8 @@ class VectorDecode(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        # What the fields say; `plan` has also what follows from it.
+        self.wanted = wanted = Signal(VectorPlan)
         plan = self.plan
         opcode = self.word[: HEADER[0].bits]
         a_map, a_quantise, a_norm = _patterns([BY_NAME[name].opcode for name in ("MAP", "QUANTISE", "NORM")])
@@ -89,14 +91,15 @@ class VectorDecode(wiring.Component):
             with m.If(opcode.matches(pattern)):
                 m.d.comb += [n.eq(fields.n), segment.eq(fields.segment), segmented.eq(fields.segment.any())]
         shift = (self.lanes - 1).bit_length()
-        segment_words = segment >> shift
+        words, segment_words = n >> shift, segment >> shift
         m.d.comb += [
-            plan.words.eq(n >> shift),
-            plan.words_less_2.eq(plan.words - 2),
-            plan.segment_words.eq(Mux(segmented, segment_words, plan.words)),
-            plan.segment_less_2.eq(Mux(segmented, segment_words - 2, plan.words_less_2)),
+            plan.eq(wanted),
+            plan.words.eq(words),
+            plan.words_less_2.eq(words - 2),
+            plan.segment_words.eq(Mux(segmented, segment_words, words)),
+            plan.segment_less_2.eq(Mux(segmented, segment_words - 2, words - 2)),
         ]
-        lane_choice(m, plan.control)
+        lane_choice(m, wanted.control, plan.control)
         with m.Switch(opcode):
             with m.Case(a_map):
                 self._map(m)
@@ -105,18 +108,18 @@ class VectorDecode(wiring.Component):
             with m.Case(a_norm):
                 norm = instruction_layout("NORM")(self.word)
                 m.d.comb += [
-                    plan.norm.eq(1),
-                    plan.normalise.eq(norm.normalise),
-                    plan.mantissa.eq(norm.mantissa & self.mantissas),
-                    plan.index_0.eq(norm.c),
-                    plan.index_1.eq(norm.eps),
-                    plan.slot.eq(norm.stat),
-                    plan.d.eq(norm.d),
+                    wanted.norm.eq(1),
+                    wanted.normalise.eq(norm.normalise),
+                    wanted.mantissa.eq(norm.mantissa & self.mantissas),
+                    wanted.index_0.eq(norm.c),
+                    wanted.index_1.eq(norm.eps),
+                    wanted.slot.eq(norm.stat),
+                    wanted.d.eq(norm.d),
                 ]
         return m
 
     def _map(self, m: Module) -> None:
-        plan, lane = self.plan, VectorLane
+        plan, lane = self.wanted, VectorLane
         fields = instruction_layout("MAP")(self.word)
         attention = fields.source == Source.ATTENTION
         integer = attention | (fields.source == Source.ACCUMULATOR)
@@ -174,7 +177,7 @@ class VectorDecode(wiring.Component):
         ]
 
     def _quantise(self, m: Module) -> None:
-        plan, lane = self.plan, VectorLane
+        plan, lane = self.wanted, VectorLane
         fields = instruction_layout("QUANTISE")(self.word)
         m.d.comb += [
             plan.quantise.eq(1),

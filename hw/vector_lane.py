@@ -36,12 +36,16 @@ _SIGMOID_LIMIT = 16 << _SIGMOID_FRACTION
 _SIGMOID_BITS = 24
 
 
-def lane_choice(m: Module, control: View) -> None:
-    """Drive those members of ``control``, a view of `LaneControl`, that follow from the others."""
-    function, choice = control.function, control.choice
+def lane_choice(m: Module, wanted: View, control: View) -> None:
+    """Drive those members of ``control`` that follow from the others, in ``wanted``; both are `LaneControl`.
+
+    They are of different signals: one that depends on itself, if only member by member, is a loop to some
+    simulators.
+    """
+    function, choice = wanted.function, control.choice
     rope, relu2 = function == Function.ROPE, function == Function.RELU2_MULTIPLY
     gated = (function == Function.SILU_MULTIPLY) | relu2
-    x = Cat(control.integer & ~control.scaled, control.scaled)
+    x = Cat(wanted.integer & ~wanted.scaled, wanted.scaled)
     m.d.comb += [
         control.rope.eq(rope),
         control.gated.eq(gated),
@@ -49,7 +53,7 @@ def lane_choice(m: Module, control: View) -> None:
         choice.x.eq(x),
         choice.first.eq(x | gated.replicate(2)),
         choice.add.eq(x | rope.replicate(2)),
-        choice.round.eq(x | control.quantise.replicate(2)),
+        choice.round.eq(x | wanted.quantise.replicate(2)),
         choice.z.eq(_X),
     ]
     with m.Switch(function):
@@ -59,7 +63,7 @@ def lane_choice(m: Module, control: View) -> None:
             m.d.comb += choice.z.eq(_FIRST)
         with m.Case(Function.SILU_MULTIPLY, Function.RELU2_MULTIPLY):
             m.d.comb += choice.z.eq(_SECOND)
-    with m.If(control.quantise):
+    with m.If(wanted.quantise):
         m.d.comb += choice.factor.eq(_INVERSE)
     with m.Else():
         m.d.comb += choice.factor.eq(Mux(rope, _COSINE, Mux(relu2, _LATE, Mux(gated, _SIGMA, _B))))
