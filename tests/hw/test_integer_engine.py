@@ -92,12 +92,17 @@ def test_pairs(lanes: int, tokens: int, bits: int, family: str):
         queue = iter(pairs.events)
         found: list[list[int]] = []
         since_final: list[int] = []
+        pause = 0
         while len(found) < len(pairs.sums):
             enable = rng.random() < 0.8
             if not enable:  # what is there while the engine stands still does not count
                 event = idle | rng.choice(pairs.events)
             else:
-                event = idle | (next(queue, idle) if rng.random() < 0.85 else {"narrow": rng.randrange(2)})
+                if rng.random() < 0.03:  # until nothing passes any more
+                    pause = rng.randrange(dut.latency, 2 * dut.latency)
+                quiet = pause > 0 or rng.random() < 0.15
+                event = idle | ({"narrow": rng.randrange(2)} if quiet else next(queue, idle))
+                pause = max(0, pause - 1)
             ctx.set(dut.en, enable)
             for name, value in event.items():
                 ctx.set(getattr(dut, name), value)
