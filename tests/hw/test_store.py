@@ -53,6 +53,8 @@ class Bench:
         self.counted = {"kv_bytes": 0, "logit_bytes": 0, "spill_bytes": 0}
         self.cycle = 0
         self.beats: list[int] = []
+        #: Of a STORE of logits: its bytes, the logits taken, the bytes of the bursts begun.
+        self.logits, self.given, self.asked = 0, 0, 0
         self._entries(m)
 
     def _entries(self, m: Module) -> None:
@@ -94,13 +96,21 @@ class Bench:
             assert there or not before
 
     async def count(self, ctx):
-        names = list(self.counted)
+        names, aw, given = list(self.counted), self.store.write.aw, self.store.logits
         while True:
-            _, _, *amounts, valid, ready = await ctx.tick().sample(
+            _, _, *amounts, valid, ready, asked, beats, taken = await ctx.tick().sample(
                 *(getattr(self.store, name) for name in names),
                 self.store.write.w.valid,
                 self.store.write.w.ready,
+                aw.valid & aw.ready,
+                aw.payload.len,
+                given.valid & given.ready,
             )
+            # A burst of logits holds the bus no longer than its beats: all of it is here when it begins.
+            if self.logits and asked:
+                self.asked = min(self.asked + (beats + 1) * self.config.bus_bytes, self.logits)
+                assert 4 * self.given >= self.asked
+            self.given += taken
             self.cycle += 1
             for name, amount in zip(names, amounts, strict=True):
                 self.counted[name] += amount
@@ -208,6 +218,7 @@ def test_rows_activations_and_logits(config, stall):
         values = [rng.getrandbits(32) for _ in range(29 * live)]
         bench.write(53248 + 64, packed(values))
         wanted["logit_bytes"] += 4 * len(values)
+        bench.logits, bench.given, bench.asked = 4 * len(values), 0, 0
         await bench.command(ctx, 1, 1, live - 1, base=53248, stride=64, bytes=116, payload=Payload.LOGITS)
         for value in values:
             for _ in range(rng.randrange(3)):
@@ -219,6 +230,8 @@ def test_rows_activations_and_logits(config, stall):
                 _, _, taken = await ctx.tick().sample(bench.store.logits.ready)
             ctx.set(bench.store.logits.valid, 0)
         await bench.finish(ctx)
+        assert bench.asked == bench.logits
+        bench.logits = 0
 
     async def main(ctx):
         ctx.set(bench.store.memory_base, BASE)
