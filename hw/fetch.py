@@ -165,10 +165,8 @@ class Fetch(wiring.Component):
         m.d.sync += give.eq(read + (beat & r.last & unused) + (late & sent))
 
         # What the bus did.
-        owed, pushed = (
-            Signal(),
-            Signal(),
-        )  #: a word entered the FIFO a cycle ago, and may not be at its output
+        owed, pushed = Signal(), Signal()
+        # A word that entered the FIFO a cycle ago may not be at its output yet.
         m.d.sync += pushed.eq(push)
         m.d.comb += [
             owed.eq(offered | flight.r_rdy),
@@ -177,8 +175,6 @@ class Fetch(wiring.Component):
             self.full.eq(~beat & ~owed & burst.valid & ~room),
             self.free.eq(~beat & ~owed & ~(burst.valid & ~room)),
             self.empty.eq(~push & ~late & ~pushed & ~fifo.r_rdy),
-            self.idle.eq(
-                ~self.run.valid & splitter.run.ready & ~burst.valid & ~owed & self.empty
-            ),
+            self.idle.eq(~self.run.valid & splitter.run.ready & ~burst.valid & ~owed & self.empty),
         ]  # fmt: skip
         return m
