@@ -57,6 +57,7 @@ def read_through(config: MachineConfig, stall: float, hungry: float, seed: int, 
             states.append(tuple(ctx.get(s) for s in (fetch.beat, fetch.full, fetch.wait, fetch.free)))
             await ctx.tick()
             ctx.set(port.take, 0)
+            ctx.set(port.want, 0)
         await ctx.tick().repeat(4)
         assert ctx.get(fetch.idle), "fetch engine not idle after the last byte"
 
