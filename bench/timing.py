@@ -138,9 +138,11 @@ class _Graph:
         elif kind.startswith("DSP48"):
             self._dsp(cell["parameters"], inputs, out, path)
         elif re.match(r"RAM\d", kind):
-            address = [n for p, nets in pins.items() if re.match(r"ADDR|A\d?$|DPRA|A$", p) for n in nets if n]
-            for net in out:
-                self.logic[net] = [("LUT RAM", address)]
+            for pin in outputs:
+                # DOB follows from ADDRB, SPO from A, DPO from DPRA.
+                own = rf"ADDR{pin[2]}$" if pin.startswith("DO") else r"DPRA\d?$" if pin == "DPO" else r"A\d?$"
+                address = [n for p, nets in pins.items() if re.match(own, p) for n in nets if n]
+                self.logic |= {net: [("LUT RAM", address)] for net in pins.get(pin, ()) if net}
             self.ends += [(net, "LUT RAM", path) for net in inputs]
         else:
             through = "LUT" if kind.startswith("LUT") else "MUXF" if kind.startswith("MUXF") else "wire"

@@ -170,7 +170,7 @@ class Csr(wiring.Component):
             "PREDICATES": self.predicates | 1,
             "GENERATED": self.generated,
             "OUTPUT": self.log_index,
-            "OUTPUT_TOKEN": self.log_token,
+            "OUTPUT_TOKEN": 0,  # joined last: it comes late, from a block RAM
             "TOP": Cat(self.top.rank, self.top.token),
             "TOP_TOKEN": Mux(self.top.valid, self.top.index, 0xFFFF_FFFF),
             "TOP_LOGIT": self.top.value,
@@ -187,8 +187,9 @@ class Csr(wiring.Component):
         window = (COUNTER_BASE - 1).bit_length()
         assert len(registers) <= COUNTER_BASE and len(counters) <= COUNTER_BASE == 1 << window
         page = port.addr[window:]
+        logged = Mux(port.addr[:window] == CSR_INDEX["OUTPUT_TOKEN"], self.log_token, 0)
         with m.If(page == 0):
-            m.d.sync += port.rdata.eq(_chosen(registers, port.addr[:window]))
+            m.d.sync += port.rdata.eq(_chosen(registers, port.addr[:window]) | logged)
         with m.Elif(page == 1):
             m.d.sync += port.rdata.eq(_chosen(counters, port.addr[:window]))
         with m.Else():

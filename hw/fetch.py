@@ -1,5 +1,7 @@
 """Fetch engine: runs of memory into the tape FIFO, as far ahead of execution as the FIFO has room."""
 
+from functools import partial
+
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
@@ -7,6 +9,7 @@ from amaranth.lib.wiring import In, Out
 
 from .axi4 import ReadPort
 from .burst import BurstSplitter, run_layout
+from .lut_mux import choose
 from .machine import MachineConfig
 from .rotate import above, rotate
 
@@ -121,7 +124,8 @@ class Fetch(wiring.Component):
             total.eq(Mux(ends, ending, at + bus)),
             filled.eq(~ends | ending[-1]),
         ]
-        turned = rotate(m, [r.data.word_select(i, 8) for i in range(bus)], at, "turned", left=True)
+        lanes = [r.data.word_select(i, 8) for i in range(bus)]
+        turned = rotate(m, lanes, at, "turned", left=True, choose=partial(choose, m, platform))
         kept = [Signal(8, name=f"kept{i}", reset_less=True) for i in range(bus)]
         joined = [Signal(8, name=f"joined{i}") for i in range(bus)]
         for i in range(bus):

@@ -120,17 +120,20 @@ class PortStripe(wiring.Component):
             b.payload.eq(self.writes.b.payload),
             self.writes.b.ready.eq(b.ready),
         ]
-        # A wide beat is held and leaves part by part.
-        held = Signal(w.p.shape())
-        left = Signal(range(ports + 1))
-        sent = Signal()
+        # A wide beat is held and leaves part by part; another waits `behind` it, so that whether one is
+        # taken depends on a register alone.
+        held, behind = Signal(w.p.shape()), Signal(w.p.shape())
+        left, waits = Signal(range(ports + 1)), Signal()
+        sent, free, takes = Signal(), Signal(), Signal()
         m.d.comb += [
             self.writes.w.valid.eq(left != 0),
             self.writes.w.p.data.eq(held.data[: 8 * narrow]),
             self.writes.w.p.strb.eq(held.strb[:narrow]),
             self.writes.w.p.last.eq(held.last & (left == 1)),
             sent.eq(self.writes.w.valid & self.writes.w.ready),
-            w.ready.eq((left == 0) | (sent & (left == 1))),
+            free.eq((left == 0) | (sent & (left == 1))),
+            w.ready.eq(~waits),
+            takes.eq(w.valid & ~waits),
         ]
         with m.If(sent):
             m.d.sync += [
@@ -138,5 +141,8 @@ class PortStripe(wiring.Component):
                 held.strb.eq(held.strb >> narrow),
                 left.eq(left - 1),
             ]
-        with m.If(w.valid & w.ready):
-            m.d.sync += [held.eq(w.p), left.eq(ports)]
+        with m.If(free & (waits | takes)):
+            m.d.sync += [held.eq(Mux(waits, behind, w.p)), left.eq(ports)]
+        m.d.sync += waits.eq(Mux(free, 0, waits | takes))
+        with m.If(~waits):
+            m.d.sync += behind.eq(w.p)

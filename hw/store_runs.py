@@ -58,6 +58,7 @@ class StoreRuns(wiring.Component):
         place = Signal(ENTRY_BITS)  #: entry of the token whose row is computed next
         left = Signal(range(self.config.tile))  #: runs after the one that is offered
         spill, logits, fresh = Signal(), Signal(), Signal()
+        idle = Signal(init=1)  #: the state, as a register: the table's entry follows from it
         # Products as `split_product` has them, the lower one first.
         upper = 32 - SPLIT
         base, bytes_of_one, bytes_of_more = Signal(32), Signal.like(fields.bytes), Signal(32)
@@ -80,13 +81,12 @@ class StoreRuns(wiring.Component):
         # LOGITS have no row: what is added to their base is `by_layer`, which else is in it by then.
         offset = [Mux(logits, *halves) for halves in zip(by_layer, by_row, strict=True)]
         m.d.comb += [
-            self.entries.index.eq(place),
+            self.entries.index.eq(Mux(idle, self.command.first, place)),
             self.run.payload.address.eq(base + offset[0] + (offset[1] << SPLIT)),
             self.run.payload.bytes.eq(bytes_of_one + Mux(logits, bytes_of_more, 0)),
         ]
         with m.FSM():
             with m.State("IDLE"):
-                m.d.comb += self.entries.index.eq(self.command.first)
                 # The start decides of the state only: until then the registers follow what the command is.
                 of_logits = fields.payload == Payload.LOGITS
                 m.d.sync += [
@@ -102,6 +102,7 @@ class StoreRuns(wiring.Component):
                 ]
                 take_row(fields.payload == Payload.ACTIVATION)
                 with m.If(self.start):
+                    m.d.sync += idle.eq(0)
                     m.next = "ROW"
                     with m.If(of_logits):
                         m.next = "OFFER"
@@ -113,9 +114,10 @@ class StoreRuns(wiring.Component):
             with m.State("OFFER"):
                 m.d.comb += self.run.valid.eq(1)
                 with m.If(self.run.ready):
+                    m.d.sync += idle.eq(1)
                     m.next = "IDLE"
                     with m.If(left != 0):
-                        m.d.sync += left.eq(left - 1)
+                        m.d.sync += [idle.eq(0), left.eq(left - 1)]
                         take_row(spill)
                         m.next = "ROW"
         return m
