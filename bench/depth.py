@@ -16,10 +16,9 @@ from boards.flow.bitstream import TOP
 from hw.machine import MACHINES, MachineConfig
 from hw.shared import SharedModules
 from sim.emit import emit
-from sim.verilate import overlay_verilog
-from trine.output import note, table, write_json
+from trine.output import table, write_json
 
-from .netlists import synthesise
+from .netlists import machine_verilog, synthesise
 from .timing import Path, longest_paths
 
 HEAD = ("component", "LUT", "carry", "other", "ns", "MHz", "from", "kind", "to")
@@ -85,7 +84,7 @@ def main() -> int:
         if options.board:
             top, text = TOP, board_verilog(options.board, machine, machine.clock_mhz)
         else:
-            top, text = "overlay", overlay_verilog(machine, note, primitives=machine.family == "xcup")
+            top, text = "overlay", machine_verilog(machine)
     except ValueError as error:
         parser.error(str(error))
     design = synthesise(text, top, machine.family, options.workers)

@@ -18,11 +18,13 @@ from typing import Any
 
 from tqdm import tqdm
 
-from sim.verilate import cache_directory, digest
+from hw.machine import MachineConfig
+from sim.verilate import cache_directory, digest, overlay_verilog
+from trine.output import note
 
 from .verilog_text import lighten, modules, stub
 
-__all__ = ["Design", "synthesise"]
+__all__ = ["Design", "machine_verilog", "synthesise"]
 
 #: Synthesis script of each family.
 SCRIPTS = {
@@ -59,6 +61,12 @@ class Design:
                     counts[cell["type"]] = counts.get(cell["type"], 0) + 1
             found[name] = counts
         return found
+
+
+def machine_verilog(machine: MachineConfig) -> str:
+    """Verilog of a machine as `synthesise` takes it. The cells that `hw` instantiates are UltraScale+'s, so
+    only machines for it have them."""
+    return overlay_verilog(machine, note, primitives=machine.family == "xcup")
 
 
 def _batches(sizes: dict[str, int]) -> list[list[str]]:

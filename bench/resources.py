@@ -10,11 +10,10 @@ import dataclasses
 import sys
 
 from hw.machine import MACHINES, MachineConfig
-from sim.verilate import overlay_verilog
-from trine.output import note, table, write_json
+from trine.output import table, write_json
 
 from .cells import Resources, by_instance
-from .netlists import synthesise
+from .netlists import machine_verilog, synthesise
 
 #: What a device has (data sheets: Lattice FPGA-DS-02012, AMD DS987 and DS963).
 DEVICES = {
@@ -37,7 +36,7 @@ DEPTH = 2
 
 def measure(machine: MachineConfig, workers: int) -> dict[str, Resources]:
     """Resources by component path (`overlay`, `overlay.matmul`, ...), equal ones side by side together."""
-    design = synthesise(overlay_verilog(machine, note, primitives=True), "overlay", machine.family, workers)
+    design = synthesise(machine_verilog(machine), "overlay", machine.family, workers)
     return by_instance(design.cells(), design.inside, machine.family, "overlay")
 
 

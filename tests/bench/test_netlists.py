@@ -1,11 +1,14 @@
 """bench.verilog_text and bench.timing on designs small enough to know by heart; no Yosys."""
 
+import dataclasses
+
 import pytest
 
 from bench.cells import by_instance
-from bench.netlists import Design
+from bench.netlists import Design, machine_verilog
 from bench.timing import DELAYS, longest_paths
 from bench.verilog_text import lighten, modules, stub
+from hw.machine import NARROW
 
 TWICE = r"""module top(a, b);
   input a;
@@ -103,3 +106,9 @@ def test_a_path_through_a_module():
     assert (paths["top"].luts, paths["top"].carries) == (2, 1)
     found = by_instance(design.cells(), design.inside, "xcup", "top")
     assert (found["top"].lut, found["top"].ff, found["top.inner"].ff) == (2, 3, 1)
+
+
+def test_a_family_has_no_cells_of_another():
+    other = dataclasses.replace(NARROW, name="narrow_xcup", family="xcup")
+    assert "DSP48E2" in machine_verilog(other)
+    assert "DSP48E2" not in machine_verilog(NARROW) and "LUT6" not in machine_verilog(NARROW)
