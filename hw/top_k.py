@@ -1,6 +1,6 @@
 """The largest numbers of a sequence of binary32 numbers, in order, for each token of a tile."""
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -24,10 +24,11 @@ class TopK(wiring.Component):
 
     A number is compared with all entries of its token's list at once; those that it exceeds make room, each
     by taking over the entry before it. Entry i of all tokens is a memory of its own, with a word for each
-    token, read in the cycle in which it is written. So tokens share comparators and multiplexers, and an
-    entry is LUT memory, not registers with a multiplexer of the tokens. In a simulation an entry is a load, a
-    comparison and a store of a 64-bit word; a whole list in one wide word would be cut and put together again
-    in each cycle. ``read`` shares the address: it is of use when no sequence is under way.
+    token, read in the cycle in which it is written; of one token it is registers. So tokens share comparators
+    and multiplexers, and an entry is LUT memory, not registers with a multiplexer of the tokens. In a
+    simulation an entry is a load, a comparison and a store of a 64-bit word; a whole list in one wide word
+    would be cut and put together again in each cycle. ``read`` shares the address: it is of use when no
+    sequence is under way.
 
     Parameters
     ----------
@@ -107,42 +108,43 @@ class TopK(wiring.Component):
         found = []
         before, makes_room = new, 0
         for i in range(self.entries):
-            m.submodules[f"entry{i}"] = memory = Memory(shape=entry, depth=1 << len(address), init=[])
-            look = memory.read_port(domain="comb")
-            port = memory.write_port()
             exceeded = Signal(name=f"exceeded{i}")
+            taken = Signal(entry, name=f"taken{i}")
+            kept = self._entry(m, i, address, token, came & exceeded, taken)
             if self.family == "xcup":
                 greater, choose = LutGreater(32), LutMux(entry.size, 2)
                 m.submodules[f"greater{i}"] = shared(greater, platform)
                 m.submodules[f"choose{i}"] = shared(choose, platform)
                 m.d.comb += [
                     greater.a.eq(new.key),
-                    greater.b.eq(look.data.key),
+                    greater.b.eq(kept.key),
                     choose.i.eq(Cat(new.as_value(), Value.cast(before))),
                     choose.select.eq(makes_room),
                 ]
-                larger, taken = greater.o, choose.o
+                larger, chosen = greater.o, choose.o
             else:
-                larger, taken = new.key > look.data.key, Mux(makes_room, before, new)
-            m.d.comb += [
-                look.addr.eq(address),
-                exceeded.eq(~held[i] | larger),
-                port.addr.eq(token),
-                port.data.eq(taken),
-                port.en.eq(came & exceeded),
-            ]
-            found.append(look.data)
-            before, makes_room = look.data, exceeded
+                larger, chosen = new.key > kept.key, Mux(makes_room, before, new)
+            m.d.comb += [exceeded.eq(~held[i] | larger), taken.eq(chosen)]
+            found.append(kept)
+            before, makes_room = kept, exceeded
             if i == 0:
-                with m.If(port.en):
+                with m.If(came & exceeded):
                     for t in range(self.tokens):
                         with m.If(token == t):
                             m.d.sync += self.next_token[t].eq(new.index)
         m.d.sync += self.done.eq(came & ended)
 
+        # A tree by bits of the rank: a choice by comparisons would take four times as many look-up tables.
+        words: list[Value] = [Value.cast(kept) for kept in found]
+        for n in range((self.entries - 1).bit_length()):
+            words += words[-1:] * (len(words) % 2)
+            words = [
+                Mux(self.read.rank[n], upper, lower)
+                for lower, upper in zip(words[::2], words[1::2], strict=True)
+            ]
         read = Signal(entry, reset_less=True)
         m.d.sync += [
-            read.eq(Array(found)[self.read.rank]),
+            read.eq(words[0]),
             self.read.valid.eq(Cat(begun, held)[: self.entries].bit_select(self.read.rank, 1)),
         ]
         with m.If(self.read.token > token):
@@ -154,3 +156,20 @@ class TopK(wiring.Component):
         with m.Else():
             m.d.comb += self.read.value.eq(Mux(positive, read.key[:31], ~read.key))
         return m
+
+    def _entry(
+        self, m: Module, i: int, address: Value, token: Value, en: Value, taken: data.View
+    ) -> data.View:
+        """Entry i of the token at ``address``; with ``en`` that of ``token`` becomes ``taken``."""
+        shape = taken.shape()
+        if self.tokens == 1:
+            kept = Signal(shape, name=f"kept{i}", reset_less=True)
+            with m.If(en):
+                m.d.sync += kept.eq(taken)
+            return kept
+        m.submodules[f"entry{i}"] = memory = Memory(shape=shape, depth=1 << len(address), init=[])
+        read, write = memory.read_port(domain="comb"), memory.write_port()
+        m.d.comb += [
+            read.addr.eq(address), write.addr.eq(token), write.data.eq(taken), write.en.eq(en),
+        ]  # fmt: skip
+        return read.data
