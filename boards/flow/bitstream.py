@@ -246,8 +246,10 @@ def _arguments(board: Board, options: Options, seed: int) -> list[str]:
     common = ["--freq", f"{options.clock_mhz:g}", "--seed", str(seed), "--timing-allow-fail"]
     if board.toolchain == "nextpnr-ecp5":
         size = f"--{board.device.removeprefix('LFE5U-').removesuffix('F')}k"
-        # router1, the default, took over 40 minutes of CPU for 60 % of the look-up tables of an 85F.
-        return [size, "--package", board.package, "--speed", board.speed, "--router", "router2", *common]
+        # router1, the default, took over 40 minutes of CPU for 60 % of the look-up tables of an 85F. The
+        # electrostatic placer's wires are an eighth shorter than those of the default (docs/boards/ulx3s.md).
+        ways = ["--placer", "static", "--router", "router2"]
+        return [size, "--package", board.package, "--speed", board.speed, *ways, *common]
     return ["--device", board.device, "--vopt", f"family={board.package}", *common]
 
 
