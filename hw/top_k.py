@@ -1,5 +1,7 @@
 """The largest numbers of a sequence of binary32 numbers, in order, for each token of a tile."""
 
+from typing import cast
+
 from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
@@ -166,7 +168,7 @@ class TopK(wiring.Component):
             kept = Signal(shape, name=f"kept{i}", reset_less=True)
             with m.If(en):
                 m.d.sync += kept.eq(taken)
-            return kept
+            return cast(data.View, kept)
         m.submodules[f"entry{i}"] = memory = Memory(shape=shape, depth=1 << len(address), init=[])
         read, write = memory.read_port(domain="comb"), memory.write_port()
         m.d.comb += [
