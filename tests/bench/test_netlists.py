@@ -74,7 +74,7 @@ def test_modules_that_differ_stay(there: str, here: str):
 
 
 def cell(kind: str, **pins: list[int]) -> dict[str, object]:
-    out = {"Q", "O", "CO", "P"}
+    out = {"Q", "O", "CO", "P", "DOA", "DOB", "SPO", "DPO"}
     ways = {pin: "output" if pin in out else "input" for pin in pins}
     return {"type": kind, "parameters": {}, "port_directions": ways, "connections": pins}
 
@@ -106,6 +106,33 @@ def test_a_path_through_a_module():
     assert (paths["top"].luts, paths["top"].carries) == (2, 1)
     found = by_instance(design.cells(), design.inside, "xcup", "top")
     assert (found["top"].lut, found["top"].ff, found["top.inner"].ff) == (2, 3, 1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "own", "other", "out"),
+    [
+        ("RAM32M", "ADDRA", "ADDRB", "DOA"),
+        ("RAM64X1D", "DPRA0", "A0", "DPO"),
+        ("RAM64X1D", "A0", "DPRA0", "SPO"),
+    ],
+)  # fmt: skip
+def test_a_ports_data_follow_from_its_own_address(kind: str, own: str, other: str, out: str):
+    """One of the addresses comes through a LUT more; what is read goes to a register."""
+
+    def longest(pins: dict[str, list[int]]) -> float:
+        cells = {
+            "from": cell("FDRE", C=[2], D=[9], Q=[3]),
+            "lut": cell("LUT1", I0=[3], O=[4]),
+            "ram": cell(kind, **pins),
+            "to": cell("FDRE", C=[2], D=[6], Q=[14]),
+        }
+        ports = {"clk": {"direction": "input", "bits": [2]}}
+        found, _ = longest_paths(Design("top", {"top": {"ports": ports, "cells": cells}}, {"top": []}))
+        return found["top"].nanoseconds
+
+    short = DELAYS["register"] + DELAYS["LUT RAM"] + DELAYS["setup"]
+    assert longest({own: [3], other: [4], out: [6]}) == pytest.approx(short)
+    assert longest({own: [4], other: [3], out: [6]}) == pytest.approx(short + DELAYS["LUT"])
 
 
 def test_a_family_has_no_cells_of_another():
