@@ -80,7 +80,7 @@ CASES = (
     Case("deep", "ci", "slow", 16, 2),
     Case("bitnet-0.73b:1", "kv260", "ddr4", 64), Case("bitnet-0.73b:2", "kv260", "ddr4", 512),
     Case("bitnet-0.73b:1", "kv260", "slow", 17), Case("wide", "kv260", "ddr4", 64),
-    Case("bitnet-0.73b:2", "kv260", "ddr4", 16, 4),
+    Case("bitnet-0.73b:2", "kv260", "ddr4", 16, 4), Case("wide", "ci", "ddr4", 64),
 )  # fmt: skip
 STEPS = 4
 CHUNK = 32
@@ -145,7 +145,7 @@ def estimated(case: Case) -> float:
     """Cycles of all steps of a case."""
     machine = MACHINES[case.machine]
     program = decoded(_artefact(case.shape, case.machine).program)
-    timeline = Timeline(machine, MEMORIES[case.memory].at(machine).plain(), program)
+    timeline = Timeline(machine, MEMORIES[case.memory].at(machine).plain(machine), program)
     cycles = 0.0
     for request in _requests(case):
         cycles += timeline.step(request.entries, request.tile, request.head).cycles

@@ -62,7 +62,8 @@ def main() -> int:
 
     chain = dependency_chain(machine, program, Entry(token, position))
     limit = chain[-1].end
-    guess = Timeline(machine, DDR4_2400.at(machine).plain(), program).step([Entry(token, position)]).cycles
+    memory = DDR4_2400.at(machine).plain(machine)
+    guess = Timeline(machine, memory, program).step([Entry(token, position)]).cycles
     layers = int(artefact.config["layers"])
     name = artefact.config["name"]
     print(f"{name} on {machine.name}, one token at context {context}, equal to the interpreter")

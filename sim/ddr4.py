@@ -119,19 +119,22 @@ class Ddr4Params(DramParams):
         """Beats a machine's cycle that the pins of the memory could move, without any rule; 1 at most."""
         return min(1.0, BLOCK / 4 * self.memory_khz / (self._clock() * bus_bytes))
 
-    def plain(self) -> DramParams:
+    def plain(self, machine: MachineConfig) -> DramParams:
         """Where reads follow one another: a refresh takes the bus for tRP, tRFC, tRCD and some clocks of
         restarting (so chosen that the ceiling is that of `dram_ceiling`), writes turn it round twice.
 
-        Wanted after `at`. A port narrower than the memory is held back by itself alone.
+        Wanted after `at`. A port narrower than the memory is held back by itself alone: what the memory has
+        read ahead of it, of the bursts in flight, goes on through a refresh.
         """
         cycle = self.memory_khz / self._clock()  # clocks of the memory
         first = self.latency + round((self.tRCD + self.tCL + 4) / cycle)
         stop = self.tRP + self.tRFC + self.tRCD + _RESTART
         turn = self.tCL + self.tWTR_L + 4 - self.tCWL + 6
+        idle = 1 - machine.bus_bytes / (BLOCK / 4 * cycle)  # share of the memory's time that the port leaves
+        ahead = max(0, machine.outstanding * machine.burst_beats - first) * max(0.0, idle)
         return DramParams(
             latency=first, write_latency=self.write_latency, turn=round(turn / cycle),
-            refresh_every=round(self.tREFI / cycle), refresh_cycles=round(stop / cycle),
+            refresh_every=round(self.tREFI / cycle), refresh_cycles=round(max(0.0, stop / cycle - ahead)),
             stall_r=self.stall_r, stall_ar=self.stall_ar, stall_aw=self.stall_aw, stall_w=self.stall_w,
         )  # fmt: skip
 

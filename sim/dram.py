@@ -54,8 +54,8 @@ class DramParams:
         """The parameters of the memory beside `machine`: these, for times are the machine's cycles."""
         return self
 
-    def plain(self) -> "DramParams":
-        """The plain model nearest to this one, for estimates: this one."""
+    def plain(self, machine: MachineConfig) -> "DramParams":
+        """The plain model nearest to this one for a machine, for estimates: this one."""
         return self
 
     def plusargs(self, memory: Path, seed: int) -> list[str]:
