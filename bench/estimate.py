@@ -145,7 +145,7 @@ def estimated(case: Case) -> float:
     """Cycles of all steps of a case."""
     machine = MACHINES[case.machine]
     program = decoded(_artefact(case.shape, case.machine).program)
-    timeline = Timeline(machine, MEMORIES[case.memory].at(machine).plain(machine), program)
+    timeline = Timeline(machine, MEMORIES[case.memory].plain(machine), program)
     cycles = 0.0
     for request in _requests(case):
         cycles += timeline.step(request.entries, request.tile, request.head).cycles

@@ -62,7 +62,7 @@ def main() -> int:
 
     chain = dependency_chain(machine, program, Entry(token, position))
     limit = chain[-1].end
-    memory = DDR4_2400.at(machine).plain(machine)
+    memory = DDR4_2400.plain(machine)
     guess = Timeline(machine, memory, program).step([Entry(token, position)]).cycles
     layers = int(artefact.config["layers"])
     name = artefact.config["name"]

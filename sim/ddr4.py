@@ -123,10 +123,10 @@ class Ddr4Params(DramParams):
         """Where reads follow one another: a refresh takes the bus for tRP, tRFC, tRCD and some clocks of
         restarting (so chosen that the ceiling is that of `dram_ceiling`), writes turn it round twice.
 
-        Wanted after `at`. A port narrower than the memory is held back by itself alone: what the memory has
-        read ahead of it, of the bursts in flight, goes on through a refresh.
+        A port narrower than the memory is held back by itself alone: what the memory has read ahead of it,
+        of the bursts in flight, goes on through a refresh.
         """
-        cycle = self.memory_khz / self._clock()  # clocks of the memory
+        cycle = self.memory_khz / self.at(machine)._clock()  # clocks of the memory
         first = self.latency + round((self.tRCD + self.tCL + 4) / cycle)
         stop = self.tRP + self.tRFC + self.tRCD + _RESTART
         turn = self.tCL + self.tWTR_L + 4 - self.tCWL + 6

@@ -55,7 +55,7 @@ class DramParams:
         return self
 
     def plain(self, machine: MachineConfig) -> "DramParams":
-        """The plain model nearest to this one for a machine, for estimates: this one."""
+        """The plain model nearest to this one beside `machine`, for estimates: this one."""
         return self
 
     def plusargs(self, memory: Path, seed: int) -> list[str]:

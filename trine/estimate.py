@@ -85,7 +85,7 @@ def main(args: argparse.Namespace) -> int:
     prompt = _within("prompt-tokens", args.prompt_tokens, PROMPT, config.context, "the model's context")
     tile = _within("tile", args.tile, machine.tile, machine.tile, f"machine {machine.name!r}")
     chunk = _within("chunk", args.chunk, machine.max_chunk, machine.max_chunk, f"machine {machine.name!r}")
-    memory_timing = dram.at(machine).plain(machine)
+    memory_timing = dram.plain(machine)
     found = estimate(
         machine, memory_timing, program, position=context - 1, prompt=prompt, tile=tile, chunk=chunk
     )

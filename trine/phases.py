@@ -50,7 +50,7 @@ class Subject:
     @property
     def timing(self) -> DramParams:
         """The plain model nearest to the memory, for the estimate."""
-        return self.dram.at(self.machine).plain(self.machine)
+        return self.dram.plain(self.machine)
 
 
 def estimated(subject: Subject) -> list[dict[str, Any]]:

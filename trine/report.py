@@ -158,6 +158,6 @@ def _ceiling(source: str, dram: DramParams, machine: MachineConfig, seed: int) -
     """Beats a cycle that an ideal sequential reader gets: measured on RTL, else computed."""
     if source == "rtl":
         return {"value": dram_ceiling(dram.at(machine), machine.bus_bytes, seed), "how": "measured"}
-    plain = dram.at(machine).plain(machine)
+    plain = dram.plain(machine)
     kept = 1 - (plain.refresh_cycles / plain.refresh_every if plain.refresh_every else 0)
     return {"value": (1 - plain.stall_r / 1024) * kept, "how": "computed"}

@@ -21,7 +21,7 @@ MEMORIES = {"ddr3": DDR3, "ddr4": DDR4_2400, "ideal": IDEAL, "rough": ROUGH, "sl
 def _step(machine: MachineConfig, memory: DramParams, prompt: bool, free: tuple[str, ...] = ()) -> Run:
     outline = SHAPES["bitnet-0.73b"].outline(1) if machine is KV260 else SMALL.outline()
     program = decoded(plan_program(outline, machine).program)
-    timeline = Timeline(machine, memory.at(machine).plain(machine), program, free)
+    timeline = Timeline(machine, memory.plain(machine), program, free)
     if prompt:
         return timeline.step([Token(1, i, 0, i > 0) for i in range(3 * machine.tile)], machine.tile)
     return timeline.step([Token(1, 200)])

@@ -178,7 +178,8 @@ def test_ddr4_is_taken_as_the_nearest_plain_model(artefact_path: Path, tmp_path:
     found, text = report(tmp_path, artefact_path, *OPTIONS, "--dram", "ddr4-2400")
     plain, other = report(tmp_path, artefact_path, *OPTIONS)
     assert found["dram"]["model"] == "Ddr4Params" and found["dram"]["tRCD"] == 17
-    assert found["ceiling"]["how"] == "computed" and 0.8 < found["ceiling"]["value"] <= 1
+    # The port is narrower than the memory: no refresh stops it (tests/sim/test_ddr4.py measures it).
+    assert found["ceiling"] == {"value": 1, "how": "computed"} and plain["ceiling"]["value"] < 1
     assert found["phases"][0]["cycles"] != plain["phases"][0]["cycles"]
     assert "banks and rows" in text and "banks and rows" not in other
 
