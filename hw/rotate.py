@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Sequence
 
-from amaranth.hdl import Const, Module, Mux, Signal, Value
+from amaranth.hdl import Const, Module, Signal, Value
+
+from .mux_tree import mux_tree
 
 __all__ = ["above", "rotate"]
 
@@ -15,10 +17,8 @@ def above(value: Value, number: int) -> Value:
     return found
 
 
-def _choice(name: str, select: Value, words: Sequence[Value]) -> Value:
-    for bit in select:
-        words = [Mux(bit, upper, lower) for lower, upper in zip(words[::2], words[1::2], strict=True)]
-    return words[0]
+def _choice(_: str, select: Value, words: Sequence[Value]) -> Value:
+    return mux_tree(select, words)
 
 
 def rotate(

@@ -10,6 +10,7 @@ from amaranth.lib.wiring import In, Out
 from .fp32_format import NAN, Binary32, is_nan, is_zero
 from .lut_greater import LutGreater
 from .lut_mux import LutMux
+from .mux_tree import mux_tree
 from .ports import TOKEN_BITS, TopRead
 from .shared import shared
 
@@ -107,7 +108,7 @@ class TopK(wiring.Component):
 
         address = Signal(range(max(2, self.tokens)))
         m.d.comb += address.eq(Mux(came, token, self.read.token))
-        found = []
+        found: list[Value] = []
         before, makes_room = new, 0
         for i in range(self.entries):
             exceeded = Signal(name=f"exceeded{i}")
@@ -127,7 +128,7 @@ class TopK(wiring.Component):
             else:
                 larger, chosen = new.key > kept.key, Mux(makes_room, before, new)
             m.d.comb += [exceeded.eq(~held[i] | larger), taken.eq(chosen)]
-            found.append(kept)
+            found.append(Value.cast(kept))
             before, makes_room = kept, exceeded
             if i == 0:
                 with m.If(came & exceeded):
@@ -136,17 +137,9 @@ class TopK(wiring.Component):
                             m.d.sync += self.next_token[t].eq(new.index)
         m.d.sync += self.done.eq(came & ended)
 
-        # A tree by bits of the rank: a choice by comparisons would take four times as many look-up tables.
-        words: list[Value] = [Value.cast(kept) for kept in found]
-        for n in range((self.entries - 1).bit_length()):
-            words += words[-1:] * (len(words) % 2)
-            words = [
-                Mux(self.read.rank[n], upper, lower)
-                for lower, upper in zip(words[::2], words[1::2], strict=True)
-            ]
         read = Signal(entry, reset_less=True)
         m.d.sync += [
-            read.eq(words[0]),
+            read.eq(mux_tree(self.read.rank[: (self.entries - 1).bit_length()], found)),
             self.read.valid.eq(Cat(begun, held)[: self.entries].bit_select(self.read.rank, 1)),
         ]
         with m.If(self.read.token > token):
