@@ -262,7 +262,8 @@ def _place(
     def make(work: Path) -> dict[str, Any]:
         progress(f"nextpnr: seed {seed}; its log: {work / 'nextpnr.log'}")
         (work / f"pins.{flow.constraints}").write_text(pins)
-        files = ["--json", str(netlist / "netlist.json"), "--report", "report.json"]
+        # A relative path: the tools (WebAssembly) have a /tmp of their own, in which a cache there is not.
+        files = ["--json", os.path.relpath(netlist / "netlist.json", work), "--report", "report.json"]
         if board.toolchain == "nextpnr-ecp5":
             files += ["--lpf", f"pins.{flow.constraints}", "--textcfg", f"design.{flow.placed}"]
         else:

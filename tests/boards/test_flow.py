@@ -164,6 +164,9 @@ def tools(monkeypatch):
         elif "--textcfg" in arguments:
             seed = int(arguments[arguments.index("--seed") + 1])
             calls.append(f"seed {seed}")
+            netlist = Path(arguments[arguments.index("--json") + 1])
+            assert not netlist.is_absolute(), "nextpnr does not see what is in /tmp by an absolute path"
+            assert json.loads((folder / netlist).read_text())["modules"]["top"]["cells"] == NETLIST
             fmax = {"$glbnet$clk": {"achieved": speeds[seed]}}
             (folder / "report.json").write_text(json.dumps({**REPORT, "fmax": fmax}))
             (folder / arguments[arguments.index("--textcfg") + 1]).write_text(str(seed))

@@ -83,7 +83,7 @@ def test_of_two_equal_builds_the_first_to_finish_is_kept(tools, tmp_path: Path, 
         seconds = alone(tool, arguments, folder, log, stop)
         if "--textcfg" in arguments and not inner:
             inner.append(None)
-            monkeypatch.setattr(bitstream, "os", SimpleNamespace(getpid=lambda: 1))
+            monkeypatch.setattr(bitstream, "os", SimpleNamespace(getpid=lambda: 1, path=os.path))
             inner.append(build(tmp_path))
             inodes.append(folders())
         return seconds
