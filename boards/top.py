@@ -96,10 +96,13 @@ class UartTop(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.link = link = Link(self.divisor, self.identity())
+        # The machine's reset goes everywhere: from a register of its own, a cycle late.
         m.domains.machine = machine = ClockDomain()
+        reset = Signal(reset_less=True, init=1)
+        m.d.sync += reset.eq(ResetSignal() | link.reset)
         m.d.comb += [
             machine.clk.eq(ClockSignal()),
-            machine.rst.eq(ResetSignal() | link.reset),
+            machine.rst.eq(reset),
             link.rx.eq(self.rx),
             self.tx.eq(link.tx),
         ]

@@ -18,8 +18,8 @@ from hw.machine import MachineConfig
 from hw.trits import TRITS_PER_BYTE
 
 __all__ = [
-    "AttendCost", "LinearCost", "MatmulCost", "VectorCost", "attend", "linear", "map_", "matmul", "norm",
-    "quantise", "store_beats",
+    "AttendCost", "LinearCost", "MatmulCost", "VectorCost", "attend", "function", "linear", "map_", "matmul",
+    "norm", "output_scale", "quantise", "store_beats",
 ]  # fmt: skip
 
 #: Fields of an instruction, as `hw.isa.decode` gives them.
@@ -33,21 +33,21 @@ QUEUE_LATENCY, UNIT_LATENCY, UNIT_QUEUE = 2, 1, 4
 #: `hw.fetch` and `hw.tape`: run to address, one address to the next, beat to its bytes.
 RUN_TO_ADDRESS, ADDRESS_INTERVAL, BEAT_TO_TAKE = 3, 2, 4
 
-#: `VectorMemory.LATENCY`; `VectorLane`: CONVERT, SCALE, GAIN, QUANTISE, FUNCTION; `VectorStatistics`.
-OPERAND, CONVERT, SCALE, GAIN, ROUND = 2, 3, 3, 3, 6
+#: `VectorMemory.LATENCY`; `VectorStatistics.MAXIMUM_LATENCY`.
+OPERAND, MAXIMUM = 2, 3
+#: `Fp32DivPipelined.LATENCY`, `Fp32FromInt.LATENCY`, `Fp32ToInt.LATENCY`.
+DIVIDE, FROM_INT, TO_INT = 15, 3, 3
+#: `LaneTiming.function`: cycles, and multiplications beside them; a sigmoid is like one.
 FUNCTION = {
-    Function.COPY: 0, Function.ADD: 4, Function.MULTIPLY: 3, Function.ROPE: 7, Function.SILU_MULTIPLY: 15,
-    Function.RELU2_MULTIPLY: 15,
+    Function.COPY: (0, 0), Function.ADD: (4, 0), Function.MULTIPLY: (0, 1), Function.ROPE: (4, 1),
+    Function.SILU_MULTIPLY: (6, 3), Function.RELU2_MULTIPLY: (6, 3),
 }  # fmt: skip
-TOTAL, MAXIMUM = 3, 3
-#: `Fp32Mul.LATENCY`, `Fp32DivPipelined.LATENCY`, `Fp32FromInt.LATENCY`.
-MULTIPLY, DIVIDE, FROM_INT = 3, 15, 3
 #: `PackedMultiplier.LATENCY`, and from the sums of a group to those of the pair in `hw.integer_engine`.
 PRODUCT, GROUP = 3, 4
-#: `Norm.LATENCY` and `Norm.INTERVAL`.
-NORM, NORM_INTERVAL = 56, 27
-#: `AttentionScore.LATENCY`, `AttentionWeight.LATENCY`, `OutputScale.LATENCY`.
-SCORE, WEIGHT, OUTPUT_SCALE = 13, 12, 25
+#: `Norm.latency` but for its two multiplications, and `Norm.INTERVAL`.
+NORM, NORM_INTERVAL = 50, 27
+#: `AttentionScore.latency` and `OutputScale.latency` but for two multiplications; `AttentionWeight.LATENCY`.
+SCORE, OUTPUT_SCALE, WEIGHT = 7, 19, 12
 #: `SplitTables.build_cycles` and `ByteTables.build_cycles`.
 BUILD = {"split": 27, "byte": 248}
 #: Values of the last three and of the first two trits of a byte: `hw.solo_walk`.
@@ -142,7 +142,7 @@ def linear(machine: MachineConfig, name: str, f: Fields, tokens: int) -> LinearC
     """`hw.integer_linear.IntegerLinear`."""
     shape = IntegerShape.of(machine, f)
     engine = dots(machine) + GROUP
-    latency = engine + FROM_INT + 2 * MULTIPLY
+    latency = engine + FROM_INT + 2 * machine.multiply_cycles
     odd = 1 if f["rows"] % 2 else 2
     tail = latency + (2 if name == "HEAD" else 0) + tokens * odd - 1
     return LinearCost(1 + tokens, shape.pairs, shape.cycles(tokens) // shape.pairs, shape.pair_bytes, tail)
@@ -159,6 +159,12 @@ class VectorCost:
     bytes: int = 0
 
 
+def function(machine: MachineConfig, kind: Function) -> int:
+    """`LaneTiming.function`."""
+    cycles, multiplications = FUNCTION[kind]
+    return cycles + multiplications * machine.multiply_cycles
+
+
 def map_(machine: MachineConfig, f: Fields, tokens: int) -> VectorCost:
     """`hw.vector.Vector`, `hw.vector_decode.VectorDecode`."""
     words = f["n"] // machine.lanes
@@ -166,12 +172,13 @@ def map_(machine: MachineConfig, f: Fields, tokens: int) -> VectorCost:
         return VectorCost(1, 0, 0)
     attention = f["source"] == Source.ATTENTION
     integer = attention or f["source"] == Source.ACCUMULATOR
-    wait = 0
+    wait, multiply = 0, machine.multiply_cycles
     if f["scaled"]:
-        wait = max(0, MULTIPLY - OPERAND - (CONVERT if integer else 0))
-    at = OPERAND + integer * CONVERT + (attention + f["scaled"]) * SCALE + FUNCTION[Function(f["function"])]
+        wait = max(0, multiply - OPERAND - (FROM_INT if integer else 0))
+    at = OPERAND + integer * FROM_INT + (attention + f["scaled"]) * multiply
+    at += function(machine, Function(f["function"]))
     if f["statistics"]:
-        at += max(TOTAL, GAIN + MAXIMUM) if f["gain"] else max(TOTAL, MAXIMUM)
+        at += multiply + MAXIMUM if f["gain"] else max(multiply, MAXIMUM)
     each = words * (2 if attention and f["scaled"] else 1) + wait
     taken = tokens * words * 4 * machine.lanes if f["source"] == Source.TAPE else 0
     return VectorCost(1, tokens * each, at - 1, taken)
@@ -183,15 +190,15 @@ def quantise(machine: MachineConfig, f: Fields, tokens: int) -> VectorCost:
     if not words:
         return VectorCost(1, 0, 0)
     segment = (f["segment"] or f["n"]) // machine.lanes
-    multiplied = OPERAND + (SCALE if f["gain"] else 0)
+    multiplied = OPERAND + (machine.multiply_cycles if f["gain"] else 0)
     cycles = tokens * (words + -(-words // segment))
-    return VectorCost(1 + DIVIDE - multiplied, cycles, multiplied + ROUND - 1)
+    return VectorCost(1 + DIVIDE - multiplied, cycles, multiplied + machine.multiply_cycles + TO_INT - 1)
 
 
-def norm(f: Fields, tokens: int) -> VectorCost:
+def norm(machine: MachineConfig, f: Fields, tokens: int) -> VectorCost:
     """`hw.vector_norm.VectorNorm`."""
     if f["normalise"]:
-        return VectorCost(1, (tokens - 1) * NORM_INTERVAL, NORM)
+        return VectorCost(1, (tokens - 1) * NORM_INTERVAL, NORM + 2 * machine.multiply_cycles)
     return VectorCost(1, tokens - 1, 1)
 
 
@@ -218,8 +225,14 @@ def attend(machine: MachineConfig, f: Fields, padded: bool, seen: int = 1) -> At
     if not padded and machine.stage_word < machine.attention_bytes:  # a narrow stage: `hw.narrow_feed`
         row = max(row, -(-size // machine.stage_word) + (steps if parts else 0))
     # The steps of the last part begin after it was taken; a row counts them, or the pairs of the next one.
-    tail = steps - max(steps - between, 1) + tree(machine.attention_bytes) + SCORE + 4 if key else 4
+    score = SCORE + 2 * machine.multiply_cycles
+    tail = steps - max(steps - between, 1) + tree(machine.attention_bytes) + score + 4 if key else 4
     return AttendCost(row if key else max(2, row), size + padding, tail)
+
+
+def output_scale(machine: MachineConfig) -> int:
+    """`OutputScale.latency`: from the last row to the first head's scale."""
+    return OUTPUT_SCALE + 2 * machine.multiply_cycles
 
 
 def store_beats(machine: MachineConfig, size: int) -> int:

@@ -62,7 +62,7 @@ class _Alone(UnitTimes):
         self._built = self._keys = float("-inf")
         self._bank_ends = [self._built, self._built]
         if name == "MAP" and f["source"] == Source.ATTENTION:
-            self._outputs = [cost.OUTPUT_SCALE + float(h) for h in range(heads)]
+            self._outputs = [cost.output_scale(self._machine) + float(h) for h in range(heads)]
         act = {Unit.MATMUL: self._matmul, Unit.VECTOR: self._vector, Unit.ATTENTION: self._attention}[unit]
         return act(name, f, [token], 0.0, Queue())[1]
 

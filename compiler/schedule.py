@@ -37,7 +37,7 @@ def duration(step: Step, machine: MachineConfig, position: int, tile: int = 1) -
     if step.name == "STORE":
         return each * f["bytes"] // machine.bus_bytes + LATENCY["STORE"]
     if step.name == "NORM":
-        c = cost.norm(f, each)
+        c = cost.norm(machine, f, each)
     else:
         c = (cost.map_ if step.name == "MAP" else cost.quantise)(machine, f, each)
     return c.start + c.cycles + c.tail

@@ -108,7 +108,7 @@ class UnitTimes:
         tokens, late = len(acting), self._late
         accepted = max(ready, queue.done[-1] if queue.done else 0.0)
         if name == "NORM":
-            c = cost.norm(f, tokens)
+            c = cost.norm(self._machine, f, tokens)
         else:
             c = (cost.map_ if name == "MAP" else cost.quantise)(self._machine, f, tokens)
             self._counters["vector_elements"] += f["n"] * tokens
@@ -164,7 +164,9 @@ class UnitTimes:
         elif f["last"]:
             heads = f["kv_heads"] * f["group"]
             # A scale a cycle, in each core; those of other cores are computed meanwhile.
-            self._outputs = [done + (cost.OUTPUT_SCALE + h) * late for h in range(heads * tokens)]
+            self._outputs = [
+                done + (cost.output_scale(self._machine) + h) * late for h in range(heads * tokens)
+            ]
         return accepted, done
 
     def _store(

@@ -43,7 +43,7 @@ class Attention(wiring.Component):
     28 (KEY) or 9 (VALUE), as the last of its pass. Only the last ATTEND of a pass waits for the pipelines,
     which keep order.
 
-    The output follows ``done``: the first beat `OutputScale.LATENCY` cycles later, then a beat of ``lanes``
+    The output follows ``done``: the first beat `OutputScale.latency` cycles later, then a beat of ``lanes``
     elements a cycle (where ``lanes`` is more than ``attention_bytes``, one each ``lanes / attention_bytes``
     cycles). Until the last has been sent, no command is taken.
 

@@ -37,7 +37,7 @@ def score_layout(config: MachineConfig) -> data.StructLayout:
 class AttentionScore(wiring.Component):
     """Scales dot products, ``numerics.attention_score``; keeps scores and s_v in order of arrival.
 
-    A score a cycle; score and maximum of its head can be read `LATENCY` cycles after its dot product. Beside
+    A score a cycle; score and maximum of its head can be read `latency` cycles after its dot product. Beside
     the maximum of each head of each token lies its largest s_v: non-negative binary32 numbers are in the
     order of their bits as integers.
 
@@ -48,7 +48,7 @@ class AttentionScore(wiring.Component):
 
     Attributes
     ----------
-    LATENCY : int
+    latency : int
         Cycles from the one of ``dot_en`` to the first in which the score can be read.
 
     Members
@@ -76,10 +76,9 @@ class AttentionScore(wiring.Component):
         Such an exponent again.
     """
 
-    LATENCY = Fp32FromInt.LATENCY + 2 * Fp32Mul.LATENCY + Fp32ToInt.LATENCY + 1
-
     def __init__(self, config: MachineConfig) -> None:
         self.config = config
+        self.latency = Fp32FromInt.LATENCY + 2 * config.multiply_cycles + Fp32ToInt.LATENCY + 1
         at, words = head_index_layout(config), config.core_scores
         super().__init__(
             {
@@ -111,11 +110,11 @@ class AttentionScore(wiring.Component):
 
         # fl(dot), times s_q, times s_k, to an integer.
         m.submodules.convert = convert = Fp32FromInt(DOT_BITS)
-        m.submodules.by_query = by_query = Fp32Mul()
-        m.submodules.by_key = by_key = Fp32Mul()
+        m.submodules.by_query = by_query = Fp32Mul(config.multiply_cycles)
+        m.submodules.by_key = by_key = Fp32Mul(config.multiply_cycles)
         m.submodules.fix = fix = Fp32ToInt(SCORE_BITS)
         under_way = [self.dot_en]
-        for _ in range(self.LATENCY - 1):
+        for _ in range(self.latency - 1):
             under_way.append(delay(m, under_way[-1], 1))
         valid = under_way[-1]
         # All but the dot product of this cycle, found a cycle before.
@@ -140,7 +139,7 @@ class AttentionScore(wiring.Component):
         ]
 
         # The scales wait beside the pipeline, each until it is wanted.
-        taken = {"key_scale": under_way[convert.LATENCY + by_query.LATENCY], "value_scale": valid}
+        taken = {"key_scale": under_way[convert.LATENCY + by_query.latency], "value_scale": valid}
         waiting = {}
         for name, take in taken.items():
             given = getattr(self, name)
@@ -156,9 +155,9 @@ class AttentionScore(wiring.Component):
         m.d.comb += [
             found.score.eq(fix.o),
             found.value_scale.eq(waiting["value_scale"].r_data),
-            found.at.eq(delay(m, at_converted, self.LATENCY - 1 - convert.LATENCY)),
-            found.fresh.eq(delay(m, self.dot.fresh, self.LATENCY - 1)),
-            found.ends.eq(delay(m, self.dot.ends, self.LATENCY - 1)),
+            found.at.eq(delay(m, at_converted, self.latency - 1 - convert.LATENCY)),
+            found.fresh.eq(delay(m, self.dot.fresh, self.latency - 1)),
+            found.ends.eq(delay(m, self.dot.ends, self.latency - 1)),
         ]
         m.submodules.scores = scores = memory.Memory(
             shape=len(found.as_value()), depth=config.core_scores, init=[]

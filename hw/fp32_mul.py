@@ -28,9 +28,14 @@ class Fp32Mul(SharedComponent):
     the normalisation with the rounding. Method: Handbook of Floating-Point Arithmetic, section 8.4;
     IEEE 754-2019 clause 5.4.1.
 
+    Parameters
+    ----------
+    latency : int
+        `LEAST`, or one more: the factors are registers first, where blocks are slow or far apart.
+
     Attributes
     ----------
-    LATENCY : int
+    latency : int
         ``o`` belongs to the ``a``, ``b`` presented this many enabled cycles earlier.
 
     Members
@@ -40,20 +45,30 @@ class Fp32Mul(SharedComponent):
     a, b : In(32)
         Factors, binary32.
     o : Out(32)
-        Product, binary32; undefined until ``LATENCY`` enabled cycles have passed.
+        Product, binary32; undefined until ``latency`` enabled cycles have passed.
     """
 
-    LATENCY = 3
+    LEAST = 3
 
     en: In(1)
     a: In(32)
     b: In(32)
     o: Out(32)
 
+    def __init__(self, latency: int = LEAST) -> None:
+        if latency not in (self.LEAST, self.LEAST + 1):
+            raise ValueError(f"latency must be {self.LEAST} or {self.LEAST + 1}, found {latency}")
+        self.latency = latency
+        super().__init__()
+
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        a = Binary32(self.a)
-        b = Binary32(self.b)
+        factors = [self.a, self.b]
+        if self.latency > self.LEAST:
+            factors = [Signal(32, reset_less=True, name=f"{name}_held") for name in "ab"]
+            with m.If(self.en):
+                m.d.sync += [factors[0].eq(self.a), factors[1].eq(self.b)]
+        a, b = (Binary32(factor) for factor in factors)
 
         # Products of parts, then their sum. The lowest bits only tell whether they are 0.
         high, low = significand_product(m, self.en, significand(a), significand(b), primitives(platform))

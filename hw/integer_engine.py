@@ -6,7 +6,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from .delay_line import delay, in_flight
-from .integer_dots import ROWS, WEIGHT_BITS, CascadeDots, integer_dots, pairs_layout
+from .integer_dots import ROWS, WEIGHT_BITS, integer_dots, pairs_layout
 from .machine import MachineConfig
 from .shared import SharedComponent, primitives, shared
 from .three_operand_adder import ThreeOperandAdder
@@ -116,29 +116,21 @@ class IntegerToken(SharedComponent):
                     value.eq(Mux(self.second, ended_x, dot)),
                     factor.eq(Mux(self.second, self.factors.minimum[r], self.factors.scale[r])),
                 ]
-            if isinstance(products, CascadeDots):
-                # A product of a DSP block for each part of the value; one adder of three operands.
-                low = Signal(signed(_PART + 1 + _FACTOR_BITS), name=f"low{r}", reset_less=True)
-                high = Signal(signed(len(value) - _PART + _FACTOR_BITS), name=f"high{r}", reset_less=True)
-                with m.If(en):
-                    m.d.sync += [low.eq(value[:_PART] * factor), high.eq((value >> _PART) * factor)]
-                adder = ThreeOperandAdder(SUM_BITS, primitives(platform))
-                m.submodules[f"adder{r}"] = shared(adder, platform)
-                m.d.comb += [
-                    adder.en.eq(en & self.add),
-                    adder.drop.eq(self.first),
-                    adder.a.eq(self.sums[r]),
-                    adder.b.eq(low),
-                    adder.c.eq(high << _PART),
-                    self.sums[r].eq(adder.sum),
-                ]
-                continue
-            scaled = Signal(signed(SUM_BITS), name=f"scaled{r}", reset_less=True)
+            # A product of a DSP block for each part of the value; one adder of three operands.
+            low = Signal(signed(_PART + 1 + _FACTOR_BITS), name=f"low{r}", reset_less=True)
+            high = Signal(signed(len(value) - _PART + _FACTOR_BITS), name=f"high{r}", reset_less=True)
             with m.If(en):
-                m.d.sync += scaled.eq(value * factor)
-                with m.If(self.add):
-                    # In this order a bit is a look-up table: the first operand goes to the carry chain too.
-                    m.d.sync += self.sums[r].eq(scaled + Mux(self.first, 0, self.sums[r]))
+                m.d.sync += [low.eq(value[:_PART] * factor), high.eq((value >> _PART) * factor)]
+            adder = ThreeOperandAdder(SUM_BITS, primitives(platform))
+            m.submodules[f"adder{r}"] = shared(adder, platform)
+            m.d.comb += [
+                adder.en.eq(en & self.add),
+                adder.drop.eq(self.first),
+                adder.a.eq(self.sums[r]),
+                adder.b.eq(low),
+                adder.c.eq(high << _PART),
+                self.sums[r].eq(adder.sum),
+            ]
         return m
 
 
@@ -182,7 +174,7 @@ class IntegerEngine(wiring.Component):
     final : In(1)
         The pair ends, with its last group or later; not before the next unit is a ``take`` of the next pair.
     begins : In(1)
-        Any of ``take``, ``end`` and ``final``: the registers' enable, known before them.
+        1 with any of ``take``, ``end`` and ``final``: the registers' enable, known before them.
     valid, sums : Out(1), Out(ArrayLayout(signed(48), 2 * tile))
         Sums of the even row for each token, then of the odd row, modulo 2^48; they stay until the pipeline
         advances.

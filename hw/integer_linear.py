@@ -76,7 +76,7 @@ class IntegerLinear(wiring.Component):
         self.config = config
         self.engine = IntegerEngine(config)
         self.top_k = TopK(config.top_k, config.tile, config.family)
-        self.latency = self.engine.latency + Fp32FromInt.LATENCY + 2 * Fp32Mul.LATENCY
+        self.latency = self.engine.latency + Fp32FromInt.LATENCY + 2 * config.multiply_cycles
         super().__init__({
             "command": In(stream.Signature(command_layout())),
             "predicates": In(PREDICATES),
@@ -99,8 +99,8 @@ class IntegerLinear(wiring.Component):
         m.submodules.engine = engine = self.engine
         m.submodules.in_turn = in_turn = InTurn(signed(SUM_BITS), tokens, ROWS)
         m.submodules.to_float = to_float = Fp32FromInt(SUM_BITS)
-        m.submodules.by_token = by_token = Fp32Mul()
-        m.submodules.by_row = by_row = Fp32Mul()
+        m.submodules.by_token = by_token = Fp32Mul(self.config.multiply_cycles)
+        m.submodules.by_row = by_row = Fp32Mul(self.config.multiply_cycles)
         m.submodules.top_k = top_k = self.top_k
 
         command = data.View(instruction_layout("LINEAR"), self.command.p.word)
@@ -183,7 +183,7 @@ class IntegerLinear(wiring.Component):
             engine.end.eq(parts.end),
             engine.factors.eq(parts.factors),
             engine.final.eq(parts.final),
-            engine.begins.eq(parts.tape.take),
+            engine.begins.eq(parts.may),
             in_turn.en.eq(en),
             in_turn.more.eq(more),
             in_turn.i_valid.eq(engine.valid),
@@ -191,7 +191,7 @@ class IntegerLinear(wiring.Component):
         ]
 
         # The row scales of the sums under way: those of a pair stay until its last sum is multiplied.
-        wait = engine.latency + Fp32FromInt.LATENCY + Fp32Mul.LATENCY
+        wait = engine.latency + Fp32FromInt.LATENCY + by_token.latency
         depth = max((wait + ROWS * live - 1) // (ROWS * live) + 1 for live in range(1, tokens + 1))
         m.submodules.scales = scales = SyncFIFO(width=2 * 32, depth=depth)
         m.d.comb += [scales.w_en.eq(parts.final), scales.w_data.eq(parts.row_scales)]
@@ -212,8 +212,8 @@ class IntegerLinear(wiring.Component):
         with m.Elif(en & in_turn.o_valid & in_turn.last):
             m.d.sync += rows_left.eq(rows_left - 1)
         converted = data.View(sent.shape(), delay(m, sent.as_value(), to_float.LATENCY, en))
-        multiplied = data.View(sent.shape(), delay(m, converted.as_value(), by_token.LATENCY, en))
-        result = data.View(sent.shape(), delay(m, multiplied.as_value(), by_row.LATENCY, en))
+        multiplied = data.View(sent.shape(), delay(m, converted.as_value(), by_token.latency, en))
+        result = data.View(sent.shape(), delay(m, multiplied.as_value(), by_row.latency, en))
         m.d.comb += [
             to_float.en.eq(en),
             to_float.i.eq(in_turn.o),

@@ -42,6 +42,8 @@ class IntegerTape(wiring.Component):
         Takes a part or nothing; ``want`` is a register, 0 before ``start`` and after the last part.
     read : Out(BlockRead(...))
         Port of the activation buffer.
+    may : Out(1)
+        Something is taken if it is there; known before that is.
     take : Out(1)
         A unit is taken; its ``codes`` are the lowest bytes of the tape.
     narrow, live, activations : Out(1), Out(head_lanes), Out(ArrayLayout(activation_bits * head_lanes, tile))
@@ -65,6 +67,7 @@ class IntegerTape(wiring.Component):
             "free": In(1),
             "tape": Out(TapePort(config)),
             "read": Out(BlockRead(max(1, lanes // BLOCK), config.tile, bits)),
+            "may": Out(1),
             "take": Out(1),
             "narrow": Out(1),
             "live": Out(lanes),
@@ -105,12 +108,12 @@ class IntegerTape(wiring.Component):
         # What is next on the tape, and whether all of it is there. What follows is known before it is taken.
         wanted = Signal(range(max(lanes, 8) + 1))
         row_bytes = ROWS * _SCALE_BITS // 8
-        may, taken = Signal(), Signal()
+        taken = Signal()
         m.d.comb += [
-            may.eq(self.en & self.run),
-            taken.eq(may & self.tape.enough),
+            self.may.eq(self.en & self.run),
+            taken.eq(self.may & self.tape.enough),
             self.tape.want.eq(wanted),
-            self.tape.starved.eq(may & ~taken),
+            self.tape.starved.eq(self.may & ~taken),
             self.tape.take.eq(taken),
         ]
         # Activations of the unit after the next one are asked for in each cycle, and come as the next one is
@@ -151,7 +154,7 @@ class IntegerTape(wiring.Component):
                         m.next = "scales"
             with m.State("scales"):
                 m.d.comb += [
-                    may.eq(self.en & self.run & self.free),
+                    self.may.eq(self.en & self.run & self.free),
                     self.end.eq(taken & ~grouped),
                     self.final.eq(taken),
                 ]

@@ -77,6 +77,8 @@ class MachineConfig:
     score_pool: int = 0
     #: AXI4 ports that share the bus's bytes: reads go to them burst by burst, writes to the first.
     ports: int = 1
+    #: Cycles of a binary32 multiplication: 3, or 4 where its factors are to be registers first.
+    multiply_cycles: int = 3
     #: Instructions in program memory.
     program_words: int = 256
     #: Instructions decoded ahead of execution.
@@ -123,6 +125,7 @@ class MachineConfig:
         need(self.max_chunk <= 256, "max_chunk", "at most 256 (instruction set)")
         need(self.activation_bits in (8, 12), "activation_bits", "8 or 12")
         need(self.family in ("ecp5", "xcup"), "family", "ecp5 or xcup")
+        need(self.multiply_cycles in (3, 4), "multiply_cycles", "3 or 4")
         need(self.table_form in ("split", "byte"), "table_form", "split or byte")
         need(1 <= self.top_k <= 128, "top_k", "1 to 128")
         # FrontEnd counts the STOREs of the queue and those beside the unit in 8 bits.
@@ -248,6 +251,7 @@ ULX3S = dataclasses.replace(
     queue_depth=16,
     activation_bits=8,
     top_k=8,
+    multiply_cycles=4,
     clock_mhz=60.0,
 )
 

@@ -33,10 +33,12 @@ class Norm(wiring.Component):
     ----------
     mantissas : bool
         Whether there are scales of mantissas. Else ``mantissa`` is 0.
+    multiply : int
+        Cycles of a multiplication.
 
     Attributes
     ----------
-    LATENCY : int
+    latency : int
         Cycles from the one of the transfer on ``i`` to ``done``, where ``normalise`` is 1 and no operands
         taken before are still under way; without ``normalise`` it is 1.
     INTERVAL : int
@@ -59,8 +61,6 @@ class Norm(wiring.Component):
         Result, binary32.
     """
 
-    _MEAN = Fp32FromInt.LATENCY + Fp32Mul.LATENCY + Fp32Add.LATENCY
-    LATENCY = 1 + _MEAN + Fp32Sqrt.LATENCY + Fp32Div.LATENCY + 1 + Fp32Mul.LATENCY
     INTERVAL = Fp32Sqrt.LATENCY + 1
 
     i: In(stream.Signature(NormOperands))
@@ -70,14 +70,16 @@ class Norm(wiring.Component):
     done: Out(1)
     o: Out(32)
 
-    def __init__(self, mantissas: bool = True) -> None:
-        self.mantissas = mantissas
+    def __init__(self, mantissas: bool = True, multiply: int = Fp32Mul.LEAST) -> None:
+        self.mantissas, self.multiply = mantissas, multiply
+        self._mean = Fp32FromInt.LATENCY + multiply + Fp32Add.LATENCY
+        self.latency = 1 + self._mean + Fp32Sqrt.LATENCY + Fp32Div.LATENCY + 1 + multiply
         super().__init__()
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.from_int = from_int = Fp32FromInt(TOTAL_BITS + 1)
-        m.submodules.mul = mul = Fp32Mul()
+        m.submodules.mul = mul = Fp32Mul(self.multiply)
         m.submodules.add = add = Fp32Add()
         m.submodules.sqrt = sqrt = Fp32Sqrt()
         m.submodules.div = div = Fp32Div()
@@ -91,7 +93,7 @@ class Norm(wiring.Component):
         factor, reciprocal = Signal(32, reset_less=True), Signal(32, reset_less=True)
         scale = Signal()
         passes = Signal()
-        waited = Signal(range(self._MEAN))
+        waited = Signal(range(self._mean))
         m.d.comb += [
             from_int.en.eq(1),
             from_int.i.eq(operands.total),
@@ -120,7 +122,7 @@ class Norm(wiring.Component):
                 m.d.sync += waited.eq(waited + 1)
                 with m.If(scale):
                     m.d.sync += waited.eq(0)
-                with m.Elif(waited == self._MEAN - 1):
+                with m.Elif(waited == self._mean - 1):
                     m.next = "root"
             with m.State("root"):
                 # Who waits here does so for the root of the token before; an end during that wait, of the one
@@ -135,7 +137,7 @@ class Norm(wiring.Component):
             div.i.valid.eq(sqrt.o.valid),
             sqrt.o.ready.eq(div.i.ready),
             div.o.ready.eq(1),
-            self.done.eq(passes | delay(m, scale, Fp32Mul.LATENCY)),
+            self.done.eq(passes | delay(m, scale, mul.latency)),
             self.o.eq(Mux(passes, factor, mul.o)),
             self.saturated.eq(operands.normalise & operands.total.all()),
         ]

@@ -26,7 +26,7 @@ LEVELS = 127
 class OutputScale(wiring.Component):
     """Computes ``numerics.output_scale`` for all heads of all tokens of a core in order.
 
-    fl(fl(fl(1 / fl(total)) * fl(1 / 127)) * 2**e), 0 where the total is 0. The first is there `LATENCY`
+    fl(fl(fl(1 / fl(total)) * fl(1 / 127)) * 2**e), 0 where the total is 0. The first is there `latency`
     cycles after ``start``, then one a cycle.
 
     Parameters
@@ -36,7 +36,7 @@ class OutputScale(wiring.Component):
 
     Attributes
     ----------
-    LATENCY : int
+    latency : int
         Cycles from ``start`` to the first scale.
 
     Members
@@ -53,10 +53,9 @@ class OutputScale(wiring.Component):
         Scales, binary32.
     """
 
-    LATENCY = 1 + Fp32FromInt.LATENCY + Fp32DivPipelined.LATENCY + 2 * Fp32Mul.LATENCY
-
     def __init__(self, config: MachineConfig) -> None:
         self.config = config
+        self.latency = 1 + Fp32FromInt.LATENCY + Fp32DivPipelined.LATENCY + 2 * config.multiply_cycles
         super().__init__(
             {
                 "geometry": In(head_geometry_layout(config)),
@@ -73,8 +72,8 @@ class OutputScale(wiring.Component):
         m = Module()
         m.submodules.convert = convert = Fp32FromInt(TOTAL_BITS + 1)
         m.submodules.divide = divide = Fp32DivPipelined()
-        m.submodules.by_level = by_level = Fp32Mul()
-        m.submodules.by_power = by_power = Fp32Mul()
+        m.submodules.by_level = by_level = Fp32Mul(self.config.multiply_cycles)
+        m.submodules.by_power = by_power = Fp32Mul(self.config.multiply_cycles)
 
         # Walk the heads into the conversion; all that follows goes on together.
         advance = Signal()
@@ -108,12 +107,12 @@ class OutputScale(wiring.Component):
         wanted = Signal(8, reset_less=True)
         with m.If(advance):
             m.d.sync += wanted.eq(self.exponent)
-        beside = delay(m, wanted, convert.LATENCY + divide.LATENCY + by_level.LATENCY - 1, advance)
-        empty = delay(m, by_level.o[FRACTION_BITS:-1].all(), by_power.LATENCY, advance)
+        beside = delay(m, wanted, convert.LATENCY + divide.LATENCY + by_level.latency - 1, advance)
+        empty = delay(m, by_level.o[FRACTION_BITS:-1].all(), by_power.latency, advance)
         m.d.comb += by_power.b.eq(Cat(Const(0, FRACTION_BITS), beside))
 
         # One that is not taken at once stands aside, so that whether all go on depends on a register alone.
-        coming = delay(m, walking, self.LATENCY - 2, advance)
+        coming = delay(m, walking, self.latency - 2, advance)
         there = delay(m, coming, 1, advance)
         found = Cat(by_power.o, empty)
         aside, held = Signal(33, reset_less=True), Signal()

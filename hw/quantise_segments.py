@@ -6,9 +6,10 @@ from amaranth.lib.wiring import In, Out
 
 from .delay_line import delay
 from .isa import STATISTICS
+from .lane_timing import LaneTiming
 from .quantise_scale import QuantiseScale, live
-from .vector_decode import MAX_TAP, VectorPlan
-from .vector_lane import VectorLane
+from .vector_decode import max_tap, vector_plan
+from .vector_issue import passing
 from .vector_memory import VectorMemory
 from .vector_tokens import count_tokens
 
@@ -27,10 +28,10 @@ class QuantiseSegments(wiring.Component):
     ----------
     tokens : int
         Tokens of a tile.
-    ahead : int
-        Cycles by which the scale of a query is wanted before its write.
     mantissas : bool
         Whether the machine has 12-bit mantissas.
+    timing : LaneTiming
+        Cycles of the lanes' units.
 
     Attributes
     ----------
@@ -50,16 +51,17 @@ class QuantiseSegments(wiring.Component):
         The factor of the words that are multiplied now.
     scale : Out(32)
         The live absmax, not of mantissas, of the segment whose mark passes the write; of a query the one
-        whose mark passes ``ahead`` cycles before it.
+        whose mark passes a multiplication before it.
     """
 
     QUEUE = 32
 
-    def __init__(self, tokens: int, ahead: int, mantissas: bool) -> None:
-        self.tokens, self.ahead, self.mantissas = tokens, ahead, mantissas
+    def __init__(self, tokens: int, mantissas: bool, timing: LaneTiming) -> None:
+        self.tokens, self.mantissas, self.timing = tokens, mantissas, timing
+        plan = vector_plan(timing)
         super().__init__({
-            "start": In(1), "decoded": In(VectorPlan), "plan": In(VectorPlan), "more": In(range(tokens)),
-            "marks": In(MAX_TAP + 1),
+            "start": In(1), "decoded": In(plan), "plan": In(plan), "more": In(range(tokens)),
+            "marks": In(max_tap(timing) + 1),
             "read_token": Out(range(tokens)), "read_slot": Out(range(STATISTICS)), "maximum": In(32),
             "divided": Out(1), "inverse": Out(32), "scale": Out(32),
         })  # fmt: skip
@@ -100,11 +102,10 @@ class QuantiseSegments(wiring.Component):
             m.d.sync += wait.eq(wait - 1)
         with m.If(self.start):
             at = VectorMemory.LATENCY
-            m.d.sync += wait.eq(
-                Mux(decoded.control.scaled, divide.LATENCY - at - VectorLane.SCALE, divide.LATENCY - at)
-            )
+            scaled = divide.LATENCY - at - self.timing.scale
+            m.d.sync += wait.eq(Mux(decoded.control.scaled, scaled, divide.LATENCY - at))
 
-        take = self.marks.bit_select(plan.x_at, 1)
+        take = passing(m, self.start, self.marks, plan.x_at, "take")
         m.d.comb += [
             self.read_token.eq(token),
             self.divided.eq(plan.quantise & (wait == 0)),
@@ -117,7 +118,7 @@ class QuantiseSegments(wiring.Component):
             m.d.sync += self.inverse.eq(divide.o)
 
         put, due = Signal(range(self.QUEUE)), Signal(range(self.QUEUE))
-        use = plan.z_at - Mux(plan.control.wide, self.ahead, 0)
+        use = plan.z_at - Mux(plan.control.wide, self.timing.multiply, 0)
         with m.If(step):
             m.d.sync += put.eq(put + 1)
         with m.If(self.marks.bit_select(use.as_unsigned(), 1)):

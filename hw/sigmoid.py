@@ -8,6 +8,7 @@ from amaranth.lib.data import StructLayout
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from .delay_line import delay
 from .dsp48_product import interpolated
 from .shared import SharedComponent, primitives
 
@@ -32,9 +33,14 @@ class Sigmoid(SharedComponent):
     One value a cycle; the stages are the look-up, the product and the sum. Negative arguments use
     sigma(-t) = 1 - sigma(t).
 
+    Parameters
+    ----------
+    latency : int
+        `LEAST`, or one more: what is looked up is a register of its own, where blocks are slow or far apart.
+
     Attributes
     ----------
-    LATENCY : int
+    latency : int
         ``o`` belongs to the ``t`` presented this many enabled cycles earlier.
 
     Members
@@ -44,14 +50,20 @@ class Sigmoid(SharedComponent):
     t : In(signed(18))
         Argument in units of 2^-12, from -2^16 to 2^16.
     o : Out(25)
-        Result in units of 2^-24, from 2 to 2^24 - 2; undefined until ``LATENCY`` enabled cycles have passed.
+        Result in units of 2^-24, from 2 to 2^24 - 2; undefined until ``latency`` enabled cycles have passed.
     """
 
-    LATENCY = 3
+    LEAST = 3
 
     en: In(1)
     t: In(signed(18))
     o: Out(25)
+
+    def __init__(self, latency: int = LEAST) -> None:
+        if latency not in (self.LEAST, self.LEAST + 1):
+            raise ValueError(f"latency must be {self.LEAST} or {self.LEAST + 1}, found {latency}")
+        self.latency = latency
+        super().__init__()
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -74,8 +86,8 @@ class Sigmoid(SharedComponent):
                 negative.eq(self.t[-1]),
             ]
 
-        result = interpolated(
-            m, self.en, entry.data.base, entry.data.rise, offset, negative, primitives(platform)
-        )
+        found = [entry.data.base, entry.data.rise, offset, negative]
+        found = [delay(m, value, self.latency - self.LEAST, self.en) for value in found]
+        result = interpolated(m, self.en, *found, primitives(platform))
         m.d.comb += self.o.eq(result)
         return m

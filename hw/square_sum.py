@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 from .delay_line import delay
 from .dsp48_product import product
 from .fp32_format import Binary32, is_zero, significand
+from .fp32_mul import Fp32Mul
 from .lut_mux import LutMux
 from .shared import SharedComponent, primitives, shared
 
@@ -46,10 +47,13 @@ class SquareSum(SharedComponent):
     ----------
     lanes : int
         Elements in a word, a power of two.
+    multiply : int
+        Cycles of a multiplication (`hw.fp32_mul`): with one more than the least, the word is a register
+        first.
 
     Attributes
     ----------
-    LATENCY : int
+    latency : int
         ``done`` follows ``valid & last`` by this many cycles.
 
     Members
@@ -66,10 +70,8 @@ class SquareSum(SharedComponent):
         The sum.
     """
 
-    LATENCY = 3
-
-    def __init__(self, lanes: int) -> None:
-        self.lanes = lanes
+    def __init__(self, lanes: int, multiply: int = Fp32Mul.LEAST) -> None:
+        self.lanes, self.latency = lanes, multiply
         super().__init__(
             {
                 "valid": In(1),
@@ -90,8 +92,10 @@ class SquareSum(SharedComponent):
         # for the next stage.
         terms, overs = [], []
         blocks = primitives(platform)
+        words = Cat(self.x[lane] for lane in range(self.lanes))
+        words = delay(m, words, self.latency - Fp32Mul.LEAST)
         for lane in range(self.lanes):
-            x = Binary32(self.x[lane])
+            x = Binary32(words.word_select(lane, 32))
             right = Signal(signed(11), name=f"right_{lane}")
             m.d.comb += right.eq(self.grid + (2 * 150 + _SPARE_BITS) - (x.exponent << 1))
             low, high = significand(x)[:_LOW], significand(x)[_LOW:]
@@ -147,7 +151,7 @@ class SquareSum(SharedComponent):
 
         so_far = Signal(TOTAL_BITS)
         longer = Signal(len(word) + 1)
-        valid, last = delay(m, Cat(self.valid, self.valid & self.last), self.LATENCY)
+        valid, last = delay(m, Cat(self.valid, self.valid & self.last), self.latency)
         saturated = word_over | longer[TOTAL_BITS:].any()
         m.d.comb += [
             longer.eq(so_far + word),

@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from .fp32_mul import Fp32Mul
 from .isa import Dest, Source
+from .lane_timing import LaneTiming
 from .machine import MachineConfig
 from .ports import (
     LAYER_BITS,
@@ -33,10 +34,6 @@ from .vector_tokens import count_tokens
 
 __all__ = ["Vector"]
 
-#: Cycles from the issue of a word to its multiplication, where it is an integer, and to its second one, where
-#: it has one.
-_ONCE = VectorMemory.LATENCY + VectorLane.CONVERT
-_AGAIN = _ONCE + VectorLane.SCALE
 _TAPS = ("words", "ends", "lasts", "marks")
 
 
@@ -128,16 +125,19 @@ class Vector(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         lanes, tokens, bits = self.config.lanes, self.config.tile, self.config.activation_bits
-        mantissas = bits > 8
+        mantissas, timing = bits > 8, LaneTiming(self.config.multiply_cycles)
+        # From the issue of a word to its multiplication, where it is an integer, and to its second one.
+        once = VectorMemory.LATENCY + timing.convert
+        again_at = once + timing.scale
         m.submodules.memory = memory = self.memory
-        m.submodules.decode = decode = VectorDecode(lanes, mantissas)
-        m.submodules.issue = issue = VectorIssue(tokens)
+        m.submodules.decode = decode = VectorDecode(lanes, mantissas, timing)
+        m.submodules.issue = issue = VectorIssue(tokens, timing)
         m.submodules.operands = operands = VectorOperands(self.config)
-        m.submodules.product = product = Fp32Mul()
-        m.submodules.segments = segments = QuantiseSegments(tokens, product.LATENCY, mantissas)
+        m.submodules.product = product = Fp32Mul(timing.multiply)
+        m.submodules.segments = segments = QuantiseSegments(tokens, mantissas, timing)
         m.submodules.targets = targets = QuantiseTargets(lanes, tokens, bits)
-        m.submodules.statistics = statistics = VectorStatistics(lanes, tokens)
-        m.submodules.norm = norm = VectorNorm(tokens, mantissas)
+        m.submodules.statistics = statistics = VectorStatistics(lanes, tokens, timing.multiply)
+        m.submodules.norm = norm = VectorNorm(tokens, mantissas, timing.multiply)
         flow, plan = issue.flow, issue.flow.plan
 
         # Take a command.
@@ -179,8 +179,8 @@ class Vector(wiring.Component):
         # Where it enters the multiplier, the next token's follows that of the last word of a token.
         begun = Mux(
             plan.twice,
-            token_ends(flow, _AGAIN - Fp32Mul.LATENCY),
-            Mux(plan.control.integer, token_ends(flow, _ONCE - Fp32Mul.LATENCY), token_ends(flow, 0)),
+            token_ends(flow, again_at - timing.multiply),
+            Mux(plan.control.integer, token_ends(flow, once - timing.multiply), token_ends(flow, 0)),
         )
         with m.If(plan.map & begun):
             m.d.sync += memory.index_0.eq(memory.index_0 + 1)
@@ -223,9 +223,9 @@ class Vector(wiring.Component):
             ]
         # What is multiplied again, and by what, is known a cycle ahead.
         again, per_head = Signal(), Signal()
-        again_next = ~flow.start & plan.twice & flow.words[_AGAIN - 1]
+        again_next = ~flow.start & plan.twice & flow.words[again_at - 1]
         m.d.sync += [again.eq(again_next), per_head.eq(of_attention & ~again_next)]
-        units = [VectorLane(odd=bool(lane % 2)) for lane in range(lanes)]
+        units = [VectorLane(bool(lane % 2), timing) for lane in range(lanes)]
         for lane, unit in enumerate(units):
             m.submodules[f"lane_{lane}"] = shared(unit, platform)
             gain = memory.c_word[lane]
@@ -259,8 +259,8 @@ class Vector(wiring.Component):
             """Taps from the second on: a word writes nothing before its operands are there."""
             return Cat(Const(0, 1), getattr(flow, name)[1:])
 
-        at_z = {name: passing(m, flow, later(name), plan.z_at, f"z_{name}") for name in _TAPS}
-        at_y = {name: passing(m, flow, later(name), plan.y_at, f"y_{name}") for name in _TAPS[:3]}
+        at_z = {name: passing(m, flow.start, later(name), plan.z_at, f"z_{name}") for name in _TAPS}
+        at_y = {name: passing(m, flow.start, later(name), plan.y_at, f"y_{name}") for name in _TAPS[:3]}
         written = at_z["words"]
         z_ends = at_z["lasts"] if tokens > 1 else Const(0, 1)
         z_token = count_tokens(m, tokens, accept, z_ends, "z_due")
@@ -326,7 +326,7 @@ class Vector(wiring.Component):
 
         # Finish.
         nothing = fresh & empty
-        done = passing(m, flow, later("lasts"), plan.done_at, "done")
+        done = passing(m, flow.start, later("lasts"), plan.done_at, "done")
         done_token = count_tokens(m, tokens, accept, done if tokens > 1 else Const(0, 1), "done_due")
         last = done & (done_token == flow.more)
         m.d.comb += self.unit.done.eq(last | norm.done | nothing)

@@ -5,37 +5,43 @@ from amaranth.lib import wiring
 from amaranth.lib.data import StructLayout
 from amaranth.lib.wiring import In, Out
 
-from .fp32_mul import Fp32Mul
 from .isa import BY_NAME, HEADER, INSTRUCTION_BITS, SCALARS, STATISTICS, Function, Source, Target
+from .lane_timing import LaneTiming
 from .ports import instruction_layout
-from .vector_lane import LaneControl, VectorLane, lane_choice
+from .vector_lane import LaneControl, lane_choice
 from .vector_memory import VectorMemory
 from .vector_statistics import VectorStatistics
 
-__all__ = ["MAX_TAP", "VectorDecode", "VectorPlan"]
+__all__ = ["VectorDecode", "max_tap", "vector_plan"]
 
-#: Cycles from the issue of a word to the last event it causes, at most.
-MAX_TAP = (
-    VectorMemory.LATENCY + VectorLane.CONVERT + 2 * VectorLane.SCALE + max(VectorLane.FUNCTION.values())
-    + max(VectorStatistics.TOTAL_LATENCY, VectorLane.GAIN + VectorStatistics.MAXIMUM_LATENCY)
-)  # fmt: skip
-_TAP = range(MAX_TAP + 1)
 
-#: An instruction, decoded. ``words`` and ``segment_words`` count words of `lanes` elements. A tap is a number
-#: of cycles from the issue of a word: to ``x`` (`x_at`), to the addresses of its second operand and of its
-#: constants (`b_at`, `c_at`; `b_at_once`, `c_at_once`: it is 0), to the result (`z_at`), to what the absmax
-#: is of (`y_at`), to its last effect. `.._less_2` is that count minus 2.
-VectorPlan = StructLayout({
-    "map": 1, "quantise": 1, "norm": 1,
-    "control": LaneControl, "source": 3, "dest": 2, "target": 2,
-    "twice": 1, "second": 1, "statistics": 1, "gain": 1, "normalise": 1, "mantissa": 1,
-    "words": 16, "segment_words": 16, "words_less_2": signed(17), "segment_less_2": signed(17),
-    "a": 16, "b": 16, "c": 16, "d": 16,
-    "index_0": range(SCALARS), "index_1": range(SCALARS), "slot": range(STATISTICS), "grid": signed(8),
-    "wait": range(Fp32Mul.LATENCY + 1),
-    "x_at": _TAP, "b_at": _TAP, "c_at": _TAP, "z_at": _TAP, "y_at": _TAP, "done_at": _TAP,
-    "b_at_once": 1, "c_at_once": 1,
-})  # fmt: skip
+def max_tap(timing: LaneTiming) -> int:
+    """Cycles from the issue of a word to the last event it causes, at most."""
+    gathered = max(timing.multiply, timing.gain + VectorStatistics.MAXIMUM_LATENCY)
+    computed = timing.convert + 2 * timing.scale + max(timing.function.values())
+    return VectorMemory.LATENCY + computed + gathered
+
+
+def vector_plan(timing: LaneTiming) -> StructLayout:
+    """An instruction, decoded.
+
+    ``words`` and ``segment_words`` count words of `lanes` elements. A tap is a number of cycles from the
+    issue of a word: to ``x`` (`x_at`), to the addresses of its second operand and of its constants (`b_at`,
+    `c_at`; `b_at_once`, `c_at_once`: it is 0), to the result (`z_at`), to what the absmax is of (`y_at`), to
+    its last effect. `.._less_2` is that count minus 2.
+    """
+    tap = range(max_tap(timing) + 1)
+    return StructLayout({
+        "map": 1, "quantise": 1, "norm": 1,
+        "control": LaneControl, "source": 3, "dest": 2, "target": 2,
+        "twice": 1, "second": 1, "statistics": 1, "gain": 1, "normalise": 1, "mantissa": 1,
+        "words": 16, "segment_words": 16, "words_less_2": signed(17), "segment_less_2": signed(17),
+        "a": 16, "b": 16, "c": 16, "d": 16,
+        "index_0": range(SCALARS), "index_1": range(SCALARS), "slot": range(STATISTICS), "grid": signed(8),
+        "wait": range(timing.multiply + 1),
+        "x_at": tap, "b_at": tap, "c_at": tap, "z_at": tap, "y_at": tap, "done_at": tap,
+        "b_at_once": 1, "c_at_once": 1,
+    })  # fmt: skip
 
 
 def _patterns(codes: list[int]) -> list[str]:
@@ -59,29 +65,28 @@ class VectorDecode(wiring.Component):
     mantissas : bool
         Whether the machine has 12-bit mantissas. Else it has no hardware for them: ``mantissa`` is 0
         whatever the instruction says.
+    timing : LaneTiming
+        Cycles of the lanes' units.
 
     Members
     -------
     word : In(INSTRUCTION_BITS)
         Instruction.
-    plan : Out(VectorPlan)
+    plan : Out(vector_plan(timing))
         What it means. ``twice`` marks the one case in which a word needs the multiplier for scales twice, the
         attention output with other scalars; ``second``, that there is a second operand; ``wait`` is the
         number of cycles by which the first word must be late so that the product of two scalars is in time;
         NORM's scalar to write is ``d``.
     """
 
-    word: In(INSTRUCTION_BITS)
-    plan: Out(VectorPlan)
-
-    def __init__(self, lanes: int, mantissas: bool) -> None:
-        self.lanes, self.mantissas = lanes, mantissas
-        super().__init__()
+    def __init__(self, lanes: int, mantissas: bool, timing: LaneTiming) -> None:
+        self.lanes, self.mantissas, self.timing = lanes, mantissas, timing
+        super().__init__({"word": In(INSTRUCTION_BITS), "plan": Out(vector_plan(timing))})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         # What the fields say; `plan` has also what follows from it.
-        self.wanted = wanted = Signal(VectorPlan)
+        self.wanted = wanted = Signal(self.plan.shape())
         plan = self.plan
         opcode = self.word[: HEADER[0].bits]
         a_map, a_quantise, a_norm = _patterns([BY_NAME[name].opcode for name in ("MAP", "QUANTISE", "NORM")])
@@ -119,12 +124,12 @@ class VectorDecode(wiring.Component):
         return m
 
     def _map(self, m: Module) -> None:
-        plan, lane = self.wanted, VectorLane
+        plan, lane = self.wanted, self.timing
         fields = instruction_layout("MAP")(self.word)
         attention = fields.source == Source.ATTENTION
         integer = attention | (fields.source == Source.ACCUMULATOR)
         second_operand = Const(0, 1)
-        for kind in lane.SECOND:
+        for kind in lane.second:
             second_operand = second_operand | (fields.function == kind)
         m.d.comb += [
             plan.map.eq(1),
@@ -143,28 +148,28 @@ class VectorDecode(wiring.Component):
         # The product is there one multiplication after the cycle in which the first word could begin.
         head_start = VectorMemory.LATENCY
         with m.If(fields.scaled & ~integer):
-            m.d.comb += plan.wait.eq(max(0, Fp32Mul.LATENCY - head_start))
+            m.d.comb += plan.wait.eq(max(0, lane.multiply - head_start))
         with m.Elif(fields.scaled):
-            m.d.comb += plan.wait.eq(max(0, Fp32Mul.LATENCY - head_start - lane.CONVERT))
+            m.d.comb += plan.wait.eq(max(0, lane.multiply - head_start - lane.convert))
 
-        function = Signal(range(max(lane.FUNCTION.values()) + 1))
-        second = Signal(range(max(lane.SECOND.values()) + 1))
+        function = Signal(range(max(lane.function.values()) + 1))
+        second = Signal(range(max(lane.second.values()) + 1))
         with m.Switch(fields.function):
-            for kind, latency in lane.FUNCTION.items():
+            for kind, latency in lane.function.items():
                 with m.Case(kind):
                     m.d.comb += [
                         function.eq(latency),
-                        second.eq(lane.SECOND.get(kind, 0)),
+                        second.eq(lane.second.get(kind, 0)),
                     ]
         x_at = (
-            VectorMemory.LATENCY + Mux(integer, lane.CONVERT, 0) + Mux(attention, lane.SCALE, 0)
-            + Mux(fields.scaled, lane.SCALE, 0)
+            VectorMemory.LATENCY + Mux(integer, lane.convert, 0) + Mux(attention, lane.scale, 0)
+            + Mux(fields.scaled, lane.scale, 0)
         )  # fmt: skip
         early = ~integer & ~fields.scaled
         rope = fields.function == Function.ROPE
         constants = Mux(rope, plan.x_at, plan.z_at)
-        total, maximum = VectorStatistics.TOTAL_LATENCY, VectorStatistics.MAXIMUM_LATENCY
-        after = Mux(fields.gain, max(total, lane.GAIN + maximum), max(total, maximum))
+        total, maximum = lane.multiply, VectorStatistics.MAXIMUM_LATENCY
+        after = Mux(fields.gain, max(total, lane.gain + maximum), max(total, maximum))
         m.d.comb += [
             plan.x_at.eq(x_at),
             plan.b_at.eq(plan.x_at + second - VectorMemory.LATENCY),
@@ -172,12 +177,12 @@ class VectorDecode(wiring.Component):
             plan.c_at.eq(constants - VectorMemory.LATENCY),
             plan.c_at_once.eq(early & (rope | (function == 0))),
             plan.z_at.eq(plan.x_at + function),
-            plan.y_at.eq(plan.z_at + Mux(fields.gain, lane.GAIN, 0)),
+            plan.y_at.eq(plan.z_at + Mux(fields.gain, lane.gain, 0)),
             plan.done_at.eq(plan.z_at + Mux(fields.statistics, after, 0)),
         ]
 
     def _quantise(self, m: Module) -> None:
-        plan, lane = self.wanted, VectorLane
+        plan, lane = self.wanted, self.timing
         fields = instruction_layout("QUANTISE")(self.word)
         m.d.comb += [
             plan.quantise.eq(1),
@@ -191,7 +196,7 @@ class VectorDecode(wiring.Component):
             plan.index_0.eq(fields.s1),
             plan.slot.eq(fields.stat),
             *(plan[name].eq(fields[name]) for name in ("target", "a", "c", "d")),
-            plan.x_at.eq(VectorMemory.LATENCY + Mux(fields.gain, lane.SCALE, 0)),
-            plan.z_at.eq(plan.x_at + lane.QUANTISE),
+            plan.x_at.eq(VectorMemory.LATENCY + Mux(fields.gain, lane.scale, 0)),
+            plan.z_at.eq(plan.x_at + lane.quantise),
             plan.done_at.eq(plan.z_at),
         ]

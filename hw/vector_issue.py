@@ -4,8 +4,8 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from .vector_decode import MAX_TAP, VectorPlan
-from .vector_lane import VectorLane
+from .lane_timing import LaneTiming
+from .vector_decode import max_tap, vector_plan
 from .vector_tokens import count_tokens
 
 __all__ = ["VectorFlow", "VectorIssue", "passing", "token_ends"]
@@ -21,14 +21,16 @@ class VectorFlow(wiring.Signature):
     ----------
     tokens : int
         Tokens of a tile.
+    timing : LaneTiming
+        Cycles of the lanes' units.
 
     Members
     -------
     start : Out(1)
         ``decoded`` is a new instruction; no word of an earlier one is in the pipeline after this cycle.
-    decoded : Out(VectorPlan)
+    decoded : Out(vector_plan(timing))
         The instruction.
-    plan : Out(VectorPlan)
+    plan : Out(vector_plan(timing))
         The instruction that was started last.
     more : Out(range(tokens))
         Tokens it acts for beside the first.
@@ -40,17 +42,18 @@ class VectorFlow(wiring.Signature):
         A word begins if it is available.
     issue, mark : Out(1)
         A word begins; a segment of QUANTISE begins.
-    words, ends, lasts, marks : Out(MAX_TAP + 1)
+    words, ends, lasts, marks : Out(max_tap(timing) + 1)
         Bit k: k cycles ago began a word; one that ends a segment; the last one of a token; a segment of
         QUANTISE.
     """
 
-    def __init__(self, tokens: int) -> None:
+    def __init__(self, tokens: int, timing: LaneTiming) -> None:
+        plan = vector_plan(timing)
         super().__init__({
-            "start": Out(1), "decoded": Out(VectorPlan), "plan": Out(VectorPlan), "more": Out(range(tokens)),
+            "start": Out(1), "decoded": Out(plan), "plan": Out(plan), "more": Out(range(tokens)),
             "token": Out(range(tokens)), "available": In(1),
             "ready": Out(1), "issue": Out(1), "mark": Out(1),
-            **{name: Out(MAX_TAP + 1) for name in ("words", "ends", "lasts", "marks")},
+            **{name: Out(max_tap(timing) + 1) for name in ("words", "ends", "lasts", "marks")},
         })  # fmt: skip
 
 
@@ -59,12 +62,12 @@ def token_ends(flow: wiring.FlippedInterface | wiring.PureInterface, tap: Value 
     return flow.lasts.bit_select(tap, 1) if len(flow.more) else Const(0, 1)
 
 
-def passing(m: Module, flow: wiring.PureInterface, taps: Value, at: Value, name: str) -> Signal:
-    """What passes tap ``at``, 1 or more, of ``taps`` (of ``flow``): in a register of that name, chosen among
-    the taps a cycle ahead, the first tap, which is no register, after the others."""
+def passing(m: Module, start: Value, taps: Value, at: Value, name: str) -> Signal:
+    """What passes tap ``at``, 1 or more, of ``taps`` of a `VectorFlow` with this ``start``: in a register of
+    that name, chosen among the taps a cycle ahead, the first tap, which is no register, after the others."""
     found = Signal(name=name)
     chosen = Cat(Const(0, 1), taps[1:]).bit_select((at - 1)[: len(at)], 1)
-    m.d.sync += found.eq(~flow.start & (chosen | (taps[0] & (at == 1))))
+    m.d.sync += found.eq(~start & (chosen | (taps[0] & (at == 1))))
     return found
 
 
@@ -80,26 +83,28 @@ class VectorIssue(wiring.Component):
     ----------
     tokens : int
         Tokens of a tile.
+    timing : LaneTiming
+        Cycles of the lanes' units.
 
     Members
     -------
     start : In(1)
         Begin the instruction ``decoded``.
-    decoded : In(VectorPlan)
+    decoded : In(vector_plan(timing))
         Instruction.
     more : In(range(tokens))
         Tokens that it acts for beside the first.
     divided : In(1)
         Segments of QUANTISE may begin.
-    flow : Out(VectorFlow(tokens))
+    flow : Out(VectorFlow(tokens, timing))
         What is under way.
     """
 
-    def __init__(self, tokens: int) -> None:
-        self.tokens = tokens
+    def __init__(self, tokens: int, timing: LaneTiming) -> None:
+        self.tokens, self.timing = tokens, timing
         super().__init__({
-            "start": In(1), "decoded": In(VectorPlan), "more": In(range(tokens)), "divided": In(1),
-            "flow": Out(VectorFlow(tokens)),
+            "start": In(1), "decoded": In(vector_plan(timing)), "more": In(range(tokens)), "divided": In(1),
+            "flow": Out(VectorFlow(tokens, timing)),
         })  # fmt: skip
 
     def elaborate(self, platform: object) -> Module:
@@ -116,7 +121,7 @@ class VectorIssue(wiring.Component):
         ]
 
         # A word that needs the multiplier a second time keeps the one a multiplication later waiting.
-        taken = plan.twice & flow.words[VectorLane.SCALE]
+        taken = plan.twice & flow.words[self.timing.scale]
         last = words_left[-1] & words_left[0]
         segment_end = segment_left[-1] & segment_left[0]
         words = ~words_left[-1] | words_left[0]
@@ -163,7 +168,7 @@ class VectorIssue(wiring.Component):
             ("lasts", flow.lasts, flow.issue & last),
             ("marks", flow.marks, flow.mark),
         ):
-            past = Signal(MAX_TAP, name=f"past_{name}")
+            past = Signal(max_tap(self.timing), name=f"past_{name}")
             m.d.comb += taps.eq(Cat(now, past))
             m.d.sync += past.eq(Mux(self.start, 0, taps))
         return m

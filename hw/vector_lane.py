@@ -11,6 +11,7 @@ from .fp32_from_int import Fp32FromInt
 from .fp32_mul import Fp32Mul
 from .fp32_to_int import Fp32ToInt
 from .isa import Function
+from .lane_timing import LaneTiming
 from .ports import ATTENTION_SUM_BITS
 from .shared import SharedComponent, shared
 from .sigmoid import Sigmoid
@@ -79,8 +80,10 @@ class VectorLane(SharedComponent):
     The units form chains without stalls of their own, and an instruction takes the shortest one that it
     needs. With T the cycle in which ``word`` is presented, and each of the following in enabled cycles:
 
-    - ``x`` appears at T + (`CONVERT` where integer) + (`SCALE` where scaled);
-    - ``z`` at `FUNCTION` after ``x``, ``y`` at `GAIN` after ``z``, ``q`` at `QUANTISE` after ``x``.
+    - ``x`` appears at T + (`convert` where integer) + (`scale` where scaled);
+    - ``z`` at `function` after ``x``, ``y`` at `gain` after ``z``, ``q`` at `quantise` after ``x``
+
+    of `hw.lane_timing.LaneTiming`.
 
     In the order of `models.numerics`: ROPE as `rope`, SILU_MULTIPLY as fl(`silu` * b),
     RELU2_MULTIPLY as fl(`relu2` * b), which takes the same time. COPY keeps the bits.
@@ -89,15 +92,8 @@ class VectorLane(SharedComponent):
     ----------
     odd : bool
         Whether the lane has the second element of a pair in ROPE.
-
-    Attributes
-    ----------
-    CONVERT, SCALE, GAIN, QUANTISE : int
-        Cycles as above.
-    FUNCTION : dict[Function, int]
-        Cycles from ``x`` to ``z``.
-    SECOND : dict[Function, int]
-        Cycles from ``x`` to ``b``, for the functions that have that operand.
+    timing : LaneTiming
+        Cycles of its units.
 
     Members
     -------
@@ -108,16 +104,16 @@ class VectorLane(SharedComponent):
     word : In(signed(48))
         First operand: an integer, or in its low bits a binary32 number.
     factor : In(32)
-        Factor; needed at T + (`CONVERT` where integer).
+        Factor; needed at T + (`convert` where integer).
     again : In(1)
-        Multiply the preceding product by ``factor``; then ``x`` appears `SCALE` later. No other element
+        Multiply the preceding product by ``factor``; then ``x`` appears `scale` later. No other element
         may need the multiplier in this cycle.
     x : Out(32)
         Scaled operand.
     other : In(32)
         ``x`` of the other lane of the pair.
     b : In(32)
-        Second operand; needed `SECOND` after ``x``.
+        Second operand; needed `second` after ``x``.
     cosine, sine : In(32)
         Rotation of the pair, with ``x``.
     inverse : In(32)
@@ -133,26 +129,6 @@ class VectorLane(SharedComponent):
     """
 
     APART = True
-
-    CONVERT = Fp32FromInt.LATENCY
-    SCALE = Fp32Mul.LATENCY
-    GAIN = Fp32Mul.LATENCY
-    QUANTISE = Fp32Mul.LATENCY + Fp32ToInt.LATENCY
-    _SIGMOID = Fp32ToInt.LATENCY + Sigmoid.LATENCY + Fp32FromInt.LATENCY
-    FUNCTION = {
-        Function.COPY: 0,
-        Function.ADD: Fp32Add.LATENCY,
-        Function.MULTIPLY: Fp32Mul.LATENCY,
-        Function.ROPE: Fp32Mul.LATENCY + Fp32Add.LATENCY,
-        Function.SILU_MULTIPLY: _SIGMOID + 2 * Fp32Mul.LATENCY,
-        Function.RELU2_MULTIPLY: _SIGMOID + 2 * Fp32Mul.LATENCY,
-    }
-    SECOND = {
-        Function.ADD: 0,
-        Function.MULTIPLY: 0,
-        Function.SILU_MULTIPLY: _SIGMOID + Fp32Mul.LATENCY,
-        Function.RELU2_MULTIPLY: _SIGMOID + Fp32Mul.LATENCY,
-    }
 
     en: In(1)
     control: In(LaneControl)
@@ -170,21 +146,21 @@ class VectorLane(SharedComponent):
     y: Out(32)
     q: Out(signed(16))
 
-    def __init__(self, odd: bool) -> None:
-        self.odd = odd
+    def __init__(self, odd: bool, timing: LaneTiming) -> None:
+        self.odd, self.timing = odd, timing
         super().__init__()
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         convert = Fp32FromInt(ATTENTION_SUM_BITS)
-        scale = Fp32Mul()
+        scale = Fp32Mul(self.timing.multiply)
         to_int = Fp32ToInt(_SIGMOID_LIMIT.bit_length() + 1)
-        sigmoid = Sigmoid()
+        sigmoid = Sigmoid(self.timing.look_up)
         sigma = Fp32FromInt(_SIGMOID_BITS + 2, _SIGMOID_BITS)
-        first = Fp32Mul()
-        second = Fp32Mul()
+        first = Fp32Mul(self.timing.multiply)
+        second = Fp32Mul(self.timing.multiply)
         add = Fp32Add()
-        weigh = Fp32Mul()
+        weigh = Fp32Mul(self.timing.multiply)
         units = {
             "convert": convert, "scale": scale, "to_int": to_int, "sigmoid": sigmoid, "sigma": sigma,
             "first": first, "second": second, "add": add, "weigh": weigh,
@@ -220,7 +196,7 @@ class VectorLane(SharedComponent):
         with m.If(self.en):
             m.d.sync += [x.eq(self.x), known.eq(classified(Binary32(self.x)))]
         negative = known.sign & ~(known.full & known.fraction.any())
-        late = delay(m, x & ~(relu2 & negative).replicate(32), self._SIGMOID - 1, self.en)
+        late = delay(m, x & ~(relu2 & negative).replicate(32), self.timing.sigmoid - 1, self.en)
 
         m.d.comb += [
             first.a.eq(x_or(choice.first, late)),

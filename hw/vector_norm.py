@@ -14,7 +14,7 @@ __all__ = ["VectorNorm"]
 class VectorNorm(wiring.Component):
     """Sends the statistics of each live token through `hw.norm.Norm`.
 
-    The first result comes ``Norm.LATENCY`` cycles (1 without ``normalise``) after the one that follows
+    The first result comes ``Norm.latency`` cycles (1 without ``normalise``) after the one that follows
     ``start``, each further one `Norm.INTERVAL` (1) later.
 
     Parameters
@@ -23,6 +23,8 @@ class VectorNorm(wiring.Component):
         Tokens of a tile.
     mantissas : bool
         Whether the machine has 12-bit mantissas.
+    multiply : int
+        Cycles of a multiplication.
 
     Members
     -------
@@ -48,8 +50,8 @@ class VectorNorm(wiring.Component):
         With ``done``: a sum that ``normalise`` needed was saturated.
     """
 
-    def __init__(self, tokens: int, mantissas: bool) -> None:
-        self.tokens, self.mantissas = tokens, mantissas
+    def __init__(self, tokens: int, mantissas: bool, multiply: int) -> None:
+        self.tokens, self.mantissas, self.multiply = tokens, mantissas, multiply
         super().__init__({
             "start": In(1), "more": In(range(tokens)), "normalise": In(1), "mantissa": In(1),
             "token": Out(range(tokens)), "total": In(TOTAL_BITS), "c": In(32), "eps": In(32),
@@ -59,7 +61,7 @@ class VectorNorm(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.norm = norm = Norm(self.mantissas)
+        m.submodules.norm = norm = Norm(self.mantissas, self.multiply)
         feed = Signal()
         begins, begun = Signal(), Signal()
         saturated = Signal()

@@ -7,10 +7,10 @@ from amaranth.lib.wiring import In, Out
 
 from .delay_line import delay
 from .isa import Function, Source
+from .lane_timing import LaneTiming
 from .machine import MachineConfig
 from .ports import ATTENTION_SUM_BITS, AccumulatorRead, TapePort, attention_output_layout
 from .vector_issue import VectorFlow, passing, token_ends
-from .vector_lane import VectorLane
 from .vector_memory import VectorMemory
 from .vector_tokens import count_tokens
 
@@ -27,7 +27,7 @@ class VectorOperands(wiring.Component):
 
     Members
     -------
-    flow : In(VectorFlow(config.tile))
+    flow : In(VectorFlow(config.tile, timing))
         The words that begin and are under way; ``available`` says whether one of the source is there.
     tape, accumulator, attention
         As in `hw.vector.Vector`.
@@ -42,13 +42,14 @@ class VectorOperands(wiring.Component):
     streamed : Out(ArrayLayout(48, lanes))
         The word of ACCUMULATOR, LINEAR, ATTENTION or TAPE, `VectorMemory.LATENCY` cycles after ``issue``.
     head_scale : Out(32)
-        The scale of ATTENTION, `VectorLane.CONVERT` cycles after ``streamed``.
+        The scale of ATTENTION, `LaneTiming.convert` cycles after ``streamed``.
     """
 
     def __init__(self, config: MachineConfig) -> None:
         self.lanes, self.tokens = config.lanes, config.tile
+        self.timing = LaneTiming(config.multiply_cycles)
         super().__init__({
-            "flow": In(VectorFlow(self.tokens)),
+            "flow": In(VectorFlow(self.tokens, self.timing)),
             "tape": Out(TapePort(config)),
             "accumulator": Out(AccumulatorRead(config.lanes)),
             "attention": In(stream.Signature(attention_output_layout(config.lanes))),
@@ -87,9 +88,9 @@ class VectorOperands(wiring.Component):
 
         def asked(taps: Value, at: Value, at_once: Value, name: str) -> Value:
             """A second operand or constant is asked for with the word that begins, or later."""
-            return passing(m, flow, taps, at, name) | (at_once & taps[0])
+            return passing(m, flow.start, taps, at, name) | (at_once & taps[0])
 
-        b_due = passing(m, flow, flow.words, plan.b_at, "b_words")
+        b_due = passing(m, flow.start, flow.words, plan.b_at, "b_words")
         b_words = b_due | (b_at_once & flow.issue)
         c_words = asked(flow.words, plan.c_at, c_at_once, "c_words")
         c_ends = asked(flow.ends, plan.c_at, c_at_once, "c_ends")
@@ -166,6 +167,6 @@ class VectorOperands(wiring.Component):
         scale = Signal(32, reset_less=True)
         m.d.comb += [
             scale.eq(self.attention.payload.scale),
-            self.head_scale.eq(delay(m, scale, VectorMemory.LATENCY + VectorLane.CONVERT)),
+            self.head_scale.eq(delay(m, scale, VectorMemory.LATENCY + self.timing.convert)),
         ]
         return m

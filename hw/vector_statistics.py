@@ -47,11 +47,13 @@ class VectorStatistics(wiring.Component):
         Elements in a word, a power of two.
     tokens : int
         Tokens of a tile.
+    multiply : int
+        Cycles of a multiplication, which are those from the last z of a segment to ``write``.
 
     Attributes
     ----------
-    TOTAL_LATENCY, MAXIMUM_LATENCY : int
-        Cycles from the last word of a segment, of z and y, to ``write``.
+    MAXIMUM_LATENCY : int
+        Cycles from the last y of a segment to ``write``.
 
     Members
     -------
@@ -70,11 +72,10 @@ class VectorStatistics(wiring.Component):
         Finished statistics.
     """
 
-    TOTAL_LATENCY = SquareSum.LATENCY
     MAXIMUM_LATENCY = Absmax.LATENCY
 
-    def __init__(self, lanes: int, tokens: int) -> None:
-        self.lanes, self.tokens = lanes, tokens
+    def __init__(self, lanes: int, tokens: int, multiply: int) -> None:
+        self.lanes, self.tokens, self.multiply = lanes, tokens, multiply
         word, slot = ArrayLayout(32, lanes), range(STATISTICS)
         super().__init__({
             "start": In(1), "slot": In(slot), "grid": In(signed(8)), "gain": In(1),
@@ -85,7 +86,7 @@ class VectorStatistics(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.square_sum = square_sum = SquareSum(self.lanes)
+        m.submodules.square_sum = square_sum = SquareSum(self.lanes, self.multiply)
         m.submodules.absmax = absmax = Absmax(self.lanes)
         write = self.write
         weighed = Signal.like(self.y)
@@ -105,7 +106,7 @@ class VectorStatistics(wiring.Component):
         ]
         for name, en, slot, token, final, latency in (
             ("total_due", write.total_en, write.total_slot, write.total_token,
-             self.z_final, self.TOTAL_LATENCY),
+             self.z_final, square_sum.latency),
             ("maximum_due", write.maximum_en, write.maximum_slot, write.maximum_token,
              self.y_final, self.MAXIMUM_LATENCY),
         ):  # fmt: skip

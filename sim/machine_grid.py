@@ -31,13 +31,14 @@ def _machine(name: str, **sizes: int | str) -> MachineConfig:
 
 
 LEAST = _machine("least", bus_bytes=4, tables=1, head_lanes=4, lanes=2, attention_bytes=4, fifo_words=4,
-                 burst_beats=2, outstanding=1, queue_depth=4, tile=1, top_k=1, activation_bits=8)  # fmt: skip
+                 burst_beats=2, outstanding=1, queue_depth=4, tile=1, top_k=1, activation_bits=8,
+                 multiply_cycles=4)  # fmt: skip
 THIN = _machine("thin", bus_bytes=4, tables=5, head_lanes=8, lanes=8, attention_bytes=4, fifo_words=32,
                 burst_beats=16, outstanding=3, queue_depth=8, tile=8)  # fmt: skip
 LANES = _machine("lanes", bus_bytes=8, tables=9, lanes=16, attention_bytes=8, fifo_words=128, tile=2)
 #: Two tokens share a core of the attention unit.
 EVEN = _machine("even", bus_bytes=16, tables=17, head_lanes=32, lanes=4, attention_bytes=16, fifo_words=64,
-                burst_beats=8, outstanding=16, tile=4, attention_cores=2)  # fmt: skip
+                burst_beats=8, outstanding=16, tile=4, attention_cores=2, multiply_cycles=4)  # fmt: skip
 BROAD = _machine("broad", bus_bytes=32, tables=33, head_lanes=64, lanes=8, attention_bytes=16, fifo_words=64,
                  burst_beats=64, outstanding=2, tile=1)  # fmt: skip
 MOST = _machine("most", bus_bytes=64, tables=65, head_lanes=64, lanes=16, attention_bytes=16, fifo_words=16,

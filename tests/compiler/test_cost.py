@@ -13,14 +13,14 @@ from hw.attention_weight import AttentionWeight
 from hw.entry_sum import EntrySum
 from hw.fp32_div_pipelined import Fp32DivPipelined
 from hw.fp32_from_int import Fp32FromInt
-from hw.fp32_mul import Fp32Mul
+from hw.fp32_to_int import Fp32ToInt
 from hw.integer_linear import IntegerLinear
 from hw.isa import EMIT_LOGITS, WANT_HEAD
+from hw.lane_timing import LaneTiming
 from hw.machine import CI, NARROW, MachineConfig
 from hw.norm import Norm
 from hw.output_scale import OutputScale
 from hw.ternary_engine import TernaryEngine
-from hw.vector_lane import VectorLane
 from hw.vector_memory import VectorMemory
 from hw.vector_statistics import VectorStatistics
 from sim.dram import DDR3
@@ -32,21 +32,22 @@ from tests.models.random_model import INTEGER_MODELS, random_model
 MACHINES = list({machine.name: machine for machine, _ in GRID}.values())
 
 
-def test_latencies_are_those_of_the_components() -> None:
-    assert (cost.OPERAND, cost.CONVERT, cost.SCALE) == (
-        VectorMemory.LATENCY, VectorLane.CONVERT, VectorLane.SCALE,
+@pytest.mark.parametrize("multiply", [3, 4])
+def test_latencies_are_those_of_the_components(multiply: int) -> None:
+    machine = dataclasses.replace(CI, multiply_cycles=multiply)
+    timing, shape = LaneTiming(multiply), {"rows": 3, "k": 64, "width": 0}
+    assert (cost.OPERAND, cost.WEIGHT) == (VectorMemory.LATENCY, AttentionWeight.LATENCY)
+    assert cost.MAXIMUM == VectorStatistics.MAXIMUM_LATENCY
+    assert (cost.DIVIDE, cost.FROM_INT, cost.TO_INT) == (
+        Fp32DivPipelined.LATENCY, Fp32FromInt.LATENCY, Fp32ToInt.LATENCY,
     )  # fmt: skip
-    assert (cost.GAIN, cost.ROUND, cost.FUNCTION) == (
-        VectorLane.GAIN, VectorLane.QUANTISE, VectorLane.FUNCTION,
-    )  # fmt: skip
-    assert (cost.TOTAL, cost.MAXIMUM) == (VectorStatistics.TOTAL_LATENCY, VectorStatistics.MAXIMUM_LATENCY)
-    assert (cost.MULTIPLY, cost.DIVIDE, cost.FROM_INT) == (
-        Fp32Mul.LATENCY, Fp32DivPipelined.LATENCY, Fp32FromInt.LATENCY,
-    )  # fmt: skip
-    assert (cost.NORM, cost.NORM_INTERVAL) == (Norm.LATENCY, Norm.INTERVAL)
-    assert (cost.SCORE, cost.WEIGHT, cost.OUTPUT_SCALE) == (
-        AttentionScore.LATENCY, AttentionWeight.LATENCY, OutputScale.LATENCY,
-    )  # fmt: skip
+    assert {kind: cost.function(machine, kind) for kind in cost.FUNCTION} == timing.function
+    assert (cost.FROM_INT, multiply + cost.TO_INT) == (timing.convert, timing.quantise)
+    assert cost.norm(machine, {"normalise": 1}, 1).tail == Norm(multiply=multiply).latency
+    assert cost.NORM_INTERVAL == Norm.INTERVAL
+    assert cost.SCORE + 2 * multiply == AttentionScore(machine).latency
+    assert cost.output_scale(machine) == OutputScale(machine).latency
+    assert cost.linear(machine, "LINEAR", shape, 1).tail == IntegerLinear(machine).latency
 
 
 @pytest.mark.parametrize("machine", MACHINES, ids=lambda machine: machine.name)

@@ -436,9 +436,9 @@ def test_cycles(config: MachineConfig, shape: tuple[int, int, int]):
     assert few[2] - 2 * value <= 13
     assert few[3] - value - from_stage(config, shape, 0) <= 9
     kv_heads, group, head_size = shape
-    beats = kv_heads * group * head_size // config.lanes
+    beats, latency = kv_heads * group * head_size // config.lanes, OutputScale(config).latency
     assert [result.beats for result in results] == [
-        [OutputScale.LATENCY, OutputScale.LATENCY + beats - 1],
+        [latency, latency + beats - 1],
     ] * 3
     if config is LARGE:
         assert key + value <= 40
@@ -461,7 +461,7 @@ def test_cycles_of_a_tile(config: MachineConfig):
         assert result.cycles[2] - 12 * value <= 13 + run_tape
         assert result.cycles[3] - value_stage <= 9 + run_stage
         # A beat a cycle, once the first scale is there: 24 a token.
-        first = [OutputScale.LATENCY + 24 * t for t in range(4)]
+        first = [OutputScale(config).latency + 24 * t for t in range(4)]
         assert result.beats == [beat for start in first for beat in (start, start + 23)]
 
 

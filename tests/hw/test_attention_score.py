@@ -4,6 +4,7 @@ import dataclasses
 import math
 import random
 
+import pytest
 import torch
 from amaranth.sim import Simulator
 
@@ -14,9 +15,12 @@ from models import numerics
 HEADS, TOKENS, SLOTS = 3, 40, 2
 
 
-def test_scores():
+@pytest.mark.parametrize("multiply", [3, 4])
+def test_scores(multiply: int):
     """Two tokens see the same rows in turn; the second one none of the first two."""
-    config = dataclasses.replace(CI, max_heads=4, score_words=128, attention_cores=2)
+    config = dataclasses.replace(
+        CI, max_heads=4, score_words=128, attention_cores=2, multiply_cycles=multiply
+    )
     dut = AttentionScore(config)
     rng = random.Random(1)
     shape = (SLOTS, TOKENS, HEADS)

@@ -2,6 +2,8 @@
 
 import random
 
+import pytest
+
 from hw.fp32_mul import Fp32Mul
 
 from .test_fp32_format import check_pipeline, check_verilog
@@ -33,11 +35,17 @@ def operands() -> list[tuple[int, int]]:
     return pairs
 
 
-def test_products():
+@pytest.mark.parametrize("latency", [3, 4])
+def test_products(latency: int):
     vectors = [({"a": a, "b": b}, {"o": multiply(a, b)}) for a, b in operands()]
     assert any(v["o"] & 0x7FFFFFFF == 0x00800000 for _, v in vectors)
-    check_pipeline(Fp32Mul(), Fp32Mul.LATENCY, vectors, seed=11)
+    check_pipeline(Fp32Mul(latency), latency, vectors, seed=11)
 
 
 def test_verilog():
     check_verilog(Fp32Mul())
+
+
+def test_other_latencies_are_refused():
+    with pytest.raises(ValueError, match="latency must be 3 or 4, found 5"):
+        Fp32Mul(5)

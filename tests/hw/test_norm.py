@@ -27,6 +27,7 @@ def expected(operands: dict[str, int]) -> int:
     return bits_of(numerics.fmul(scale, numerics.inverse_root(torch.tensor(operands["total"]), c, eps)))
 
 
+LATENCY = Norm().latency
 #: What comes with the absmax, when the result is due.
 LATE = ("maximum", "mantissa")
 
@@ -70,13 +71,13 @@ def operands() -> list[dict[str, int]]:
     return cases
 
 
-def run(cases: list[dict[str, int]], starts: list[int]) -> list[tuple[int, int]]:
+def run(cases: list[dict[str, int]], starts: list[int], multiply: int = 3) -> list[tuple[int, int]]:
     """Offer each case from its start on, at once where that has passed, and compare the results.
 
     Returns the cycles of each transfer and result.
     """
     rng = random.Random(81)
-    dut = Norm()
+    dut = Norm(multiply=multiply)
     times: list[tuple[int, int]] = []
 
     async def bench(ctx) -> None:
@@ -114,22 +115,25 @@ def run(cases: list[dict[str, int]], starts: list[int]) -> list[tuple[int, int]]
     return times
 
 
-@pytest.mark.parametrize(("normalise", "latency", "interval"), [(1, Norm.LATENCY, Norm.INTERVAL), (0, 1, 1)])
-def test_scales(normalise, latency, interval):
+@pytest.mark.parametrize(
+    ("normalise", "latency", "interval", "multiply"),
+    [(1, LATENCY, Norm.INTERVAL, 3), (1, LATENCY + 2, Norm.INTERVAL, 4), (0, 1, 1, 3)],
+)
+def test_scales(normalise, latency, interval, multiply):
     cases = [{**case, "normalise": normalise} for case in operands()]
-    times = run(cases, [0] * len(cases))
+    times = run(cases, [0] * len(cases), multiply)
     assert [finished for _, finished in times] == [latency + i * interval for i in range(len(cases))]
 
 
 def test_gaps():
     """Pairs at every distance: the end of the first never disturbs the second, which it delays a little."""
-    gaps = range(Norm.LATENCY + 2)
+    gaps = range(LATENCY + 2)
     some = operands()[:50]
     cases = [{**some[i % len(some)], "normalise": 1} for i in range(2 * len(gaps))]
     times = run(cases, [250 * i + gap * late for i, gap in enumerate(gaps) for late in (0, 1)])
     for first, second in zip(times[::2], times[1::2], strict=True):
-        assert first[1] - first[0] == Norm.LATENCY
-        soonest = max(second[0] + Norm.LATENCY, first[1] + Norm.INTERVAL)
+        assert first[1] - first[0] == LATENCY
+        soonest = max(second[0] + LATENCY, first[1] + Norm.INTERVAL)
         assert soonest <= second[1] < soonest + 11
         if second[0] > first[1]:
             assert second[1] == soonest

@@ -12,9 +12,10 @@ from hw.output_scale import OutputScale
 from models import numerics
 
 
+@pytest.mark.parametrize("multiply", [3, 4])
 @pytest.mark.parametrize("stall", [0.0, 0.9])
-def test_scales(stall: float):
-    dut = OutputScale(dataclasses.replace(CI, attention_cores=1))
+def test_scales(stall: float, multiply: int):
+    dut = OutputScale(dataclasses.replace(CI, attention_cores=1, multiply_cycles=multiply))
     rng = random.Random(1)
 
     async def bench(ctx) -> None:
@@ -47,7 +48,7 @@ def test_scales(stall: float):
                 assert cycle < 5000
             assert found == wanted
             if not stall:
-                assert times == [dut.LATENCY + i for i in range(len(wanted))]
+                assert times == [dut.latency + i for i in range(len(wanted))]
             for _ in range(30):
                 assert not ctx.get(dut.scale.valid) or not ready
                 await ctx.tick()

@@ -15,7 +15,8 @@ from .test_fp32_format import check_pipeline, check_verilog
 END = 16 << 12
 
 
-def test_values():
+@pytest.mark.parametrize("latency", [3, 4])
+def test_values(latency: int):
     rng = random.Random(50)
     knots = [i << 7 for i in range(513)]
     edges = {k + d for k in knots for d in (-1, 0, 1) if 0 <= k + d <= END}
@@ -24,7 +25,12 @@ def test_values():
     rng.shuffle(arguments)
     wanted = numerics.sigmoid(torch.tensor(arguments)).tolist()
     vectors = [({"t": t}, {"o": o}) for t, o in zip(arguments, wanted, strict=True)]
-    check_pipeline(Sigmoid(), Sigmoid.LATENCY, vectors, seed=51)
+    check_pipeline(Sigmoid(latency), latency, vectors, seed=51)
+
+
+def test_other_latencies_are_refused():
+    with pytest.raises(ValueError, match="latency must be 3 or 4, found 2"):
+        Sigmoid(2)
 
 
 def test_verilog():

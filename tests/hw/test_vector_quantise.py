@@ -118,37 +118,40 @@ SILU = {"function": Function.SILU_MULTIPLY}
 ROPE = {"function": Function.ROPE}
 ADD = {"function": Function.ADD}
 ACC = {"source": Source.ACCUMULATOR, "scaled": 1}
-#: Cycles from taking a MAP to its `done`, beyond one for each word.
+#: Cycles from taking a MAP to its `done`, beyond one for each word, and the multiplications among them; one
+#: that waits for the product of scalars does so for all but two cycles of it.
 OVERHEADS = (
-    ({}, 2),
-    ({"scaled": 1}, 6),
-    ({"source": Source.TAPE}, 2),
-    ({"source": Source.LINEAR}, 2),
-    ({"source": Source.LINEAR, "scaled": 1, **ADD}, 10),
-    ({"source": Source.TAPE, "statistics": 1}, 5),
-    ({"source": Source.TAPE, "statistics": 1, "gain": 1}, 8),
-    ({"source": Source.ATTENTION}, 8),
-    ({"source": Source.ATTENTION, "statistics": 1, "gain": 1}, 14),
-    (ADD, 6),
-    ({"function": Function.MULTIPLY}, 5),
-    (ACC, 8),
-    ({**ACC, **ADD}, 12),
-    ({**ACC, **ADD, "statistics": 1, "gain": 1}, 18),
-    ({**ACC, **ROPE}, 15),
-    ({**ACC, **ROPE, "statistics": 1}, 18),
-    ({**ACC, **SILU}, 23),
-    ({**ACC, **SILU, "statistics": 1}, 26),
-    ({**ACC, **SILU, "statistics": 1, "gain": 1}, 29),
-    ({**ACC, "function": Function.RELU2_MULTIPLY}, 23),
+    ({}, 2, 0),
+    ({"scaled": 1}, 0, 2),
+    ({"source": Source.TAPE}, 2, 0),
+    ({"source": Source.LINEAR}, 2, 0),
+    ({"source": Source.LINEAR, "scaled": 1, **ADD}, 4, 2),
+    ({"source": Source.TAPE, "statistics": 1}, 5, 0),
+    ({"source": Source.TAPE, "statistics": 1, "gain": 1}, 5, 1),
+    ({"source": Source.ATTENTION}, 5, 1),
+    ({"source": Source.ATTENTION, "statistics": 1, "gain": 1}, 8, 2),
+    (ADD, 6, 0),
+    ({"function": Function.MULTIPLY}, 2, 1),
+    (ACC, 5, 1),
+    ({**ACC, **ADD}, 9, 1),
+    ({**ACC, **ADD, "statistics": 1, "gain": 1}, 12, 2),
+    ({**ACC, **ROPE}, 9, 2),
+    ({**ACC, **ROPE, "statistics": 1}, 12, 2),
+    ({**ACC, **SILU}, 14, 3),
+    ({**ACC, **SILU, "statistics": 1}, 17, 3),
+    ({**ACC, **SILU, "statistics": 1, "gain": 1}, 17, 4),
+    ({**ACC, "function": Function.RELU2_MULTIPLY}, 14, 3),
 )
 
 
 @pytest.mark.parametrize(("tile", "live"), [(1, 1), (2, 2), (4, 1), (4, 3), (4, 4)])
 def test_cycles(tile, live):
     """A word a cycle, whatever token it belongs to: the overhead comes once an instruction."""
-    program = Program(tiles(CI, tile), seed=170, live=live)
+    machine = tiles(CI, tile)
+    multiply = machine.multiply_cycles
+    program = Program(machine, seed=170, live=live)
     wanted = []
-    for fields, overhead in OVERHEADS:
+    for fields, overhead, multiplications in OVERHEADS:
         words = program.rng.randrange(1, 9)
         program.map(**{**PLAIN, **fields, "n": words * CI.lanes})
         # The product of each token's scalars is late where no conversion precedes it.
@@ -158,9 +161,10 @@ def test_cycles(tile, live):
             fields.get("source", Source.ACTIVATION) == Source.ACTIVATION
             and fields.get("function", 0) in TWO_OPERANDS
         )
-        wanted.append(words * live * (1 + both) + overhead + (live - 1 if late else 0))
+        overhead += multiplications * multiply + (live - 1) * (multiply - 2) * bool(late)
+        wanted.append(words * live * (1 + both) + overhead)
     program.map(**{**PLAIN, "source": Source.ATTENTION, "scaled": 1, "n": 12 * CI.lanes})
-    wanted.append(24 * live - 3 + 11)
+    wanted.append(24 * live + 5 + multiply)
     # One division, then for each segment a mark and its words; operands and gain pass meanwhile.
     for words, heads, gain in ((20, 1, 0), (20, 3, 1), (4, 3, 0), (2, 1, 1), (1, 8, 0), (1, 8, 1)):
         n = words * heads * CI.lanes
@@ -169,11 +173,11 @@ def test_cycles(tile, live):
         written = program.steps[-1].fields
         quantise = {name: written[name] for name in ("n", "c", "gain", "stat", "segment")}
         program.quantise(target=Target.MATMUL, mantissa=int(heads == 1), a=written["d"], **quantise)
-        wanted += [words * heads * live + (8 if gain else 5)]
-        wanted += [QuantiseScale.LATENCY + heads * live * (1 + words) + 6]
+        wanted += [words * heads * live + 5 + gain * multiply]
+        wanted += [QuantiseScale.LATENCY + heads * live * (1 + words) + 3 + multiply]
     program.norm(normalise=1, stat=0)
     program.norm(normalise=0, mantissa=1, stat=0)
-    wanted += [1 + Norm.LATENCY + (live - 1) * Norm.INTERVAL, 1 + live]
+    wanted += [1 + Norm(multiply=multiply).latency + (live - 1) * Norm.INTERVAL, 1 + live]
     assert Bench(program, patience=1).run() == wanted
 
 

@@ -47,8 +47,11 @@ def number(rng: random.Random, tame: bool = False) -> int:
 
 
 def tiles(machine: MachineConfig, tile: int) -> MachineConfig:
-    """The machine with a tile of so many tokens, and small banks where they are many."""
-    return dataclasses.replace(machine, tile=tile, activation_words=2048 // tile)
+    """The machine with a tile of so many tokens, and small banks where they are many; that of one token has
+    multiplications of four cycles."""
+    return dataclasses.replace(
+        machine, tile=tile, activation_words=2048 // tile, multiply_cycles=4 if tile == 1 else 3
+    )
 
 
 def bits_of(x: torch.Tensor) -> list[int]:
