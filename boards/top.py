@@ -2,9 +2,10 @@
 
 from amaranth.hdl import Cat, ClockDomain, ClockSignal, DomainRenamer, Module, ResetSignal, Signal, Value
 from amaranth.lib import wiring
+from amaranth.lib.data import StructLayout
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from hw.isa import digest
+from hw.isa import CSR_ADDRESS_BITS, digest
 from hw.machine import MachineConfig
 from hw.overlay import Overlay
 
@@ -117,7 +118,12 @@ class UartTop(wiring.Component):
             memory = OnChipMemory(self.memory)
         m.submodules.memory = inside(memory)
 
-        connect(m, link.csr, overlay.csr)
+        # Link and registers lie apart: what is asked for is a register between them.
+        asked = Signal(StructLayout({"addr": CSR_ADDRESS_BITS, "write": 1, "wdata": 32}))
+        for name in ("addr", "write", "wdata"):
+            m.d.sync += asked[name].eq(getattr(link.csr, name))
+            m.d.comb += getattr(overlay.csr, name).eq(asked[name])
+        m.d.comb += link.csr.rdata.eq(overlay.csr.rdata)
         for channel in ("ar", "r"):  # one port of `ReadPorts`
             many, one = getattr(overlay.read, channel), getattr(between.read, channel)
             to, back = (one, many) if channel == "ar" else (many, one)

@@ -63,15 +63,21 @@ class Fp32Mul(SharedComponent):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        factors = [self.a, self.b]
+        a, b = Binary32(self.a), Binary32(self.b)
+        significands = [significand(a), significand(b)]
         if self.latency > self.LEAST:
-            factors = [Signal(32, reset_less=True, name=f"{name}_held") for name in "ab"]
+            # With their hidden bits, so that all bits of an operand of a block are registers.
+            held = [Signal(Binary32, reset_less=True, name=f"{name}_held") for name in "ab"]
+            significands = [Signal.like(value, reset_less=True) for value in significands]
             with m.If(self.en):
-                m.d.sync += [factors[0].eq(self.a), factors[1].eq(self.b)]
-        a, b = (Binary32(factor) for factor in factors)
+                m.d.sync += [
+                    *(kept.eq(value) for kept, value in zip(held, (a, b), strict=True)),
+                    *(kept.eq(significand(value)) for kept, value in zip(significands, (a, b), strict=True)),
+                ]
+            a, b = held
 
         # Products of parts, then their sum. The lowest bits only tell whether they are 0.
-        high, low = significand_product(m, self.en, significand(a), significand(b), primitives(platform))
+        high, low = significand_product(m, self.en, *significands, primitives(platform))
         exponent = Signal(signed(10), reset_less=True)
         of_a = Signal(Class, reset_less=True)
         of_b = Signal(Class, reset_less=True)

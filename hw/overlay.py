@@ -15,6 +15,7 @@ from .machine import MachineConfig
 from .matmul import Matmul
 from .port_stripe import PortStripe
 from .sequencer import Sequencer
+from .skid_buffer import SkidBuffer
 from .stage import Stage
 from .steps import Steps
 from .store import Store
@@ -123,7 +124,10 @@ class Overlay(wiring.Component):
         connect(m, vector.q_write, matmul.q_write)
         connect(m, vector.accumulator, matmul.accumulator)
         connect(m, matmul.scalar, vector.scalar)
-        connect(m, attention.output, vector.attention)
+        # The vector unit decides late whether it takes a word of attention's.
+        m.submodules.attended = attended = SkidBuffer(attention.output.payload.shape())
+        connect(m, attention.output, attended.i)
+        connect(m, attended.o, vector.attention)
         m.d.comb += attention.tape_free.eq(~matmul.holds_tape)
         connect(m, vector.query, attention.query)
         connect(m, vector.stage, stage.write)

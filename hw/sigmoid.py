@@ -86,8 +86,10 @@ class Sigmoid(SharedComponent):
                 negative.eq(self.t[-1]),
             ]
 
-        found = [entry.data.base, entry.data.rise, offset, negative]
-        found = [delay(m, value, self.latency - self.LEAST, self.en) for value in found]
-        result = interpolated(m, self.en, *found, primitives(platform))
+        base, rise, offset, negative = (
+            delay(m, value, self.latency - self.LEAST, self.en)
+            for value in (entry.data.base, entry.data.rise, offset, negative)
+        )
+        result = interpolated(m, self.en, base, rise, offset, negative, primitives(platform))
         m.d.comb += self.o.eq(result)
         return m

@@ -92,13 +92,18 @@ class SquareSum(SharedComponent):
         # for the next stage.
         terms, overs = [], []
         blocks = primitives(platform)
-        words = Cat(self.x[lane] for lane in range(self.lanes))
-        words = delay(m, words, self.latency - Fp32Mul.LEAST)
         for lane in range(self.lanes):
-            x = Binary32(words.word_select(lane, 32))
+            # With its hidden bit, so that all bits of an operand of a block are registers.
+            x = Binary32(self.x[lane])
+            whole = significand(x)
+            if self.latency > Fp32Mul.LEAST:
+                held = Signal(Binary32, reset_less=True, name=f"held_{lane}")
+                kept = Signal.like(whole, reset_less=True, name=f"whole_{lane}")
+                m.d.sync += [held.eq(x), kept.eq(whole)]
+                x, whole = held, kept
             right = Signal(signed(11), name=f"right_{lane}")
             m.d.comb += right.eq(self.grid + (2 * 150 + _SPARE_BITS) - (x.exponent << 1))
-            low, high = significand(x)[:_LOW], significand(x)[_LOW:]
+            low, high = whole[:_LOW], whole[_LOW:]
             low_square = product(m, f"low_square_{lane}", 1, low, low, blocks)
             across = product(m, f"across_{lane}", 1, high, low, blocks)
             high_square = product(m, f"high_square_{lane}", 1, high, high, blocks)

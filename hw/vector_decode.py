@@ -86,7 +86,7 @@ class VectorDecode(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         # What the fields say; `plan` has also what follows from it.
-        self.wanted = wanted = Signal(self.plan.shape())
+        self.wanted = wanted = Signal(vector_plan(self.timing))
         plan = self.plan
         opcode = self.word[: HEADER[0].bits]
         a_map, a_quantise, a_norm = _patterns([BY_NAME[name].opcode for name in ("MAP", "QUANTISE", "NORM")])
