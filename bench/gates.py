@@ -2,14 +2,17 @@
 
 Modules are synthesised as by `bench.netlists`, each with what it instantiates as black boxes. Then Yosys
 puts the models of the cells in their places (`flatten`; nothing is optimised but names and unused wires).
-Block RAMs and multipliers stay instances of models of ours: Yosys has none.
+Block RAMs and multipliers stay instances of models of ours: Yosys has none. Registers move into multipliers as
+in a bitstream (`boards.flow.dsp_registers`).
 """
 
 import gzip
+import inspect
 import json
 import re
 import subprocess
 import sys
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import metadata
@@ -20,6 +23,8 @@ from typing import Any
 import pyosys
 from tqdm import tqdm
 
+from boards.flow import dsp_registers
+from boards.flow.dsp_registers import pack_registers
 from hw.files import write_whole
 from sim.verilate import cache_directory, digest
 
@@ -33,6 +38,7 @@ _CELLS = Path(__file__).resolve().parent.parent / "tests" / "hw" / "cells"
 #: Models that come with Yosys, the cells that it has no model for, and ours.
 YOSYS_MODELS, _BOXES = _SHARE / "cells_sim.v", _SHARE / "cells_bb.v"
 OURS = {"DP16KD": _CELLS / "dp16kd.v", "MULT18X18D": _CELLS / "mult18x18d.v"}
+_MOVED = inspect.getsource(dsp_registers)
 _FAMILY, _ROOT = "ecp5", "gates_root"
 _RENAME = "rename -hide w:*"
 _YOSYS = "import sys; from pyosys import libyosys as y; y.run_pass('script ' + sys.argv[1], y.Design())"
@@ -72,24 +78,34 @@ def _run(texts: dict[str, str], stubs: list[str]) -> dict[str, dict[str, Any]]:
         work = Path(folder)
         (work / "design.v").write_text("".join([*texts.values(), *stubs, root]))
         (work / "around.v").write_text("".join([*stubs, root]))
-        (work / "run.ys").write_text(
+
+        def run(script: str) -> None:
+            (work / "run.ys").write_text(script)
+            command = [sys.executable, "-c", _YOSYS, "run.ys"]
+            done = subprocess.run(command, cwd=work, capture_output=True, text=True, check=False)
+            if done.returncode:
+                raise RuntimeError(f"synthesis of {names}: {(done.stdout + done.stderr)[-2000:]}")
+
+        run(
             f"read_verilog -sv design.v\n{_RENAME}\n{SCRIPTS[_FAMILY].format(top=_ROOT)}\n"
-            f"select {names}\ntee -q -o stat.json stat -json\nwrite_verilog -noattr -selected netlist.v\n"
-            f"select -clear\ndesign -reset\n"
+            f"select {names}\nwrite_json -selected mapped.json\n"
+        )
+        netlists = json.loads((work / "mapped.json").read_text())["modules"]
+        mapped = {name: netlists[name.strip().lstrip("\\")] for name in texts}
+        for netlist in mapped.values():
+            pack_registers(netlist)
+        packed = {"modules": {name.strip().lstrip("\\"): netlist for name, netlist in mapped.items()}}
+        (work / "packed.json").write_text(json.dumps(packed))
+        run(
             f"read_verilog -lib {_BOXES}\nread_verilog -overwrite {YOSYS_MODELS}\n"
-            f"read_verilog netlist.v\nread_verilog around.v\nhierarchy -check -top {_ROOT}\n{keep}"
+            f"read_json packed.json\nread_verilog around.v\nhierarchy -check -top {_ROOT}\n{keep}"
             f"proc\nflatten\n{_RENAME}\nopt_clean\nselect {names}\nwrite_verilog -noattr -selected gates.v\n"
         )
-        command = [sys.executable, "-c", _YOSYS, "run.ys"]
-        done = subprocess.run(command, cwd=work, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise RuntimeError(f"synthesis of {names}: {(done.stdout + done.stderr)[-2000:]}")
         found = modules((work / "gates.v").read_text())
-        counts = json.loads((work / "stat.json").read_text())["modules"]
     return {
         name: {"gates": found[name.strip()],
-               "cells": counts["\\" + name.strip().lstrip("\\")]["num_cells_by_type"]}
-        for name in texts
+               "cells": Counter(cell["type"] for cell in netlist["cells"].values())}
+        for name, netlist in mapped.items()
     }  # fmt: skip
 
 
@@ -101,7 +117,7 @@ def gates(verilog: str, top: str, workers: int = 1) -> Gates:
     places: dict[str, Path] = {}
     for name, module in texts.items():
         used = [stubs[child] for child in sorted({child for _, child in inside[name]})]
-        key = digest("gates 2", module, *used, SCRIPTS[_FAMILY], metadata.version("pyosys"))[:32]
+        key = digest("gates 3", _MOVED, module, *used, SCRIPTS[_FAMILY], metadata.version("pyosys"))[:32]
         places[name] = cache_directory() / "gates" / f"{key}.json.gz"
 
     def run(names: list[str]) -> None:

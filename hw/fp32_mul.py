@@ -77,7 +77,7 @@ class Fp32Mul(SharedComponent):
             a, b = held
 
         # Products of parts, then their sum. The lowest bits only tell whether they are 0.
-        high, low = significand_product(m, self.en, *significands, primitives(platform))
+        high, low = significand_product(m, self.en, significands[0], significands[1], primitives(platform))
         exponent = Signal(signed(10), reset_less=True)
         of_a = Signal(Class, reset_less=True)
         of_b = Signal(Class, reset_less=True)

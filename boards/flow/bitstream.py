@@ -6,6 +6,7 @@ seed). A design, constraint or tool that changed is another build; the same one 
 """
 
 import hashlib
+import inspect
 import json
 import os
 import shutil
@@ -20,6 +21,7 @@ from typing import Any
 from boards.board import Board, BoardError, PinnedDesign
 from boards.fit import check_capacity
 
+from . import dsp_registers
 from .components import Scopes, by_component, worst_paths
 from .constraints import constraints
 from .tools import YOSYS, Flow, Stopped, ended_by_signals, flow_of, run, versions
@@ -116,7 +118,8 @@ def _build(
     tools = versions(flow)
     pins = constraints(design, flow.constraints)
     netlist = _synthesise(flow, verilog, tools, cache, progress)
-    key = identity(verilog, TOP, flow.synthesis, pins, _arguments(board, options, 0), tools)
+    packing = inspect.getsource(dsp_registers)
+    key = identity(verilog, TOP, flow.synthesis, packing, pins, _arguments(board, options, 0), tools)
     cells = json.loads((netlist / "netlist.json").read_text())["modules"][TOP]["cells"]
     scopes = Scopes(cells, TOP)
     components = by_component(cells, board.toolchain, scopes)
@@ -225,7 +228,7 @@ def _kept(folder: Path, make: Callable[[Path], dict[str, Any]]) -> dict[str, Any
 
 def _synthesise(flow: Flow, verilog: str, tools: dict[str, str], cache: Path, progress: Progress) -> Path:
     """Folder of the netlist (``netlist.json``)."""
-    key = identity(verilog, TOP, flow.synthesis, tools[YOSYS.package])
+    key = identity(verilog, TOP, flow.synthesis, tools[YOSYS.package], inspect.getsource(dsp_registers))
     folder = cache / "synthesis" / key
 
     def make(work: Path) -> dict[str, Any]:
@@ -235,7 +238,13 @@ def _synthesise(flow: Flow, verilog: str, tools: dict[str, str], cache: Path, pr
         (work / "run.ys").write_text(
             f"read_verilog -sv design.v\nrename -hide w:*\n{flow.synthesis} -top {TOP} -json netlist.json\n"
         )
-        return {"seconds": run(YOSYS, ["run.ys"], work, work / "yosys.log")}
+        seconds = run(YOSYS, ["run.ys"], work, work / "yosys.log")
+        if flow.synthesis == "synth_ecp5":
+            netlist = json.loads((work / "netlist.json").read_text())
+            packed = dsp_registers.pack_registers(netlist["modules"][TOP])
+            (work / "netlist.json").write_text(json.dumps(netlist))
+            progress(f"multipliers: {packed}")
+        return {"seconds": seconds}
 
     _kept(folder, make)
     return folder

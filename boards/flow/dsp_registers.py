@@ -32,6 +32,12 @@ class Packed:
     both: int = 0
     registers: int = 0
 
+    def __str__(self) -> str:
+        return (
+            f"{self.both} with registers before and behind, {self.operands} before, {self.results} behind; "
+            f"{self.registers} registers fewer"
+        )
+
 
 class _Netlist:
     """The cells of a flat module as Yosys' ``write_json`` has them, with the ends of each net."""

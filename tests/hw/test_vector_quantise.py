@@ -118,8 +118,9 @@ SILU = {"function": Function.SILU_MULTIPLY}
 ROPE = {"function": Function.ROPE}
 ADD = {"function": Function.ADD}
 ACC = {"source": Source.ACCUMULATOR, "scaled": 1}
-#: Cycles from taking a MAP to its `done`, beyond one for each word, and the multiplications beside them, of which
-#: a sigmoid and a sum of squares are one; what waits for the product of scalars does so for all but two cycles.
+#: Cycles from taking a MAP to its `done`, beyond one for each word, and the multiplications beside them, of
+#: which a sigmoid and a sum of squares are one; what waits for the scalars' product does so for all but two
+#: cycles of it.
 OVERHEADS = (
     ({}, 2, 0),
     ({"scaled": 1}, 0, 2),
