@@ -2,8 +2,8 @@
 
 Modules are synthesised as by `bench.netlists`, each with what it instantiates as black boxes. Then Yosys
 puts the models of the cells in their places (`flatten`; nothing is optimised but names and unused wires).
-Block RAMs and multipliers stay instances of models of ours: Yosys has none. Registers move into multipliers as
-in a bitstream (`boards.flow.dsp_registers`).
+Block RAMs and multipliers stay instances of models of ours: Yosys has none. Registers move into multipliers
+first, as in a bitstream (`boards.flow.dsp_registers`).
 """
 
 import gzip

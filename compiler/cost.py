@@ -141,7 +141,7 @@ class LinearCost:
 def linear(machine: MachineConfig, name: str, f: Fields, tokens: int) -> LinearCost:
     """`hw.integer_linear.IntegerLinear`."""
     shape = IntegerShape.of(machine, f)
-    engine = dots(machine) + GROUP
+    engine = dots(machine) + GROUP + machine.multiply_cycles - 3
     latency = engine + FROM_INT + 2 * machine.multiply_cycles
     odd = 1 if f["rows"] % 2 else 2
     tail = latency + (2 if name == "HEAD" else 0) + tokens * odd - 1

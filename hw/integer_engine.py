@@ -6,6 +6,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from .delay_line import delay, in_flight
+from .fp32_mul import Fp32Mul
 from .integer_dots import ROWS, WEIGHT_BITS, integer_dots, pairs_layout
 from .machine import MachineConfig
 from .shared import SharedComponent, primitives, shared
@@ -152,6 +153,8 @@ class IntegerEngine(wiring.Component):
     ----------
     latency : int
         Enabled cycles from ``final`` to ``valid``.
+    early : int
+        Of them, those in which what comes with ``take`` is a register before anything is computed.
 
     Members
     -------
@@ -185,7 +188,8 @@ class IntegerEngine(wiring.Component):
         lanes, tokens, bits = config.head_lanes, config.tile, config.activation_bits
         token = IntegerToken(config.family, lanes, bits)
         self.to_sums, self.skew = token.latency, token.skew
-        self.latency = self.to_sums + _GROUP_LATENCY
+        self.early = config.multiply_cycles - Fp32Mul.LEAST
+        self.latency = self.early + self.to_sums + _GROUP_LATENCY
         super().__init__({
             "en": In(1),
             "take": In(1),
@@ -221,13 +225,18 @@ class IntegerEngine(wiring.Component):
             pair = [halves[ROWS * i + r] for r in range(ROWS)]
             if i < lanes // ROWS:
                 pair = [Mux(self.narrow, pair[r], codes[ROWS * i + r]) for r in range(ROWS)]
-            m.d.comb += [weights[i][r].eq(delay(m, pair[r], self.skew[i], en & passing)) for r in range(ROWS)]
+            m.d.comb += [
+                weights[i][r].eq(delay(m, pair[r], self.early + self.skew[i], en & passing))
+                for r in range(ROWS)
+            ]
 
         # Marks on their way beside the products, and factors that wait for them.
         marks = data.StructLayout({"take": 1, "end": 1, "final": 1})
-        summed = data.View(marks, delay(m, Cat(self.take, self.end, self.final), self.to_sums, en))
+        summed = data.View(
+            marks, delay(m, Cat(self.take, self.end, self.final), self.early + self.to_sums, en)
+        )
         # No more can wait than end in the time of a product, so that nothing is full.
-        waiting_bits = ((self.to_sums + 1) // 2).bit_length()
+        waiting_bits = ((self.early + self.to_sums + 1) // 2).bit_length()
         m.submodules.waiting = waiting = Memory(shape=factors_layout(), depth=1 << waiting_bits, init=[])
         put, get = waiting.write_port(), waiting.read_port(domain="comb")
         factors = get.data
@@ -257,7 +266,7 @@ class IntegerEngine(wiring.Component):
 
         # Registers of a token stand still while it is not live.
         off = Signal(lanes)
-        m.d.comb += off.eq(Mux(en, ~self.live, 0))
+        m.d.comb += off.eq(Mux(en, delay(m, ~self.live, self.early, en & passing), 0))
         for t in range(tokens):
             token = IntegerToken(self.config.family, lanes, bits)
             m.submodules[f"token{t}"] = shared(token, platform)
@@ -265,7 +274,7 @@ class IntegerEngine(wiring.Component):
                 token.en.eq(en & passing & self.live_tokens[t]),
                 token.weights.eq(weights),
                 token.off.eq(off),
-                token.activations.eq(self.activations[t]),
+                token.activations.eq(delay(m, self.activations[t], self.early, en & passing)),
                 token.take.eq(summed.take),
                 token.end.eq(summed.end),
                 token.second.eq(second),

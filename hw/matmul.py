@@ -44,8 +44,9 @@ class Matmul(wiring.Component):
     -------
     unit : In(UnitPort())
         Instructions, and ``done`` for each.
-    tape : Out(TapePort(config))
-        Trits; integer codes, group scales and row scales.
+    tape : Out(TapePort(config).array(2))
+        Trits; integer codes, group scales and row scales. One at most wants anything; each has a port of its
+        own, so that what one wants is not on the other's way.
     q_write : In(ElementWrite(lanes, activation_bits))
         Writes activations of a token, from QUANTISE.
     accumulator : In(AccumulatorRead(lanes))
@@ -75,7 +76,7 @@ class Matmul(wiring.Component):
         self.integer = IntegerLinear(config)
         super().__init__({
             "unit": In(UnitPort()),
-            "tape": Out(TapePort(config)),
+            "tape": Out(TapePort(config)).array(2),
             "q_write": In(ElementWrite(config.lanes, config.activation_bits)),
             "accumulator": In(AccumulatorRead(config.lanes)),
             "scalar": Out(ScalarRead()),
@@ -129,13 +130,8 @@ class Matmul(wiring.Component):
             m.d.comb += ternary.read.data[t].eq(Cat(*low))
 
         # The tape; one engine at most executes.
-        for engine in (ternary, integer):
-            m.d.comb += [engine.tape.data.eq(self.tape.data), engine.tape.enough.eq(self.tape.enough)]
-        m.d.comb += [
-            self.tape.want.eq(ternary.tape.want | integer.tape.want),
-            self.tape.take.eq(ternary.tape.take | integer.tape.take),
-            self.tape.starved.eq(ternary.tape.starved | integer.tape.starved),
-        ]
+        for i, engine in enumerate((ternary, integer)):
+            wiring.connect(m, wiring.flipped(self.tape[i]), engine.tape)
 
         m.d.comb += [accumulator.sums.eq(ternary.sums), accumulator.row.eq(ternary.row)]
         m.d.comb += accumulator.next_row.eq(ternary.next_row.row)
@@ -150,7 +146,7 @@ class Matmul(wiring.Component):
         m.d.comb += [
             self.lookups.eq(Mux(ternary.tape.take, ternary.tape.want, 0)),
             self.integer_products.eq(integer.products),
-            self.active.eq(self.tape.take),
+            self.active.eq(ternary.tape.take | integer.tape.take),
             self.holds_tape.eq(self.unit.command.valid | ternary.busy | integer.busy),
         ]
         return m

@@ -59,7 +59,7 @@ class Overlay(wiring.Component):
         m.submodules.table = table = TokenTable(config)
         m.submodules.sequencer = sequencer = Sequencer(config)
         m.submodules.fetch = fetch = Fetch(config)
-        m.submodules.tape = tape = TapeReader(config, consumers=3)
+        m.submodules.tape = tape = TapeReader(config, consumers=4)
         m.submodules.matmul = matmul = Matmul(config)
         m.submodules.vector = vector = Vector(config)
         m.submodules.attention = attention = Attention(config)
@@ -115,8 +115,8 @@ class Overlay(wiring.Component):
             sequencer.tape_held.eq(tape.held),
             tape.discard.eq(sequencer.discard),
         ]
-        for i, unit in enumerate((matmul, vector, attention)):
-            connect(m, unit.tape, tape.consumer[i])
+        for i, port in enumerate((matmul.tape[0], matmul.tape[1], vector.tape, attention.tape)):
+            connect(m, port, tape.consumer[i])
         for i, unit in enumerate((matmul, vector, attention, store)):
             connect(m, sequencer.units[i], unit.unit)
 
@@ -181,7 +181,11 @@ class Overlay(wiring.Component):
         """What each counter gains in a cycle."""
         run = steps.running
         by_kind = [Mux(sequencer.appended & (sequencer.kind == kind), sequencer.bytes, 0) for kind in Kind]
-        starved = [port.starved for port in (matmul.tape, vector.tape, attention.tape)]
+        starved = [
+            matmul.tape[0].starved | matmul.tape[1].starved,
+            vector.tape.starved,
+            attention.tape.starved,
+        ]
         any_starved = starved[0] | starved[1] | starved[2]
         # Exactly one of these holds in a running cycle: the first that is true.
         where: dict[str, Value] = {}

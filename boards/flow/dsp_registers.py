@@ -127,9 +127,12 @@ def pack_registers(module: dict[str, Any]) -> Packed:
     copy), and those behind its result, if nothing else reads it; all of them with one clock and one enable,
     never reset, 0 at first. A constant of 1 as operand would not be one at first: such a block stays.
     """
+    blocks = [cell for cell in module["cells"].values() if cell["type"] == _BLOCK]
+    if not blocks:
+        return Packed()
     net, packed = _Netlist(module), Packed()
     gone: set[str] = set()
-    for block in [cell for cell in net.cells.values() if cell["type"] == _BLOCK]:
+    for block in blocks:
         if block["parameters"]:
             continue
         first, operands = net.before(block)

@@ -10,12 +10,17 @@ PATTERNS = {"full": (1.0, 0.0), "ragged": (0.3, 0.3), "scarce": (0.05, 0.7)}
 
 
 class TapeBench:
-    """Feeds ``dut.tape`` from ``content`` and records the bytes taken in each cycle in ``takes``."""
+    """Feeds ``dut.tape`` from ``content`` and records the bytes taken in each cycle in ``takes``.
+
+    Where that is two ports, one of them at most may want anything.
+    """
 
     def __init__(
         self, dut: wiring.Component, unit_bytes: int, content: bytes, pattern: str, seed: int
     ) -> None:
-        self.dut, self.unit, self.content, self.pattern = dut, unit_bytes, content, pattern
+        self.unit, self.content, self.pattern = unit_bytes, content, pattern
+        several = "tape" in dut.signature.members and dut.signature.members["tape"].dimensions
+        self.ports = [dut.tape[i] for i in range(several[0])] if several else [dut.tape]
         self.rng = random.Random(seed)
         self.position = 0
         self.takes: list[int] = []
@@ -33,10 +38,14 @@ class TapeBench:
         for level in self._levels():
             window = self.content[self.position : self.position + self.unit]
             window = window[:level] + self.rng.randbytes(self.unit - level)
-            ctx.set(self.dut.tape.data, int.from_bytes(window, "little"))
-            tape = self.dut.tape
-            ctx.set(tape.enough, ctx.get(tape.want) <= level)
-            _, _, taken, want, starved = await ctx.tick().sample(tape.take, tape.want, tape.starved)
+            for tape in self.ports:
+                ctx.set(tape.data, int.from_bytes(window, "little"))
+                ctx.set(tape.enough, ctx.get(tape.want) <= level)
+            samples = [signal for tape in self.ports for signal in (tape.take, tape.want, tape.starved)]
+            _, _, *found = await ctx.tick().sample(*samples)
+            wants = found[1::3]
+            assert sum(want > 0 for want in wants) <= 1, f"several want: {wants}"
+            taken, want, starved = sum(found[::3]), sum(wants), sum(found[2::3])
             take = want if taken else 0
             assert take <= level, f"took {take} bytes of {level}"
             assert take or not taken, "took nothing"

@@ -125,13 +125,14 @@ class Bench:
         while True:
             ready = self.rng.random() < self.ready
             ctx.set(dut.logits.ready, ready)
-            (_, _, done, valid, logit, taken, want, lookups, products, active, holds, offered,
+            (_, _, done, valid, logit, first, trits, second, codes, lookups, products, active, holds, offered,
              accepts) = await ctx.tick().sample(
-                dut.unit.done, dut.logits.valid, dut.logits.payload, dut.tape.take, dut.tape.want,
+                dut.unit.done, dut.logits.valid, dut.logits.payload, dut.tape[0].take, dut.tape[0].want,
+                dut.tape[1].take, dut.tape[1].want,
                 dut.lookups, dut.integer_products, dut.active, dut.holds_tape, dut.unit.command.valid,
                 dut.unit.command.ready,
             )  # fmt: skip
-            take = want if taken else 0
+            take = trits if first else codes if second else 0
             assert holds or not (offered or owed)
             owed += (next(sizes) if offered and accepts else 0) - take
             alone = isinstance(self.work[-1], Linear) and self.finished == len(self.work)
