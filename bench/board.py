@@ -1,8 +1,8 @@
 """The shipped model on the simulated ULX3S, by the real host program through a pseudo-terminal.
 
 Load, self-test and 16 tokens: on a good cable, with one byte in 10,000 changed, and with the cable cut for a
-while in mid-load. Cycles are those of the tokens that the machine decodes by itself after the prompt, with the
-board's memory controller and a model of its chip.
+while in mid-load. Cycles are those of the tokens that the machine decodes by itself after the prompt, with
+the board's memory controller and a model of its chip.
 
 `python -m bench.board [--machine ulx3s] [--only NAME]`.
 """
