@@ -116,8 +116,8 @@ def _design(machine: MachineConfig | None, clock_mhz: float) -> PinnedDesign:
     )
 
 
-#: MHz: 43.5 were reached. The machine is meant for 60 (docs/boards/ulx3s.md).
-_CLOCK = 42.0
+#: MHz (docs/boards/ulx3s.md).
+_CLOCK = 60.0
 BOARD = Board(
     name="ulx3s",
     title="ULX3S-85F",

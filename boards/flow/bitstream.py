@@ -21,7 +21,7 @@ from typing import Any
 from boards.board import Board, BoardError, PinnedDesign
 from boards.fit import check_capacity
 
-from . import dsp_registers
+from . import block_sites, dsp_registers
 from .components import Scopes, by_component, worst_paths
 from .constraints import constraints
 from .tools import YOSYS, Flow, Stopped, ended_by_signals, flow_of, run, versions
@@ -118,8 +118,8 @@ def _build(
     tools = versions(flow)
     pins = constraints(design, flow.constraints)
     netlist = _synthesise(flow, verilog, tools, cache, progress)
-    packing = inspect.getsource(dsp_registers)
-    key = identity(verilog, TOP, flow.synthesis, packing, pins, _arguments(board, options, 0), tools)
+    ways = [inspect.getsource(module) for module in (dsp_registers, block_sites)]
+    key = identity(verilog, TOP, flow.synthesis, *ways, pins, _arguments(board, options, 0), tools)
     cells = json.loads((netlist / "netlist.json").read_text())["modules"][TOP]["cells"]
     scopes = Scopes(cells, TOP)
     components = by_component(cells, board.toolchain, scopes)
@@ -272,13 +272,16 @@ def _place(
         progress(f"nextpnr: seed {seed}; its log: {work / 'nextpnr.log'}")
         (work / f"pins.{flow.constraints}").write_text(pins)
         # A relative path: the tools (WebAssembly) have a /tmp of their own, in which a cache there is not.
-        files = ["--json", os.path.relpath(netlist / "netlist.json", work), "--report", "report.json"]
+        source, seconds = os.path.relpath(netlist / "netlist.json", work), 0.0
+        common = [*_arguments(board, options, seed), "--report", "report.json"]
         if board.toolchain == "nextpnr-ecp5":
-            files += ["--lpf", f"pins.{flow.constraints}", "--textcfg", f"design.{flow.placed}"]
+            common += ["--lpf", f"pins.{flow.constraints}"]
+            if board.device in block_sites.DEVICES:
+                source, seconds = _with_sites(board, flow, source, common, seed, work, progress, stop)
+            files = ["--textcfg", f"design.{flow.placed}"]
         else:
-            files += ["--vopt", f"cst=pins.{flow.constraints}", "--write", f"design.{flow.placed}"]
-        arguments = [*_arguments(board, options, seed), *files]
-        seconds = run(flow.place, arguments, work, work / "nextpnr.log", stop)
+            files = ["--vopt", f"cst=pins.{flow.constraints}", "--write", f"design.{flow.placed}"]
+        seconds += run(flow.place, [*common, "--json", source, *files], work, work / "nextpnr.log", stop)
         report = json.loads((work / "report.json").read_text())
         clocks = {name: found["achieved"] for name, found in report["fmax"].items()}
         if not clocks:
@@ -286,6 +289,28 @@ def _place(
         return {"fmax_mhz": min(clocks.values()), "seconds": seconds}
 
     return _kept(folder / f"seed_{seed}", make)
+
+
+def _with_sites(
+    board: Board, flow: Flow, source: str, common: list[str], seed: int, work: Path, progress: Progress,
+    stop: threading.Event,
+) -> tuple[str, float]:  # fmt: skip
+    """The netlist with its blocks at the sites that a first placement suggests, and seconds; with few of
+    them, the netlist as it is."""
+    netlist = json.loads((work / source).read_text())
+    cells = netlist["modules"][TOP]["cells"]
+    if sum(cell["type"] in block_sites.KINDS for cell in cells.values()) < block_sites.LEAST:
+        return source, 0.0
+    arguments = [*common, "--json", source, "--no-route", "--write", "first.json"]
+    seconds = run(flow.place, arguments, work, work / "first.log", stop)
+    placed = json.loads((work / "first.json").read_text())["modules"][TOP]
+    (work / "first.json").unlink()
+    sites, before, after = block_sites.choose_sites(placed, board.device)
+    progress(f"seed {seed}: {len(sites)} multipliers and memories moved, wires {before:,} to {after:,}")
+    for name, site in sites.items():
+        cells[name]["attributes"]["BEL"] = site
+    (work / "sites.json").write_text(json.dumps(netlist))
+    return "sites.json", seconds
 
 
 def _pack(board: Board, flow: Flow, folder: Path) -> None:

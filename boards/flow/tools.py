@@ -87,7 +87,7 @@ def flow_of(board: Board) -> Flow:
 def versions(flow: Flow) -> dict[str, str]:
     """Version of each package; BoardError names those missing and the remedy."""
     found, missing = {}, []
-    for package in sorted({YOSYS.package, flow.place.package, flow.pack.package}):
+    for package in sorted({YOSYS.package, flow.place.package, flow.pack.package, "scipy"}):
         try:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
