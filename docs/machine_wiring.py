@@ -1,5 +1,6 @@
 """What `docs.draw_machine` draws: the units of the overlay and what connects them, found in the design."""
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ from amaranth.lib.memory import Memory
 
 from hw import overlay
 from hw.machine import MachineConfig
+from hw.skid_buffer import SkidBuffer
 
 __all__ = ["Link", "Machine", "elaborated", "memory_bits"]
 
@@ -80,8 +82,19 @@ class Machine:
                 pairs.add(frozenset(((a, a_name), (b, b_name))))
             else:
                 wires.setdefault((a, b), set()).add(a_name)
+        for name in [name for name, unit in self.units.items() if isinstance(unit, SkidBuffer)]:
+            del self.units[name]
+            links = _joined(links, name)
         self.links = list(dict.fromkeys(links))
         self.wires = {pair: sorted(names) for pair, names in sorted(wires.items())}
+
+
+def _joined(links: list[Link], buffer: str) -> list[Link]:
+    """A buffer is part of the connection that it lies in."""
+    (into,) = (link for link in links if link.target == (buffer, "i"))
+    (out,) = (link for link in links if link.source == (buffer, "o"))
+    rest = [link for link in links if link not in (into, out)]
+    return [*rest, dataclasses.replace(into, target=out.target)]
 
 
 def elaborated(module: Any) -> Iterator[tuple[str, Any]]:
