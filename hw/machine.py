@@ -77,8 +77,8 @@ class MachineConfig:
     score_pool: int = 0
     #: AXI4 ports that share the bus's bytes: reads go to them burst by burst, writes to the first.
     ports: int = 1
-    #: Cycles of a binary32 multiplication: 3, or 4, with which operands are registers first: its factors, those
-    #: of sums of squares and sigmoids, and of the integer engine. For devices whose multipliers are slow.
+    #: Cycles of a binary32 multiplication: 3, or 4 where operands are registers first: its factors, those of
+    #: sums of squares and of sigmoids, the integer engine's. For devices whose multipliers are slow.
     multiply_cycles: int = 3
     #: Instructions in program memory.
     program_words: int = 256
