@@ -60,6 +60,8 @@ class _Netlist:
                         else:
                             self.sinks[bit].append((name, port))
         self._inverted: dict[int, int] = {}
+        #: Registers that are gone.
+        self.removed = 0
 
     def control(self, register: dict[str, Any]) -> Control | None:
         """Of a register that may lie in a block."""
@@ -90,6 +92,31 @@ class _Netlist:
                 "connections": {"A": [enable], "B": ["0"], "C": ["0"], "D": ["0"], "Z": [self._last]},
             }  # fmt: skip
         return self._inverted[enable]
+
+    def reach_through(self, block: str, pin: str, register: str) -> None:
+        """The pin takes what the register takes; a register that nothing else reads is gone."""
+        pins = self.cells[block]["connections"]
+        (bit,), (source,) = pins[pin], self.cells[register]["connections"]["DI"]
+        pins[pin] = [source]
+        self.sinks[bit].remove((block, pin))
+        if isinstance(source, int):
+            self.sinks[source].append((block, pin))
+        if not self.sinks[bit] and bit not in self.kept:
+            self._remove(register)
+
+    def take_over(self, block: str, pin: str, register: str) -> None:
+        """The pin drives what the register, which is gone, drove."""
+        (bit,) = self.cells[register]["connections"]["Q"]
+        self.cells[block]["connections"][pin] = [bit]
+        self.driver[bit] = block, pin
+        self._remove(register)
+
+    def _remove(self, register: str) -> None:
+        for port, bits in self.cells.pop(register)["connections"].items():
+            for bit in bits:
+                if isinstance(bit, int) and (register, port) in self.sinks.get(bit, ()):
+                    self.sinks[bit].remove((register, port))
+        self.removed += 1
 
     def before(self, block: dict[str, Any]) -> tuple[Control | None, dict[str, str]]:
         """The registers that drive the operands, by pin, where all of them may lie in the block."""
@@ -127,12 +154,11 @@ def pack_registers(module: dict[str, Any]) -> Packed:
     copy), and those behind its result, if nothing else reads it; all of them with one clock and one enable,
     never reset, 0 at first. A constant of 1 as operand would not be one at first: such a block stays.
     """
-    blocks = [cell for cell in module["cells"].values() if cell["type"] == _BLOCK]
+    blocks = [(name, cell) for name, cell in module["cells"].items() if cell["type"] == _BLOCK]
     if not blocks:
         return Packed()
     net, packed = _Netlist(module), Packed()
-    gone: set[str] = set()
-    for block in blocks:
+    for name, block in blocks:
         if block["parameters"]:
             continue
         first, operands = net.before(block)
@@ -144,16 +170,11 @@ def pack_registers(module: dict[str, Any]) -> Packed:
             continue
         pins, settings = block["connections"], block["parameters"]
         if first is not None:
-            for pin, name in operands.items():
-                (bit,), source = pins[pin], net.cells[name]["connections"]["DI"]
-                net.sinks[bit] = [sink for sink in net.sinks[bit] if net.cells[sink[0]] is not block]
-                pins[pin] = list(source)
-                if not net.sinks[bit] and bit not in net.kept:
-                    gone.add(name)
+            for pin, register in operands.items():
+                net.reach_through(name, pin, register)
         if last is not None:
-            for pin, name in results.items():
-                pins[pin] = list(net.cells[name]["connections"]["Q"])
-                gone.add(name)
+            for pin, register in results.items():
+                net.take_over(name, pin, register)
         for stage, used in (("INPUTA", first), ("INPUTB", first), ("OUTPUT", last)):
             if used is not None:
                 settings |= {f"REG_{stage}_CLK": "CLK0", f"REG_{stage}_CE": "CE0",
@@ -164,7 +185,5 @@ def pack_registers(module: dict[str, Any]) -> Packed:
         packed.operands += last is None
         packed.results += first is None
         packed.both += first is not None and last is not None
-    for name in gone:
-        del net.cells[name]
-    packed.registers = len(gone)
+    packed.registers = net.removed
     return packed
