@@ -44,9 +44,9 @@ class Matmul(wiring.Component):
     -------
     unit : In(UnitPort())
         Instructions, and ``done`` for each.
-    tape : Out(TapePort(config).array(2))
-        Trits; integer codes, group scales and row scales. One at most wants anything; each has a port of its
-        own, so that what one wants is not on the other's way.
+    tape : Out(TapePort(config).array(ports))
+        Trits; integer codes, group scales and row scales. One at most wants anything. On an ECP5, which is
+        large and slow to cross, each has a port of its own, so that what one wants is not on the other's way.
     q_write : In(ElementWrite(lanes, activation_bits))
         Writes activations of a token, from QUANTISE.
     accumulator : In(AccumulatorRead(lanes))
@@ -74,9 +74,10 @@ class Matmul(wiring.Component):
     def __init__(self, config: MachineConfig) -> None:
         self.config = config
         self.integer = IntegerLinear(config)
+        ports = 2 if config.family == "ecp5" else 1
         super().__init__({
             "unit": In(UnitPort()),
-            "tape": Out(TapePort(config)).array(2),
+            "tape": Out(TapePort(config)).array(ports),
             "q_write": In(ElementWrite(config.lanes, config.activation_bits)),
             "accumulator": In(AccumulatorRead(config.lanes)),
             "scalar": Out(ScalarRead()),
@@ -130,8 +131,18 @@ class Matmul(wiring.Component):
             m.d.comb += ternary.read.data[t].eq(Cat(*low))
 
         # The tape; one engine at most executes.
-        for i, engine in enumerate((ternary, integer)):
-            wiring.connect(m, wiring.flipped(self.tape[i]), engine.tape)
+        if len(self.tape) > 1:
+            for i, engine in enumerate((ternary, integer)):
+                wiring.connect(m, wiring.flipped(self.tape[i]), engine.tape)
+        else:
+            tape = self.tape[0]
+            for engine in (ternary, integer):
+                m.d.comb += [engine.tape.data.eq(tape.data), engine.tape.enough.eq(tape.enough)]
+            m.d.comb += [
+                tape.want.eq(ternary.tape.want | integer.tape.want),
+                tape.take.eq(ternary.tape.take | integer.tape.take),
+                tape.starved.eq(ternary.tape.starved | integer.tape.starved),
+            ]
 
         m.d.comb += [accumulator.sums.eq(ternary.sums), accumulator.row.eq(ternary.row)]
         m.d.comb += accumulator.next_row.eq(ternary.next_row.row)

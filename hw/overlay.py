@@ -1,5 +1,8 @@
 """The overlay processor: all units, wired."""
 
+from functools import reduce
+from operator import or_
+
 from amaranth.hdl import Const, Module, Mux, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
@@ -59,8 +62,9 @@ class Overlay(wiring.Component):
         m.submodules.table = table = TokenTable(config)
         m.submodules.sequencer = sequencer = Sequencer(config)
         m.submodules.fetch = fetch = Fetch(config)
-        m.submodules.tape = tape = TapeReader(config, consumers=4)
-        m.submodules.matmul = matmul = Matmul(config)
+        matmul = Matmul(config)
+        m.submodules.tape = tape = TapeReader(config, consumers=len(matmul.tape) + 2)
+        m.submodules.matmul = matmul
         m.submodules.vector = vector = Vector(config)
         m.submodules.attention = attention = Attention(config)
         m.submodules.stage = stage = Stage(config)
@@ -115,7 +119,7 @@ class Overlay(wiring.Component):
             sequencer.tape_held.eq(tape.held),
             tape.discard.eq(sequencer.discard),
         ]
-        for i, port in enumerate((matmul.tape[0], matmul.tape[1], vector.tape, attention.tape)):
+        for i, port in enumerate((*matmul.tape, vector.tape, attention.tape)):
             connect(m, port, tape.consumer[i])
         for i, unit in enumerate((matmul, vector, attention, store)):
             connect(m, sequencer.units[i], unit.unit)
@@ -182,7 +186,7 @@ class Overlay(wiring.Component):
         run = steps.running
         by_kind = [Mux(sequencer.appended & (sequencer.kind == kind), sequencer.bytes, 0) for kind in Kind]
         starved = [
-            matmul.tape[0].starved | matmul.tape[1].starved,
+            reduce(or_, (port.starved for port in matmul.tape)),
             vector.tape.starved,
             attention.tape.starved,
         ]

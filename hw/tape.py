@@ -10,11 +10,10 @@ from amaranth.lib.wiring import In, Out
 from .fetch import word_layout
 from .lut_greater import LutGreater
 from .lut_mux import choose
-from .lut_or import LutOr
 from .machine import MachineConfig
 from .ports import TapePort
 from .rotate import above, rotate
-from .shared import primitives, shared
+from .shared import shared
 
 __all__ = ["TapeReader"]
 
@@ -95,15 +94,8 @@ class TapeReader(wiring.Component):
         # Where one takes, no other one wants anything. That it takes is known last.
         behind, left, moves = Signal(place_bits), Signal(place_bits), Signal()
         after_read = Mux(self.discard, after_word, behind)
-        wants = [port.want for port in consumers]
-        wanted = reduce(or_, wants)
-        if primitives(platform):
-            early = LutOr(len(wanted), len(wants))
-            m.submodules.wanted = shared(early, platform)
-            m.d.comb += [early.i.eq(Cat(wants)), behind.eq(read + early.o)]
-        else:
-            m.d.comb += behind.eq(read + wanted)
         m.d.comb += [
+            behind.eq(read + reduce(or_, (port.want for port in consumers))),
             # Inverted, or synthesis would make one difference, behind the choice.
             left.eq(behind + ~after_word),
             moves.eq(Cat(*(port.take for port in consumers), self.discard).any()),

@@ -141,7 +141,7 @@ def test_bytes_keep_their_order(config):
         ("(in_block[i >> low] & above_part[i % (1 << low)])", "above_part[i % (1 << low)]"),
         ("above(block, i) for", "above(part, i) for"),
         ("which.eq(first + n)", "which.eq(first)"),
-        ("[port.want for port in consumers]", "[port.want for port in consumers[1:]]"),
+        ("port.want for port in consumers)", "port.want for port in consumers[1:])"),
         ("Mux(self.discard, after_word, behind)", "behind"),
         ("Mux(self.discard, after_word, behind)", "Mux(self.discard, 0, behind)"),
         ("consumers), self.discard).any()", "consumers)).any()"),

@@ -128,7 +128,7 @@ class Bench:
             (_, _, done, valid, logit, first, trits, second, codes, lookups, products, active, holds, offered,
              accepts) = await ctx.tick().sample(
                 dut.unit.done, dut.logits.valid, dut.logits.payload, dut.tape[0].take, dut.tape[0].want,
-                dut.tape[1].take, dut.tape[1].want,
+                dut.tape[-1].take, dut.tape[-1].want,  # the same one where there is one
                 dut.lookups, dut.integer_products, dut.active, dut.holds_tape, dut.unit.command.valid,
                 dut.unit.command.ready,
             )  # fmt: skip
